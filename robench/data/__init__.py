@@ -1,0 +1,1 @@
+"""Data sets: numpy arrays from canonical files, checked."""

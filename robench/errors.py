@@ -1,0 +1,54 @@
+"""What went wrong, why, and what the user can do about it.
+
+Every error that a user can mend is a `RobenchError`; the command line prints its three parts and exits with 2.
+Anything else that escapes is a bug of robench and exits with 3.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class RobenchError(Exception):
+    """An error that the user can mend.
+
+    Args:
+        message: what is wrong and why, one sentence, with the offending name or value in it.
+        hint: what to do about it.
+    """
+
+    exit_code = 2
+
+    def __init__(self, message: str, *, hint: str) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+
+class SpecError(RobenchError):
+    """A setting is unknown, of the wrong type or out of range."""
+
+
+class DataError(RobenchError):
+    """A data set is missing, truncated, wrongly shaped or mislabelled."""
+
+
+class ModelError(RobenchError):
+    """A model cannot be loaded, or does not fit the data it is asked about."""
+
+
+class AuditError(RobenchError):
+    """The audit cannot bound the Lipschitz constant of a model, so there is no certificate."""
+
+
+class RunError(RobenchError):
+    """A run folder cannot be written, resumed or read."""
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """A hint that names the nearest known spelling, and all of them."""
+    known = sorted(known)
+    close = difflib.get_close_matches(name, known, n=1)
+    guess = f"did you mean `{close[0]}`? " if close else ""
+    return f"{guess}known: {', '.join(known)}"

@@ -1,0 +1,334 @@
+"""Run folders: `manifest.json`, `records.jsonl`, `summary.json`; resumable at any moment, written atomically.
+
+The manifest is written first with status `started` and rewritten at the end. Records are appended and flushed one
+line an image; a line torn by a kill is cut off on resume. The same command on the same folder goes on at the first
+missing image, another spec is refused, and a finished run is a no-op.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from importlib import metadata
+from pathlib import Path
+from typing import Any, Generic, TextIO, TypeVar
+
+from robench.errors import RunError
+from robench.records import SCHEMA_VERSION
+from robench.specs.base import digest
+
+MANIFEST, RECORDS, SUMMARY = "manifest.json", "records.jsonl", "summary.json"
+PACKAGES = ("robench", "torch", "foolbox", "numpy", "pandas", "matplotlib", "safetensors")
+
+R = TypeVar("R")
+
+
+def write_atomic(path: Path, content: str | bytes) -> None:
+    """Write a file so that a reader, or a crash, never sees half of it.
+
+    Raises:
+        RunError: the folder cannot be written.
+    """
+    data = content.encode() if isinstance(content, str) else content
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise RunError(
+            f"cannot write `{path}`: {error.strerror or error}", hint="give a folder you can write to"
+        ) from None
+
+
+def write_json(path: Path, data: Mapping[str, Any]) -> None:
+    """Write plain data as indented JSON, atomically; NaN is refused."""
+    write_atomic(path, json.dumps(data, indent=2, allow_nan=False) + "\n")
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The JSON object in a file.
+
+    Raises:
+        RunError: missing, unreadable or not a JSON object.
+    """
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise RunError(f"`{path}` does not exist", hint="name a folder that robench has written") from None
+    except (OSError, ValueError) as error:
+        raise RunError(f"`{path}` cannot be read: {error}", hint="delete it and make the run again") from None
+    if not isinstance(data, dict):
+        raise RunError(f"`{path}` holds no JSON object", hint="delete it and make the run again")
+    return data
+
+
+def create_folder(path: Path) -> None:
+    """Make a folder and its parents.
+
+    Raises:
+        RunError: it cannot be made, or a file of that name is in the way.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunError(
+            f"cannot make the folder `{path}`: {error.strerror or error}", hint="give another --out folder"
+        ) from None
+
+
+def utc_now() -> str:
+    """The time as ISO 8601 in UTC, to the second."""
+    return datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def environment() -> dict[str, Any]:
+    """Versions, platform and git commit: what a reader needs to make the run again."""
+    versions = {"python": platform.python_version()}
+    for package in PACKAGES:
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            versions[package] = metadata.version(package)
+    return {"versions": versions, "platform": platform.platform(), "git": _git_state()}
+
+
+def _git_state() -> dict[str, Any] | None:
+    """Commit of the checkout that robench runs from, and whether it has changes; None outside a checkout."""
+    here = Path(__file__).resolve().parent.parent
+    if not (here / ".git").exists():
+        return None
+
+    def git(*args: str) -> str:
+        return subprocess.run(
+            ["git", "-C", str(here), *args], capture_output=True, text=True, check=True
+        ).stdout.strip()
+
+    try:
+        return {"commit": git("rev-parse", "HEAD"), "dirty": bool(git("status", "--porcelain", "--untracked-files=no"))}
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunRequest:
+    """What a run is about; written to the manifest.
+
+    Fields:
+        command: `certify` or `attack`.
+        spec: all that decides the records (a `Spec` as plain data); a run is resumed only under an equal one.
+        identity: further facts that must be equal to resume, such as the SHA-256 of weights and data.
+        facts: what is good to know and may differ on resume: argv, device, threads, model and data descriptions.
+        parents: names of the runs this one builds on.
+    """
+
+    command: str
+    spec: Mapping[str, Any]
+    identity: Mapping[str, str]
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    parents: tuple[str, ...] = ()
+
+
+class RunFolder(Generic[R]):
+    """A run folder open for writing; use as a context manager, which marks it `error` or `interrupted` on the way out.
+
+    Args:
+        path: the folder; made if absent.
+        request: what the run is about.
+        parse: JSON object to record.
+        to_line: record to JSON line.
+    """
+
+    def __init__(
+        self, path: Path, request: RunRequest, *, parse: Callable[[Mapping[str, Any]], R], to_line: Callable[[R], str]
+    ) -> None:
+        self.path = path
+        self._request = request
+        self._parse = parse
+        self._to_line = to_line
+        self._records: TextIO | None = None
+        self._lock: TextIO | None = None
+        self.manifest: dict[str, Any] = {}
+        self.finished_before = False
+
+    def __enter__(self) -> RunFolder[R]:
+        """Create or resume the folder.
+
+        Raises:
+            RunError: it cannot be written, belongs to another spec, or another process is writing it.
+        """
+        create_folder(self.path)
+        self._take_lock()
+        try:
+            if (self.path / MANIFEST).exists():
+                self._resume()
+            else:
+                self._start()
+        except BaseException:
+            self._release()
+            raise
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        """Close; a run left by an exception stays resumable."""
+        try:
+            if kind is not None and not self.finished_before:
+                self._set_status("interrupted" if issubclass(kind, KeyboardInterrupt) else "error")
+        finally:
+            self._release()
+
+    def records(self) -> list[R]:
+        """The records on disk, in file order."""
+        return list(read_records(self.path, self._parse))
+
+    def append(self, record: R) -> None:
+        """Write one record and flush it.
+
+        Raises:
+            RunError: it cannot be written.
+        """
+        try:
+            if self._records is None:
+                self._records = (self.path / RECORDS).open("a", encoding="utf-8")
+            self._records.write(self._to_line(record) + "\n")
+            self._records.flush()
+        except OSError as error:
+            raise RunError(
+                f"cannot write a record to `{self.path}`: {error}", hint="free disk space, then run again"
+            ) from None
+
+    def finish(self, summary: Mapping[str, Any]) -> None:
+        """Write the summary and mark the run `success`."""
+        write_json(self.path / SUMMARY, summary)
+        self._set_status("success")
+
+    def _start(self) -> None:
+        if (self.path / RECORDS).exists():
+            raise RunError(f"`{self.path}` holds records but no manifest", hint="give another --out folder")
+        self.manifest = {
+            "schema_version": SCHEMA_VERSION,
+            "command": self._request.command,
+            "status": "started",
+            "created": utc_now(),
+            "finished": None,
+            "spec": dict(self._request.spec),
+            "spec_digest": digest(self._request.spec),
+            "identity": dict(self._request.identity),
+            "facts": dict(self._request.facts),
+            "parents": list(self._request.parents),
+            "argv": sys.argv[1:],
+            "environment": environment(),
+        }
+        write_json(self.path / MANIFEST, self.manifest)
+
+    def _resume(self) -> None:
+        self.manifest = read_json(self.path / MANIFEST)
+        asked: dict[str, Any] = {
+            "command": self._request.command,
+            **flatten(self._request.spec),
+            **self._request.identity,
+        }
+        stored: dict[str, Any] = {
+            "command": self.manifest.get("command"),
+            **flatten(self.manifest.get("spec", {})),
+            **self.manifest.get("identity", {}),
+        }
+        differences = [
+            f"`{key}` is {stored.get(key)!r} there and {asked.get(key)!r} here"
+            for key in dict.fromkeys([*stored, *asked])
+            if stored.get(key) != asked.get(key)
+        ]
+        if differences:
+            raise RunError(
+                f"`{self.path}` is a run of another spec: {'; '.join(differences)}",
+                hint="give another --out folder, or delete this one",
+            )
+        self._cut_torn_line()
+        self.finished_before = self.manifest.get("status") == "success"
+
+    def _cut_torn_line(self) -> None:
+        path = self.path / RECORDS
+        if path.exists():
+            content = path.read_bytes()
+            complete = content.rfind(b"\n") + 1
+            if complete != len(content):
+                with path.open("r+b") as file:
+                    file.truncate(complete)
+
+    def _set_status(self, status: str) -> None:
+        self.manifest = {**self.manifest, "status": status, "finished": utc_now()}
+        write_json(self.path / MANIFEST, self.manifest)
+
+    def _take_lock(self) -> None:
+        try:
+            self._lock = (self.path / ".lock").open("w")
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self._release()
+            raise RunError(
+                f"another process is writing `{self.path}`", hint="wait for it, or give another --out folder"
+            ) from None
+        except OSError as error:
+            raise RunError(
+                f"cannot write in `{self.path}`: {error.strerror or error}", hint="give a folder you can write to"
+            ) from None
+
+    def _release(self) -> None:
+        for file in (self._records, self._lock):
+            if file is not None:
+                file.close()
+        self._records = self._lock = None
+
+
+def flatten(data: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested tables as one, with dotted keys."""
+    flat: dict[str, Any] = {}
+    for key, value in data.items():
+        if isinstance(value, Mapping) and value:
+            flat.update(flatten(value, f"{prefix}{key}."))
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat
+
+
+def read_records(path: Path, parse: Callable[[Mapping[str, Any]], R]) -> Iterator[R]:
+    """The records of a run folder, in file order; a torn last line is passed over.
+
+    Raises:
+        RunError: a complete line is not a record.
+    """
+    file = path / RECORDS
+    if not file.exists():
+        return
+    content = file.read_text(encoding="utf-8")
+    lines = content.split("\n")[:-1]
+    for number, line in enumerate(lines, start=1):
+        try:
+            data = json.loads(line)
+        except ValueError:
+            raise RunError(f"line {number} of `{file}` is not JSON", hint="delete the run and make it again") from None
+        yield parse(data)
+
+
+def find_runs(path: Path) -> list[Path]:
+    """The run folders at or below a path, sorted.
+
+    Raises:
+        RunError: there is none.
+    """
+    if not path.exists():
+        raise RunError(f"`{path}` does not exist", hint="name the --out folder of `certify` or `attack`")
+    found = sorted(file.parent for file in path.rglob(MANIFEST)) if path.is_dir() else []
+    if not found:
+        raise RunError(f"`{path}` holds no run", hint="name the --out folder of `certify` or `attack`")
+    return found

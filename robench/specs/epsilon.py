@@ -1,0 +1,38 @@
+"""L2 radii as the user writes them: `0.5`, `36/255`; keys of results are the strings as given."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from fractions import Fraction
+
+from robench.errors import SpecError
+
+HINT = "give L2 radii in input units as numbers or fractions above 0, such as `0.5` or `36/255`"
+
+
+def epsilon_value(text: str) -> float:
+    """The float64 nearest to the number written in `text`.
+
+    Raises:
+        SpecError: not a finite number above 0.
+    """
+    try:
+        value = float(Fraction(text.strip()))
+    except (ValueError, ZeroDivisionError, OverflowError):
+        raise SpecError(f"`{text}` is not a radius", hint=HINT) from None
+    if not (math.isfinite(value) and value > 0):
+        raise SpecError(f"the radius `{text}` is not above 0", hint=HINT)
+    return value
+
+
+def split_epsilons(given: Iterable[str]) -> tuple[str, ...]:
+    """The radii of repeated options and comma lists, checked, in ascending order, each once.
+
+    Raises:
+        SpecError: one of them is not a radius, or there is none.
+    """
+    texts = dict.fromkeys(part.strip() for item in given for part in item.split(",") if part.strip())
+    if not texts:
+        raise SpecError("no radius given", hint=HINT)
+    return tuple(sorted(texts, key=epsilon_value))

@@ -1,0 +1,58 @@
+"""What `certify` and `attack` compute: everything that decides a record, and nothing else.
+
+How many images (`limit`), batch size, device and number of workers are not here: they decide when a record is
+computed, not what it says, so a run can be continued with other values of them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from robench.errors import SpecError
+from robench.specs.base import Spec
+from robench.specs.data import DataSpec, Split
+from robench.specs.epsilon import epsilon_value
+
+DeployDtype = Literal["float64", "float32"]
+SuiteName = Literal["paper", "strong"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class CertifySpec(Spec):
+    """Certificates of a model on a split.
+
+    Fields:
+        deploy_dtype: arithmetic of the deployed model that the certificate speaks of; `float32` subtracts a bound of
+            the float32 forward error as well.
+    """
+
+    data: DataSpec
+    split: Split = "test"
+    deploy_dtype: DeployDtype = "float64"
+
+
+@dataclass(frozen=True, kw_only=True)
+class AttackSpec(Spec):
+    """Attacks on a model on a split.
+
+    Fields:
+        eps: L2 radii in input units, as written by the user, ascending.
+        attacks: names of attacks to their options; empty means the suite's.
+        full: run every attack on every image that is not certified, not only on what is still open.
+    """
+
+    data: DataSpec
+    split: Split = "test"
+    eps: tuple[str, ...]
+    suite: SuiteName = "paper"
+    attacks: dict[str, dict[str, Any]] = field(default_factory=dict)
+    full: bool = False
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Check the radii and the seed."""
+        for text in self.eps:
+            epsilon_value(text)
+        if self.seed < 0:
+            raise SpecError(f"the seed `{self.seed}` is negative", hint="give an integer from 0 up")
