@@ -1,0 +1,100 @@
+"""The `robench` command and what its exit code means.
+
+0 done; 1 done, and the finding is negative; 2 the user can mend it; 3 a bug of robench; 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Sequence
+
+import click
+
+from robench import __version__
+from robench.errors import RobenchError, did_you_mean
+
+COMMANDS = ("train", "certify", "attack", "audit", "report", "bench", "export", "verify")
+FINDING, USAGE, BUG, INTERRUPTED = 1, 2, 3, 130
+
+
+class LazyGroup(click.Group):
+    """Imports a command's module when it is asked for, so that `--help` stays quick."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """All commands, in the order of a user's work."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The command of that name."""
+        if cmd_name not in COMMANDS:
+            return None
+        command = getattr(importlib.import_module(f"robench.cli.{cmd_name}"), cmd_name)
+        assert isinstance(command, click.Command)
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Name the nearest command where the one given is unknown."""
+        if args and args[0] not in COMMANDS and not args[0].startswith("-"):
+            raise RobenchError(f"there is no command `{args[0]}`", hint=did_you_mean(args[0], COMMANDS))
+        return super().resolve_command(ctx, args)
+
+
+@click.command(
+    cls=LazyGroup,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+    epilog="Exit codes: 0 done; 1 done, and the finding is negative; 2 you can mend it; 3 a bug of robench; "
+    "130 interrupted.",
+)
+@click.version_option(__version__, prog_name="robench")
+def robench() -> None:
+    """Certify and attack classifiers, and check one against the other.
+
+    \b
+    Examples:
+      robench bench                                            all of it on embedded data, minutes, no network
+      robench train --recipe hkr --data mnist --out hkr        train a 1-Lipschitz network
+      robench certify hkr --data mnist --eps 0.5,1,1.58        prove L2 radii
+      robench attack hkr --data mnist --eps 0.5,1 --limit 500  try to break it
+      robench report runs --out report                         curves, tables, one HTML page
+
+    Results go to stdout, everything else to stderr. All radii are L2 in input units (pixels in [0, 1]).
+    """
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run the command line and exit."""
+    sys.exit(run(list(sys.argv[1:] if argv is None else argv)))
+
+
+def run(argv: list[str]) -> int:
+    """Run the command line; the exit code."""
+    try:
+        result = robench.main(args=argv, prog_name="robench", standalone_mode=False)
+        return result if isinstance(result, int) else 0
+    except RobenchError as error:
+        click.echo(f"error: {error.message}\n\nhint: {error.hint}", err=True)
+        return error.exit_code
+    except click.exceptions.NoArgsIsHelpError as error:
+        error.show()
+        return USAGE
+    except click.ClickException as error:
+        context = getattr(error, "ctx", None)
+        path = context.command_path if context is not None else "robench"
+        click.echo(f"error: {error.format_message()}\n\nhint: see `{path} --help`", err=True)
+        return USAGE
+    except click.exceptions.Exit as error:
+        return error.exit_code
+    except (KeyboardInterrupt, click.Abort):
+        click.echo("interrupted: the same command goes on where this one stopped", err=True)
+        return INTERRUPTED
+    except BrokenPipeError:
+        return INTERRUPTED
+    except Exception:
+        import traceback
+
+        click.echo(f"{traceback.format_exc()}\nerror: this is a bug of robench {__version__}", err=True)
+        click.echo("\nhint: please report it with the lines above", err=True)
+        return BUG
