@@ -1,0 +1,218 @@
+"""The architecture of a model as typed data: enough to rebuild it with standard torch layers. No torch here."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from robench.errors import SpecError
+from robench.specs.base import Spec
+
+ActivationKind = Literal["relu", "groupsort2", "fullsort", "householder"]
+PoolKind = Literal["l2", "avg", "max"]
+Shape = tuple[int, ...]
+
+LARGEST = 1 << 20
+"""No size in a spec may be above this, so that a hostile file cannot ask for all memory."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dense(Spec):
+    """`nn.Linear` on a flat input: (N, d) to (N, units)."""
+
+    type: Literal["dense"] = "dense"
+    units: int
+    bias: bool = True
+
+    def __post_init__(self) -> None:
+        """Check the range."""
+        _check_size("units", self.units)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Conv(Spec):
+    """`nn.Conv2d` with a square kernel and zero padding: (N, C, H, W) to (N, channels, H', W')."""
+
+    type: Literal["conv"] = "conv"
+    channels: int
+    kernel: int = 3
+    stride: int = 1
+    padding: int = 1
+    bias: bool = True
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        for name in ("channels", "kernel", "stride"):
+            _check_size(name, getattr(self, name))
+        _check_size("padding", self.padding, smallest=0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Activation(Spec):
+    """A 1-Lipschitz activation over features (flat input) or channels (images).
+
+    Fields:
+        kind: `relu`; `groupsort2` sorts pairs (MaxMin); `fullsort` sorts all of them; `householder` reflects pairs.
+    """
+
+    type: Literal["activation"] = "activation"
+    kind: ActivationKind
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pool(Spec):
+    """Pooling over disjoint windows of size x size.
+
+    Fields:
+        kind: `l2` is the root of the sum of squares; `avg` the average times `size`; `max` the maximum. Each is
+            1-Lipschitz.
+    """
+
+    type: Literal["pool"] = "pool"
+    kind: PoolKind
+    size: int = 2
+
+    def __post_init__(self) -> None:
+        """Check the range."""
+        _check_size("size", self.size)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Flatten(Spec):
+    """(N, C, H, W) to (N, C*H*W)."""
+
+    type: Literal["flatten"] = "flatten"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Head(Spec):
+    """The last layer: `nn.Linear` from a flat input to the model's outputs."""
+
+    type: Literal["head"] = "head"
+    bias: bool = True
+
+
+LayerSpec = Dense | Conv | Activation | Pool | Flatten | Head
+
+
+@dataclass(frozen=True, kw_only=True)
+class Normalization(Spec):
+    """(x - mean) / std by channel, inside the model; multiplies its Lipschitz constant by 1/min(std)."""
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        """Check that both have the same length and std is above 0."""
+        finite = all(math.isfinite(value) for value in (*self.mean, *self.std))
+        if len(self.mean) != len(self.std) or not self.std or not finite or min(self.std) <= 0:
+            raise SpecError(
+                f"the normalisation mean {list(self.mean)}, std {list(self.std)} is not usable",
+                hint="give one finite mean and one std above 0 for each channel",
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelSpec(Spec):
+    """An architecture: a chain of layers that ends in a head.
+
+    Fields:
+        input_shape: without the batch: (C, H, W) pixels, or (d,) features.
+        classes: number of classes q.
+        outputs: 1 (one logit, two classes: class 1 iff f(x) > 0) or q.
+    """
+
+    input_shape: Shape
+    classes: int
+    outputs: int
+    layers: tuple[LayerSpec, ...]
+    normalization: Normalization | None = None
+
+    def __post_init__(self) -> None:
+        """Check that the layers fit each other."""
+        if len(self.input_shape) not in (1, 3):
+            raise SpecError(
+                f"the input shape {list(self.input_shape)} is neither (C, H, W) nor (d,)", hint="give 1 or 3 sizes"
+            )
+        for size in self.input_shape:
+            _check_size("input_shape", size)
+        _check_size("classes", self.classes, smallest=2)
+        if self.outputs != self.classes and (self.outputs, self.classes) != (1, 2):
+            raise SpecError(
+                f"{self.outputs} outputs do not fit {self.classes} classes",
+                hint="outputs is the number of classes, or 1 for two classes",
+            )
+        if self.normalization is not None and len(self.normalization.mean) != self.input_shape[0]:
+            raise SpecError(
+                f"the normalisation has {len(self.normalization.mean)} channels, the input {self.input_shape[0]}",
+                hint="give one mean and one std for each channel",
+            )
+        heads = [i for i, layer in enumerate(self.layers) if isinstance(layer, Head)]
+        if heads != [len(self.layers) - 1]:
+            raise SpecError("a model ends in its one `head` layer", hint='put {"type": "head"} last, and only there')
+        self.shapes()
+
+    def shapes(self) -> tuple[Shape, ...]:
+        """Shapes, without the batch, of the input and of the output of each layer.
+
+        Raises:
+            SpecError: a layer does not fit what comes into it.
+        """
+        return shapes_through(self.layers, self.input_shape, self.outputs)
+
+
+def shapes_through(layers: Sequence[LayerSpec], input_shape: Shape, outputs: int) -> tuple[Shape, ...]:
+    """Shapes, without the batch, of the input and of the output of each layer.
+
+    Raises:
+        SpecError: a layer does not fit what comes into it.
+    """
+    shapes = [input_shape]
+    for number, layer in enumerate(layers, start=1):
+        try:
+            shapes.append(_shape_after(layer, shapes[-1], outputs))
+        except SpecError as error:
+            raise SpecError(f"layer {number} (`{layer.type}`): {error.message}", hint=error.hint) from None
+    return tuple(shapes)
+
+
+def _shape_after(layer: LayerSpec, shape: Shape, outputs: int) -> Shape:
+    if isinstance(layer, Flatten):
+        return (_checked_product(shape),)
+    if isinstance(layer, Activation):
+        if layer.kind in ("groupsort2", "householder") and shape[0] % 2:
+            raise SpecError(
+                f"`{layer.kind}` works on pairs, and the width {shape[0]} is odd",
+                hint="make the layer before it even, or use `fullsort`",
+            )
+        return shape
+    if isinstance(layer, Dense | Head):
+        if len(shape) != 1:
+            raise SpecError(f"needs a flat input, got {list(shape)}", hint='put {"type": "flatten"} before it')
+        return (layer.units if isinstance(layer, Dense) else outputs,)
+    if len(shape) != 3:
+        raise SpecError(f"needs an image (C, H, W), got {list(shape)}", hint="use `dense` layers on flat inputs")
+    if isinstance(layer, Conv):
+        sides = [(side + 2 * layer.padding - layer.kernel) // layer.stride + 1 for side in shape[1:]]
+        channels = layer.channels
+    else:
+        sides = [side // layer.size for side in shape[1:]]
+        channels = shape[0]
+    if min(sides) < 1:
+        raise SpecError(
+            f"nothing is left of an input of {shape[1]}x{shape[2]}", hint="use fewer pools or smaller kernels"
+        )
+    return (channels, *sides)
+
+
+def _checked_product(shape: Shape) -> int:
+    product = math.prod(shape)
+    _check_size("flat width", product, largest=LARGEST * 64)
+    return product
+
+
+def _check_size(name: str, value: int, *, smallest: int = 1, largest: int = LARGEST) -> None:
+    if not smallest <= value <= largest:
+        raise SpecError(f"`{name}` is {value}", hint=f"give an integer from {smallest} to {largest}")

@@ -1,0 +1,197 @@
+"""How a model is trained: everything that decides its weights, and nothing else. No torch here."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Literal
+
+from robench.errors import SpecError
+from robench.specs.base import Spec
+from robench.specs.data import DataSpec
+from robench.specs.epsilon import epsilon_value
+from robench.specs.model import ModelSpec
+
+Constraint = Literal["none", "spectral", "bjorck", "polar"]
+ConvScheme = Literal["paper", "strict", "orthogonal"]
+HeadKind = Literal["none", "unit_rows", "joint"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class HKRLossSpec(Spec):
+    """Hinge-regularised Kantorovich-Rubinstein loss (paper, Eq. 5 for one logit, Eq. 12 one-vs-all).
+
+    Fields:
+        alpha: weight λ of the hinge term, in the paper's scale.
+        margin: m of the hinge term max(0, m - y f).
+    """
+
+    type: Literal["hkr"] = "hkr"
+    alpha: float = 50.0
+    margin: float = 1.0
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        _check("loss.alpha", self.alpha, smallest=0.0)
+        _check("loss.margin", self.margin, above=0.0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class KRLossSpec(Spec):
+    """Kantorovich-Rubinstein loss alone (paper, Eq. 1b; λ = 0 in Eq. 5 and 12)."""
+
+    type: Literal["kr"] = "kr"
+
+
+@dataclass(frozen=True, kw_only=True)
+class HingeLossSpec(Spec):
+    """Multi-class hinge max(0, m - (f_y - max f_j)) (Li et al. 2019); binary: max(0, m - y f)."""
+
+    type: Literal["hinge"] = "hinge"
+    margin: float = 1.0
+
+    def __post_init__(self) -> None:
+        """Check the range."""
+        _check("loss.margin", self.margin, above=0.0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LogLossSpec(Spec):
+    """Log-entropy (cross-entropy) of the logits times `temperature`."""
+
+    type: Literal["log"] = "log"
+    temperature: float = 1.0
+
+    def __post_init__(self) -> None:
+        """Check the range."""
+        _check("loss.temperature", self.temperature, above=0.0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PairwiseMarginLossSpec(Spec):
+    """Hinge on the pairwise radius min_j (f_y - f_j) / ||w_y - w_j||, in L2 units of the input."""
+
+    type: Literal["pairwise-margin"] = "pairwise-margin"
+    margin: float = 3.0
+
+    def __post_init__(self) -> None:
+        """Check the range."""
+        _check("loss.margin", self.margin, above=0.0)
+
+
+LossSpec = HKRLossSpec | KRLossSpec | HingeLossSpec | LogLossSpec | PairwiseMarginLossSpec
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptimizerSpec(Spec):
+    """The optimiser and its learning rate over the epochs.
+
+    Fields:
+        lr: learning rate; the peak of `one-cycle`, the start of `cosine`.
+        schedule: `constant`; `one-cycle` (up to the peak and down again); `cosine` (down to 0).
+        momentum: of `sgd` only.
+    """
+
+    name: Literal["adam", "adamw", "sgd"] = "adam"
+    lr: float = 1e-3
+    schedule: Literal["constant", "one-cycle", "cosine"] = "constant"
+    momentum: float = 0.9
+    weight_decay: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        _check("optimizer.lr", self.lr, above=0.0)
+        _check("optimizer.weight_decay", self.weight_decay, smallest=0.0)
+        if not 0.0 <= self.momentum < 1.0:
+            raise SpecError(f"`optimizer.momentum` is {self.momentum}", hint="give a number from 0 up to, not at, 1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class AdversarialSpec(Spec):
+    """Adversarial training by L2 projected gradient descent (Madry et al. 2018).
+
+    Fields:
+        eps: L2 radius in input units.
+        steps: gradient steps for each batch.
+        relative_step: step size as a multiple of eps / steps.
+    """
+
+    eps: float
+    steps: int = 7
+    relative_step: float = 2.5
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        _check("adversarial.eps", self.eps, above=0.0)
+        _check("adversarial.steps", self.steps, smallest=1)
+        _check("adversarial.relative_step", self.relative_step, above=0.0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainSpec(Spec):
+    """A training run.
+
+    Fields:
+        recipe: name of the recipe that this spec comes from; a label, its values may have been overridden.
+        arch: name of the architecture, or of the file that `model.layers` comes from; a label.
+        limit: how many images of the training split are used; None for all.
+        constraint: how the weights of the layers before the head are kept 1-Lipschitz.
+        bjorck_iterations: Björck steps, if `constraint` is `bjorck` (paper: 15).
+        conv_scheme: constant of a convolution: `paper` is Eq. 11, `strict` a bound, `orthogonal` another
+            parametrization.
+        head: `unit_rows` makes each output 1-Lipschitz by itself (paper, §4.2), `joint` all outputs together.
+        centre: after training, shift each output by Eq. 2.
+        select_eps: L2 radius, as written by the user, at which certified accuracy is estimated on the validation split.
+        keep: the epoch whose weights are exported: the best on the validation split, or the last.
+        precision: arithmetic of the forward pass; `bfloat16` is autocast, weights stay float32.
+    """
+
+    recipe: str
+    arch: str
+    data: DataSpec
+    limit: int | None = None
+    model: ModelSpec
+    constraint: Constraint
+    bjorck_iterations: int = 15
+    conv_scheme: ConvScheme = "paper"
+    head: HeadKind
+    loss: LossSpec
+    centre: bool = False
+    optimizer: OptimizerSpec = field(default_factory=OptimizerSpec)
+    batch_size: int = 256
+    epochs: int
+    seed: int = 0
+    adversarial: AdversarialSpec | None = None
+    select_eps: str
+    keep: Literal["best", "last"] = "best"
+    precision: Literal["float32", "bfloat16"] = "float32"
+
+    def __post_init__(self) -> None:
+        """Check ranges and what excludes each other."""
+        _check("batch_size", self.batch_size, smallest=1)
+        _check("epochs", self.epochs, smallest=1)
+        _check("seed", self.seed, smallest=0)
+        _check("bjorck_iterations", self.bjorck_iterations, smallest=1)
+        if self.limit is not None:
+            _check("limit", self.limit, smallest=1)
+        epsilon_value(self.select_eps)
+        if (self.constraint == "none") != (self.head == "none"):
+            raise SpecError(
+                f"constraint `{self.constraint}` and head `{self.head}` do not go together",
+                hint="constrain both the layers and the head, or neither",
+            )
+
+    @property
+    def constrained(self) -> bool:
+        """Whether the layers are kept 1-Lipschitz in training."""
+        return self.constraint != "none"
+
+
+def _check(name: str, value: float, *, smallest: float | None = None, above: float | None = None) -> None:
+    if (
+        not math.isfinite(value)
+        or (smallest is not None and value < smallest)
+        or (above is not None and value <= above)
+    ):
+        limit = f"from {smallest:g} up" if smallest is not None else f"above {above:g}"
+        raise SpecError(f"`{name}` is {value}", hint=f"give a number {limit}")
