@@ -50,7 +50,7 @@ class LazyGroup(click.Group):
 )
 @click.version_option(__version__, prog_name="robench")
 def robench() -> None:
-    """Certify and attack classifiers, and check one against the other.
+    r"""Certify and attack classifiers, and check one against the other.
 
     \b
     Examples:

@@ -78,9 +78,7 @@ def subset(function: F) -> F:
             help="Take the first images of the split, or a seeded draw.",
         ),
         click.option("--limit", type=click.IntRange(1), metavar="N", help="Number of images.  [default: all]"),
-        click.option(
-            "--split", type=click.Choice(["train", "validation", "test"]), default="test", show_default=True
-        ),
+        click.option("--split", type=click.Choice(["train", "validation", "test"]), default="test", show_default=True),
     ):
         function = decorator(function)
     return function

@@ -64,8 +64,8 @@ class Spec:
         return type(self).from_dict(data)
 
     def digest(self) -> str:
-        """SHA-256 of the canonical JSON."""
-        return digest(self.to_dict())
+        """SHA-256 of the canonical JSON; 2 and 2.0 in a float field are the same."""
+        return digest(type(self).from_dict(self.to_dict()).to_dict())
 
 
 def digest(data: Any) -> str:

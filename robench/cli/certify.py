@@ -1,0 +1,60 @@
+"""`robench certify`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from robench.cli import options
+
+
+@click.command(short_help="Prove a certified L2 radius for every image")
+@options.model
+@options.data
+@options.subset
+@options.eps(required=False, default_text="36/255,0.5,1,1.58,2,3")
+@click.option(
+    "--deploy-dtype",
+    type=click.Choice(["float64", "float32"]),
+    default="float64",
+    show_default=True,
+    help="Arithmetic of the deployed model; float32 widens every radius by its forward error.",
+)
+@options.out(required=False, help_text="Run folder; the same command on it resumes.  [default: under runs/]")
+@options.fail_under("Exit with 1 if pairwise certified accuracy at any ε is below RATE.")
+@options.as_json
+@options.batch_size
+@options.execution
+def certify(fail_under: float | None, json_output: bool, **given: Any) -> int:
+    r"""Prove a certified L2 radius for every image.
+
+    \b
+    MODEL is a model folder, a .pt2 program, or FILE.py:factory with --weights and --input-shape.
+
+    \b
+    Examples:
+      robench certify hkr --data mnist --eps 0.5,1,1.58
+      robench certify net.py:make --weights net.safetensors --input-shape 3,32,32 --data cifar10 --eps 36/255
+
+    An image counts as certified at ε if it is classified correctly and its radius is above ε. Two rules are shown:
+    `paper` (|f(x)|/L, half the top-2 gap over L) and `pairwise` (gap of each pair of classes over that pair's own
+    constant), which is never smaller.
+    """
+    from robench import api
+    from robench.cli.console import Screen, print_json
+    from robench.cli.requests import data_ref, execution, model_ref
+    from robench.cli.results import certify_result, unmet
+
+    screen = Screen(quiet=given["quiet"])
+    outcome = api.certify(
+        model_ref(given),
+        data_ref(given),
+        eps=given["eps"] or api.DEFAULT_EPS,
+        deploy_dtype=given["deploy_dtype"],
+        out=given["out"],
+        execution=execution(given, screen),
+    )
+    (print_json if json_output else certify_result)(outcome.summary)
+    screen.note(f"run folder: {outcome.folder}")
+    return unmet(outcome.summary["certified_accuracy"]["pairwise"], fail_under, screen)

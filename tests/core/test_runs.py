@@ -1,0 +1,155 @@
+import dataclasses
+import json
+import os
+import stat
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from robench.errors import RunError
+from robench.records import CertifyRecord, Status, certify_record, to_line
+from robench.runs import RunFolder, RunRequest, find_runs, read_json, read_records, write_atomic, write_json
+
+REQUEST = RunRequest(command="certify", spec={"data": {"name": "mnist"}, "split": "test"}, identity={"weights": "aa"})
+
+
+def record(index: int) -> CertifyRecord:
+    return CertifyRecord(
+        index=index,
+        input_sha256="0" * 64,
+        label=1,
+        predicted=1,
+        runner_up=2,
+        margin=0.3,
+        radius_paper=0.1,
+        radius_pairwise=0.2,
+        status=Status.CERTIFIED,
+    )
+
+
+def folder(path: Path, request: RunRequest = REQUEST) -> RunFolder[CertifyRecord]:
+    return RunFolder(path, request, parse=certify_record, to_line=to_line)
+
+
+def test_a_run_goes_from_started_to_success(tmp_path: Path) -> None:
+    with folder(tmp_path / "run") as run:
+        assert read_json(tmp_path / "run" / "manifest.json")["status"] == "started"
+        run.append(record(0))
+        run.finish({"n": 1})
+    manifest = read_json(tmp_path / "run" / "manifest.json")
+    assert manifest["status"] == "success"
+    assert manifest["environment"]["versions"]["torch"]
+    assert list(read_records(tmp_path / "run", certify_record)) == [record(0)]
+    with folder(tmp_path / "run") as again:
+        assert again.finished_before
+        assert again.records() == [record(0)]
+
+
+@pytest.mark.parametrize(("error", "status"), [(KeyboardInterrupt, "interrupted"), (ZeroDivisionError, "error")])
+def test_a_run_left_by_an_exception_says_so_and_resumes(
+    tmp_path: Path, error: type[BaseException], status: str
+) -> None:
+    with pytest.raises(error), folder(tmp_path) as run:
+        run.append(record(0))
+        raise error
+    assert read_json(tmp_path / "manifest.json")["status"] == status
+    with folder(tmp_path) as run:
+        assert run.records() == [record(0)]
+        run.append(record(1))
+        run.finish({"n": 2})
+    assert [r.index for r in read_records(tmp_path, certify_record)] == [0, 1]
+
+
+@given(st.integers(0, 10_000))
+def test_a_record_torn_at_any_byte_is_cut_off(cut: int) -> None:
+    import tempfile
+
+    with tempfile.TemporaryDirectory() as name:
+        path = Path(name)
+        with pytest.raises(ZeroDivisionError), folder(path) as run:
+            for index in range(3):
+                run.append(record(index))
+            raise ZeroDivisionError
+        file = path / "records.jsonl"
+        content = file.read_bytes()
+        file.write_bytes(content[: cut % (len(content) + 1)])
+        with folder(path) as run:
+            for index in range(len(run.records()), 3):
+                run.append(record(index))
+            run.finish({})
+        assert file.read_bytes() == content
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"spec": {"data": {"name": "cifar10"}, "split": "test"}}, "`data.name` is 'mnist' there and 'cifar10' here"),
+        ({"identity": {"weights": "bb"}}, "`weights` is 'aa' there and 'bb' here"),
+        ({"command": "attack"}, "`command` is 'certify' there and 'attack' here"),
+    ],
+)
+def test_another_spec_is_refused_with_both_values(tmp_path: Path, change: dict[str, object], named: str) -> None:
+    with folder(tmp_path) as run:
+        run.finish({})
+    with pytest.raises(RunError, match=named), folder(tmp_path, dataclasses.replace(REQUEST, **change)):
+        pass
+
+
+def test_two_writers_are_refused(tmp_path: Path) -> None:
+    with folder(tmp_path), pytest.raises(RunError, match="another process"), folder(tmp_path):
+        pass
+    with folder(tmp_path) as run:
+        run.append(record(0))
+
+
+def test_a_folder_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(RunError, match="cannot make the folder"), folder(tmp_path / "file" / "run"):
+        pass
+    if os.geteuid() != 0:
+        tmp_path.chmod(stat.S_IREAD | stat.S_IEXEC)
+        with pytest.raises(RunError, match="cannot"), folder(tmp_path / "run"):
+            pass
+
+
+def test_records_without_a_manifest_are_not_adopted(tmp_path: Path) -> None:
+    (tmp_path / "records.jsonl").write_text(to_line(record(0)) + "\n")
+    with pytest.raises(RunError, match="no manifest"), folder(tmp_path):
+        pass
+
+
+def test_a_line_that_is_no_record_is_named(tmp_path: Path) -> None:
+    (tmp_path / "records.jsonl").write_text(to_line(record(0)) + "\nnot json\n")
+    with pytest.raises(RunError, match="line 2"):
+        list(read_records(tmp_path, certify_record))
+
+
+def test_json_is_written_whole_and_without_nan(tmp_path: Path) -> None:
+    write_json(tmp_path / "a.json", {"x": 1})
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        write_json(tmp_path / "a.json", {"x": float("nan")})
+    assert json.loads((tmp_path / "a.json").read_text()) == {"x": 1}
+    with pytest.raises(RunError, match="cannot write"):
+        write_atomic(tmp_path / "absent" / "a", "x")
+    assert [path.name for path in tmp_path.iterdir()] == ["a.json"]
+
+
+def test_runs_are_found_below_a_folder(tmp_path: Path) -> None:
+    for name in ("b", "a"):
+        with folder(tmp_path / "runs" / name) as run:
+            run.finish({})
+    assert [path.name for path in find_runs(tmp_path)] == ["a", "b"]
+    assert find_runs(tmp_path / "runs" / "a") == [tmp_path / "runs" / "a"]
+    (tmp_path / "empty").mkdir()
+    for path in (tmp_path / "empty", tmp_path / "absent"):
+        with pytest.raises(RunError):
+            find_runs(path)
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{", "\ud800".encode("utf-8", "surrogatepass")])
+def test_a_broken_json_file_is_an_error_with_its_name(tmp_path: Path, text: str | bytes) -> None:
+    (tmp_path / "a.json").write_bytes(text if isinstance(text, bytes) else text.encode())
+    with pytest.raises(RunError, match=r"a\.json"):
+        read_json(tmp_path / "a.json")

@@ -1,0 +1,101 @@
+from dataclasses import dataclass, field
+from typing import Literal
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from robench.errors import SpecError
+from robench.specs import Spec, epsilon_value, split_epsilons
+from robench.specs.data import DataSpec
+from robench.specs.evaluation import AttackSpec
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dense(Spec):
+    type: Literal["dense"] = "dense"
+    width: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pool(Spec):
+    type: Literal["pool"] = "pool"
+    kind: Literal["l2", "max"] = "l2"
+    scale: float = 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Net(Spec):
+    name: str
+    layers: tuple[Dense | Pool, ...] = ()
+    shape: tuple[int, int] = (1, 1)
+    note: str | None = None
+    options: dict[str, float] = field(default_factory=dict)
+
+
+NET = Net(name="n", layers=(Dense(width=3), Pool(kind="max", scale=2)), note=None, options={"a": 1.0})
+
+
+def test_a_spec_survives_its_plain_data() -> None:
+    assert Net.from_dict(NET.to_dict()) == NET
+    assert Net.from_dict(NET.to_dict()).digest() == NET.digest()
+
+
+def test_the_digest_tells_specs_apart() -> None:
+    assert NET.digest() != NET.override({"name": "m"}).digest()
+
+
+@pytest.mark.parametrize(
+    ("data", "named"),
+    [
+        ({"nam": "n"}, "unknown field `Net.nam`.*did you mean `name`"),
+        ({}, "`Net.name` is missing"),
+        ({"name": 3}, "`Net.name` must be of type str; got `3`"),
+        ({"name": "n", "shape": [1]}, "must have 2 items"),
+        ({"name": "n", "shape": [1, True]}, "must be of type int; got `True`"),
+        ({"name": "n", "layers": [{"type": "dens", "width": 3}]}, "did you mean `dense`"),
+        ({"name": "n", "layers": [{"type": "pool", "kind": "l3"}]}, "must be one of l2, max; got `l3`"),
+        ({"name": "n", "layers": [{"type": "dense", "width": 2.5}]}, "must be of type int; got `2.5`"),
+        ({"name": "n", "options": {"a": "x"}}, "`Net.options.a` must be of type float"),
+        ({"name": "n", "layers": "dense"}, "must be a list"),
+    ],
+)
+def test_what_does_not_fit_is_named(data: dict[str, object], named: str) -> None:
+    with pytest.raises(SpecError, match=named):
+        Net.from_dict(data)
+
+
+def test_all_problems_are_named_at_once() -> None:
+    with pytest.raises(SpecError) as caught:
+        Net.from_dict({"name": 1, "shape": 2, "foo": 3})
+    assert all(part in caught.value.message for part in ("Net.name", "Net.shape", "Net.foo"))
+
+
+def test_override_takes_dotted_paths_and_refuses_unknown_ones() -> None:
+    spec = AttackSpec(data=DataSpec(name="mnist"), eps=("0.5",))
+    assert spec.override({"data.name": "digits", "seed": 3}).data.name == "digits"
+    for path in ("data.nam", "dat.name", "seed.x"):
+        with pytest.raises(SpecError, match="unknown field"):
+            spec.override({path: 1})
+    with pytest.raises(SpecError, match="must be of type int"):
+        spec.override({"seed": "x"})
+    with pytest.raises(SpecError, match="negative"):
+        spec.override({"seed": -1})
+
+
+@pytest.mark.parametrize("text", ["-1", "0", "nan", "inf", "x", "1/0", "", "1e999", "0/5"])
+def test_what_is_no_radius_is_refused(text: str) -> None:
+    with pytest.raises(SpecError, match="radius"):
+        epsilon_value(text)
+
+
+def test_radii_are_split_sorted_and_kept_as_written() -> None:
+    assert split_epsilons(["1.58,0.5", "36/255", " 1 ", "0.5"]) == ("36/255", "0.5", "1", "1.58")
+    assert epsilon_value("36/255") == 36 / 255
+    with pytest.raises(SpecError, match="no radius"):
+        split_epsilons([",", ""])
+
+
+@given(st.floats(min_value=1e-12, max_value=1e12))
+def test_a_radius_reads_back_as_written(value: float) -> None:
+    assert epsilon_value(repr(value)) == value
