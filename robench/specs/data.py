@@ -18,8 +18,9 @@ class DataSpec(Spec):
     Fields:
         name: `two-moons`, `digits`, `mnist`, `fashion-mnist`, `cifar10`, `celeba`, `npz:PATH`, `folder:PATH`; a
             binary view of a multi-class set is `mnist:0-8` (class 1 is the second).
-        subset: `first` takes the first images of the split; `draw` a seeded draw without replacement, in index order.
-        subset_seed: seed of that draw.
+        subset: `first` takes the first images of the split; `draw` a seeded draw without replacement, in the order
+            drawn, so that a larger limit keeps the images of a smaller one.
+        subset_seed: seed of that draw, 0 or more.
     """
 
     name: str
@@ -27,6 +28,8 @@ class DataSpec(Spec):
     subset_seed: int = 0
 
     def __post_init__(self) -> None:
-        """Refuse an empty name."""
+        """Refuse an empty name and a negative seed."""
         if not self.name:
             raise SpecError("the data set has no name", hint="give one, such as `mnist`")
+        if self.subset_seed < 0:
+            raise SpecError(f"the subset seed `{self.subset_seed}` is negative", hint="give an integer from 0 up")

@@ -1,0 +1,42 @@
+"""Open files of the user's, and say by name and reason what is wrong with them."""
+
+from __future__ import annotations
+
+import contextlib
+import gzip
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+
+from robench.errors import DataError
+
+DEFLATE_RATIO = 1032
+"""Deflate expands no byte to more than 1032, so a header that promises more lies."""
+
+FETCH_AGAIN = "fetch the file again"
+
+
+def broken(path: Path | str, reason: str, *, hint: str = FETCH_AGAIN) -> DataError:
+    """The error that a file is not what it should be."""
+    return DataError(f"`{path}` {reason}", hint=hint)
+
+
+@contextlib.contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Turn what the system says about a file into a `DataError` that names it.
+
+    Raises:
+        DataError: missing, a folder, not readable, or torn gzip data.
+    """
+    try:
+        yield
+    except FileNotFoundError:
+        raise broken(path, "does not exist", hint="give its folder with --data-dir") from None
+    except IsADirectoryError:
+        raise broken(path, "is a folder, not a file") from None
+    except PermissionError:
+        raise broken(path, "must not be read (permission denied)", hint=f"run `chmod +r {path}`") from None
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise broken(path, f"is truncated or not gzip data: {error}") from None
+    except OSError as error:
+        raise broken(path, f"cannot be read: {error.strerror or error}") from None

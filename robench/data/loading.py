@@ -1,0 +1,127 @@
+"""The door to the data sets: a spec and a split in, a `Dataset` out."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from robench.data.builtin import digits, two_moons
+from robench.data.dataset import Dataset, Rows, Source, Subset, check_limit
+from robench.data.mnist import FASHION_MNIST, MNIST, idx_set
+from robench.data.splits import permutation
+from robench.errors import DataError, did_you_mean
+from robench.progress import NoProgress, Progress
+from robench.specs.data import DataSpec, Split
+
+NAMES = ("two-moons", "digits", "mnist", "fashion-mnist", "cifar10", "celeba", "npz:PATH", "folder:PATH")
+"""What a `DataSpec` may name; `:a-b` after it is the binary view of two classes."""
+
+VIEW = re.compile(r"(?P<base>.+):(?P<first>\d+)-(?P<second>\d+)")
+
+
+class DataName(NamedTuple):
+    """The parts of a name such as `npz:PATH:0-8`.
+
+    Fields:
+        kind: first part, such as `mnist` or `npz`.
+        path: PATH of `npz:` and `folder:`; None for the others.
+        pair: the two classes of a binary view; None for the whole set.
+    """
+
+    kind: str
+    path: Path | None
+    pair: tuple[int, int] | None
+
+
+def load(
+    spec: DataSpec,
+    split: Split,
+    *,
+    data_dir: Path | None = None,
+    limit: int | None = None,
+    progress: Progress | None = None,
+) -> Dataset:
+    """A split of a data set, or the first `limit` rows of its subset.
+
+    A larger limit keeps the rows of a smaller one, in the same order, for both kinds of subset.
+
+    Args:
+        spec: name and kind of subset.
+        split: which split.
+        data_dir: folder with the files of the user; None for the cache, which downloads what it lacks.
+        limit: at most this many rows; None for all.
+        progress: told about downloads and decoding.
+
+    Raises:
+        DataError: the name is unknown, or files are missing, truncated, wrongly shaped or mislabelled.
+    """
+    progress = NoProgress() if progress is None else progress
+    check_limit(limit)
+    name = parse_name(spec.name)
+    source = _open(name, split, data_dir, progress)
+    rows, labels, class_names = _view(source, name.pair, spec.name)
+    if not len(rows):
+        raise DataError(f"the {split} split of `{spec.name}` holds no images", hint="use another split or more data")
+    order = permutation(len(rows), spec.subset_seed) if spec.subset == "draw" else np.arange(len(rows))
+    order = order[:limit]
+    return Dataset(
+        name=spec.name,
+        split=split,
+        inputs=source.read(rows[order], progress),
+        labels=labels[order],
+        index=rows[order],
+        class_names=class_names,
+        bounds=source.bounds,
+        sha256=source.sha256,
+        subset=Subset(spec.subset, spec.subset_seed if spec.subset == "draw" else None, len(rows)),
+        canonical=source.canonical,
+    )
+
+
+def parse_name(text: str) -> DataName:
+    """The parts of the name of a data set.
+
+    Raises:
+        DataError: no set has such a name.
+    """
+    match = VIEW.fullmatch(text)
+    base = match["base"] if match else text
+    pair = (int(match["first"]), int(match["second"])) if match else None
+    kind, colon, path = base.partition(":")
+    if (f"{kind}:PATH" if colon else kind) not in NAMES or (colon and not path):
+        raise DataError(f"there is no data set `{text}`", hint=did_you_mean(text, NAMES))
+    return DataName(kind, Path(path).expanduser() if colon else None, pair)
+
+
+def _open(name: DataName, split: Split, data_dir: Path | None, progress: Progress) -> Source:
+    if name.kind == "two-moons":
+        return two_moons(split)
+    if name.kind == "digits":
+        return digits(split)
+    folder = data_dir if data_dir is not None else _cache()
+    return idx_set(MNIST if name.kind == "mnist" else FASHION_MNIST, split, folder, None, progress)
+
+
+def _cache() -> Path:
+    import pooch
+
+    return Path(os.environ.get("ROBENCH_DATA_DIR") or pooch.os_cache("robench"))
+
+
+def _view(source: Source, pair: tuple[int, int] | None, name: str) -> tuple[Rows, Rows, tuple[str, ...]]:
+    """Rows, labels and class names of the whole split, or of two of its classes (class 1 is the second)."""
+    if pair is None:
+        return np.arange(len(source.labels)), source.labels, source.class_names
+    q = len(source.class_names)
+    if pair[0] == pair[1] or max(pair) >= q:
+        raise DataError(
+            f"`{name}` is no binary view: the set has the classes 0 to {q - 1}",
+            hint="give two different ones, such as `mnist:0-8`",
+        )
+    rows = np.flatnonzero(np.isin(source.labels, pair))
+    labels = (source.labels[rows] == pair[1]).astype(np.int64)
+    return rows, labels, (source.class_names[pair[0]], source.class_names[pair[1]])
