@@ -1,0 +1,231 @@
+"""Recipes: plain functions from a task to a full `TrainSpec`, for the classifiers that the paper compares and ours.
+
+Paper, §5: all recipes share the same architectures, and differ in how weights are constrained, what goes between the
+layers, and the loss.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from robench.architectures import GRADIENT_NORM_PRESERVING, RELU, Style, architecture
+from robench.errors import SpecError, did_you_mean
+from robench.specs.data import DataSpec
+from robench.specs.model import ModelSpec, Shape
+from robench.specs.training import (
+    AdversarialSpec,
+    HingeLossSpec,
+    HKRLossSpec,
+    KRLossSpec,
+    LogLossSpec,
+    OptimizerSpec,
+    PairwiseMarginLossSpec,
+    TrainSpec,
+)
+
+
+class Defaults(NamedTuple):
+    """What a data set suggests where the user says nothing.
+
+    Fields:
+        arch: architecture.
+        epochs, batch_size: so that two cores need seconds for the embedded sets and minutes for MNIST.
+        select_eps: L2 radius of the validation estimate, and of adversarial training.
+    """
+
+    arch: str
+    epochs: int
+    batch_size: int
+    select_eps: str
+
+
+DEFAULTS: Mapping[str, Defaults] = {
+    "two-moons": Defaults(arch="dense-small", epochs=40, batch_size=64, select_eps="0.2"),
+    "digits": Defaults(arch="dense-small", epochs=40, batch_size=64, select_eps="0.5"),
+    "mnist": Defaults(arch="dense", epochs=10, batch_size=256, select_eps="1.58"),
+    "fashion-mnist": Defaults(arch="dense", epochs=10, batch_size=256, select_eps="0.5"),
+    "cifar10": Defaults(arch="cifar", epochs=60, batch_size=256, select_eps="36/255"),
+    "celeba": Defaults(arch="celeba", epochs=30, batch_size=128, select_eps="1"),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """What is to be learnt, and the few settings that every recipe takes.
+
+    Fields:
+        input_shape: without the batch.
+        classes: two classes get one logit.
+        arch: name of an architecture or path of a layer file; None for the data set's default.
+        epochs: None for the data set's default.
+        limit: use only the first so many training images; None for all.
+    """
+
+    data: DataSpec
+    input_shape: Shape
+    classes: int
+    arch: str | None = None
+    epochs: int | None = None
+    seed: int = 0
+    limit: int | None = None
+
+    @property
+    def defaults(self) -> Defaults:
+        """The data set's suggestions; a binary view `mnist:0-8` has those of `mnist`."""
+        known = DEFAULTS.get(self.data.name.split(":")[0])
+        if known is not None:
+            return known
+        small = len(self.input_shape) == 1 or self.input_shape[-1] <= 28
+        return Defaults("dense" if small else "conv", epochs=20, batch_size=256, select_eps="0.5")
+
+
+def hkr(task: Task) -> TrainSpec:
+    """Hinge-regularised Kantorovich-Rubinstein classifier (paper, §3 and §4): α = 50, m = 1."""
+    return _constrained(
+        task, "hkr", GRADIENT_NORM_PRESERVING, head="unit_rows", loss=HKRLossSpec(alpha=50.0, margin=1.0)
+    )
+
+
+def gnp_hinge(task: Task) -> TrainSpec:
+    """Gradient norm preserving, multi-class hinge with a jointly 1-Lipschitz head (Li et al. 2019; GNP_hin)."""
+    return _constrained(task, "gnp-hinge", GRADIENT_NORM_PRESERVING, head="joint", loss=HingeLossSpec(margin=1.0))
+
+
+def gnp_log(task: Task) -> TrainSpec:
+    """Gradient norm preserving with log-entropy (GNP_log)."""
+    return _constrained(task, "gnp-log", GRADIENT_NORM_PRESERVING, head="unit_rows", loss=LogLossSpec())
+
+
+def one_lip_log(task: Task) -> TrainSpec:
+    """Björck weights, ReLU and max-pooling with log-entropy, similar to Parseval networks (1LIP_log)."""
+    return _constrained(task, "1lip-log", RELU, head="unit_rows", loss=LogLossSpec())
+
+
+def kr(task: Task) -> TrainSpec:
+    """Kantorovich-Rubinstein classifier, centred by Eq. 2 after training; the paper shows that it is sub-optimal."""
+    return _constrained(task, "kr", GRADIENT_NORM_PRESERVING, head="unit_rows", loss=KRLossSpec(), centre=True)
+
+
+def margin(task: Task) -> TrainSpec:
+    """Exactly orthogonal weights, and a hinge on the pairwise certified radius itself: robench's own.
+
+    The margin is in input units: about twice the radius that is to be certified.
+    """
+    arch = task.arch or ("dense-512" if task.defaults.arch == "dense" else None)
+    margins = {"two-moons": 0.5, "digits": 1.5, "mnist": 3.0, "fashion-mnist": 1.5, "cifar10": 0.5}
+    width = margins.get(task.data.name.split(":")[0], 1.0)
+    return _constrained(
+        task,
+        "margin",
+        GRADIENT_NORM_PRESERVING,
+        arch=arch,
+        constraint="polar",
+        conv_scheme="strict",
+        head="unit_rows",
+        loss=PairwiseMarginLossSpec(margin=width),
+    )
+
+
+def adv(task: Task) -> TrainSpec:
+    """Adversarial training by L2 projected gradient descent on ReLU layers without constraint (Madry et al. 2018)."""
+    eps = {"two-moons": 0.2, "digits": 0.5, "mnist": 1.5, "fashion-mnist": 0.5, "cifar10": 0.5}
+    radius = eps.get(task.data.name.split(":")[0], 1.0)
+    return _unconstrained(task, "adv", adversarial=AdversarialSpec(eps=radius))
+
+
+def plain(task: Task) -> TrainSpec:
+    """ReLU layers without any constraint, log-entropy: the baseline that nothing certifies."""
+    return _unconstrained(task, "plain")
+
+
+RECIPES: Mapping[str, Callable[[Task], TrainSpec]] = {
+    "hkr": hkr,
+    "gnp-hinge": gnp_hinge,
+    "gnp-log": gnp_log,
+    "1lip-log": one_lip_log,
+    "adv": adv,
+    "plain": plain,
+    "kr": kr,
+    "margin": margin,
+}
+
+
+def build_spec(
+    recipe: str,
+    *,
+    data: DataSpec | str,
+    input_shape: Shape,
+    classes: int,
+    arch: str | None = None,
+    epochs: int | None = None,
+    seed: int = 0,
+    limit: int | None = None,
+    overrides: Mapping[str, Any] | None = None,
+) -> TrainSpec:
+    """The spec of a recipe on a task.
+
+    Args:
+        recipe: a key of `RECIPES`.
+        data: the data set.
+        input_shape: of one input: (C, H, W) or (d,).
+        classes: number of classes.
+        arch: a key of `ARCHITECTURES`, or a .json or .toml layer file; None for the data set's default.
+        epochs: None for the data set's default.
+        seed: of initial weights and data order.
+        limit: use only the first so many training images.
+        overrides: dotted path to value, such as `{"loss.alpha": 10.0}`; replaces what the recipe says.
+
+    Raises:
+        SpecError: an unknown name or field, or values that do not fit each other.
+    """
+    if recipe not in RECIPES:
+        raise SpecError(f"unknown recipe `{recipe}`", hint=did_you_mean(recipe, RECIPES))
+    spec = data if isinstance(data, DataSpec) else DataSpec(name=data)
+    task = Task(data=spec, input_shape=input_shape, classes=classes, arch=arch, epochs=epochs, seed=seed, limit=limit)
+    return RECIPES[recipe](task).override(overrides or {})
+
+
+def _constrained(task: Task, recipe: str, style: Style, **fields: Any) -> TrainSpec:
+    fields = {"constraint": "bjorck", "arch": task.arch, **fields}
+    optimizer = OptimizerSpec(lr=1e-2, schedule="one-cycle")
+    return _spec(task, recipe, style, optimizer=optimizer, **fields)
+
+
+def _unconstrained(task: Task, recipe: str, **fields: Any) -> TrainSpec:
+    optimizer = OptimizerSpec(lr=2e-3, schedule="one-cycle")
+    return _spec(
+        task,
+        recipe,
+        RELU,
+        arch=task.arch,
+        constraint="none",
+        head="none",
+        loss=LogLossSpec(),
+        optimizer=optimizer,
+        **fields,
+    )
+
+
+def _spec(task: Task, recipe: str, style: Style, *, arch: str | None, **fields: Any) -> TrainSpec:
+    defaults = task.defaults
+    name = arch or defaults.arch
+    model = ModelSpec(
+        input_shape=task.input_shape,
+        classes=task.classes,
+        outputs=1 if task.classes == 2 else task.classes,
+        layers=architecture(name, task.input_shape, style),
+    )
+    return TrainSpec(
+        recipe=recipe,
+        arch=name,
+        data=task.data,
+        limit=task.limit,
+        model=model,
+        epochs=task.epochs or defaults.epochs,
+        batch_size=defaults.batch_size,
+        select_eps=defaults.select_eps,
+        seed=task.seed,
+        **fields,
+    )
