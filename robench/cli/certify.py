@@ -27,7 +27,7 @@ from robench.cli import options
 @options.batch_size
 @options.execution
 def certify(fail_under: float | None, json_output: bool, **given: Any) -> int:
-    r"""Prove a certified L2 radius for every image.
+    """Prove a certified L2 radius for every image.
 
     \b
     MODEL is a model folder, a .pt2 program, or FILE.py:factory with --weights and --input-shape.

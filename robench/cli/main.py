@@ -50,15 +50,15 @@ class LazyGroup(click.Group):
 )
 @click.version_option(__version__, prog_name="robench")
 def robench() -> None:
-    r"""Certify and attack classifiers, and check one against the other.
+    """Certify and attack classifiers, and check one against the other.
 
     \b
     Examples:
-      robench bench                                            all of it on embedded data, minutes, no network
-      robench train --recipe hkr --data mnist --out hkr        train a 1-Lipschitz network
-      robench certify hkr --data mnist --eps 0.5,1,1.58        prove L2 radii
-      robench attack hkr --data mnist --eps 0.5,1 --limit 500  try to break it
-      robench report runs --out report                         curves, tables, one HTML page
+      robench bench                                      all of it on embedded data
+      robench train --recipe hkr --data mnist --out hkr  train a 1-Lipschitz network
+      robench certify hkr --data mnist --eps 0.5,1,1.58  prove L2 radii
+      robench attack hkr --data mnist --eps 0.5,1        try to break it
+      robench report runs --out report                   curves, tables, one HTML page
 
     Results go to stdout, everything else to stderr. All radii are L2 in input units (pixels in [0, 1]).
     """

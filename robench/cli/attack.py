@@ -1,0 +1,80 @@
+"""`robench attack`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from robench.cli import options
+
+
+@click.command(short_help="Attack every image and check against the certificates")
+@options.model
+@options.data
+@options.subset
+@options.eps(required=True)
+@click.option(
+    "--suite",
+    type=click.Choice(["paper", "strong"]),
+    default="paper",
+    show_default=True,
+    help="paper: fgsm, pgd, cw, deepfool; strong: those with restarts, and ddn.",
+)
+@click.option(
+    "--attack",
+    "attacks",
+    multiple=True,
+    metavar="NAME[:OPTION=VALUE,...]",
+    help="Run this attack instead of a suite; repeatable; such as `cw:steps=1000,initial_const=10`.",
+)
+@click.option("--full", is_flag=True, help="Run every attack on every image that is not certified.")
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of random starts.")
+@options.out(required=False, help_text="Run folder; the same command on it resumes.  [default: under runs/]")
+@options.fail_under("Exit with 1 if combined robust accuracy at any ε is below RATE.")
+@options.as_json
+@options.batch_size
+@options.execution
+def attack(fail_under: float | None, json_output: bool, **given: Any) -> int:
+    """Attack every image, keep the smallest verified distance, and check it against the certificate.
+
+    \b
+    MODEL is a model folder, a .pt2 program, or FILE.py:factory with --weights and --input-shape.
+
+    \b
+    Examples:
+      robench attack hkr --data mnist --limit 500 --eps 0.5,1,1.58,2,3
+      robench attack hkr --data mnist --eps 36/255 --suite strong --full
+      robench attack hkr --data mnist --eps 1 --attack pgd:steps=200 --attack deepfool
+
+    An image is broken at ε if it is misclassified or any attack found an adversarial within ε. Every one found is
+    verified alone: its class in float64, its distance rounded up. A distance below the certified radius of the same
+    image is a contradiction: it is stored with its witness and the exit code is 1.
+    """
+    from robench import api
+    from robench.attacks import parse_attack_options
+    from robench.cli.console import Screen, print_json
+    from robench.cli.main import FINDING
+    from robench.cli.requests import data_ref, execution, model_ref
+    from robench.cli.results import attack_result, unmet
+
+    screen = Screen(quiet=given["quiet"])
+    outcome = api.attack(
+        model_ref(given),
+        data_ref(given),
+        eps=given["eps"],
+        suite=given["suite"],
+        attacks=parse_attack_options(given["attacks"]),
+        full=given["full"],
+        seed=given["seed"],
+        out=given["out"],
+        execution=execution(given, screen),
+    )
+    (print_json if json_output else attack_result)(outcome.summary)
+    screen.note(f"run folder: {outcome.folder}")
+    for flag in outcome.summary["flags"]:
+        screen.note(f"flag {flag['name']}: {flag['message']}")
+    if outcome.summary["violations"]:
+        screen.note(f"CONTRADICTION: {outcome.summary['violations']} images; see {outcome.folder}/contradictions.json")
+        return FINDING
+    return unmet(outcome.summary["robust_accuracy"]["combined"], fail_under, screen)

@@ -1,0 +1,36 @@
+"""`robench audit`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from robench.cli import options
+
+
+@click.command(short_help="Bound the Lipschitz constant of any torch model")
+@options.model
+@options.as_json
+@options.quiet
+def audit(json_output: bool, **given: Any) -> None:
+    """Bound the Lipschitz constant of any torch model, layer by layer.
+
+    \b
+    MODEL is a model folder, a .pt2 program, or FILE.py:factory with --weights and --input-shape.
+
+    \b
+    Examples:
+      robench audit hkr
+      robench audit net.py:make --weights net.safetensors --input-shape 3,32,32 --json
+
+    The upper bound is proven, in float64 with its rounding error; the lower bound is a slope that was found, so the
+    gap between the two shows how loose the bound may be. An operation without a rule is refused by name.
+    """
+    from robench import api
+    from robench.cli.console import print_json
+    from robench.cli.requests import model_ref
+    from robench.cli.results import audit_result
+
+    summary = api.audit(model_ref(given))
+    (print_json if json_output else audit_result)(summary)

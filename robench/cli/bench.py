@@ -1,0 +1,52 @@
+"""`robench bench`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from robench.cli import options
+
+
+@click.command(short_help="Train, certify, attack and report in one go")
+@click.argument("suite", default="embedded", metavar="[SUITE]")
+@click.option(
+    "--data-dir",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Folder that holds the data set's own files.  [default: a per-user cache, filled by download]",
+)
+@options.out(required=False, help_text="Folder for models, runs and the report.  [default: runs/bench-SUITE]")
+@options.as_json
+@options.execution
+def bench(suite: str, data_dir: Path | None, out: Path | None, json_output: bool, **given: Any) -> int:
+    """Train, certify, attack and report in one go.
+
+    \b
+    SUITE is `embedded` (two-moons and digits, all recipes, no network) or `mnist` (the paper's five approaches).
+
+    \b
+    Examples:
+      robench bench
+      robench bench mnist --data-dir ~/data/mnist --out mnist-bench
+
+    The same command goes on where it was stopped. It ends with the comparison table and the path of the report.
+    """
+    from robench.bench import run_suite, suite_named
+    from robench.cli.console import Screen, print_json, print_table
+    from robench.cli.main import FINDING
+    from robench.cli.requests import execution
+
+    screen = Screen(quiet=given["quiet"])
+    chosen = suite_named(suite)
+    result = run_suite(
+        chosen, out or Path("runs") / f"bench-{suite}", data_dir=data_dir, execution=execution(given, screen)
+    )
+    if json_output:
+        print_json(result.to_dict())
+    else:
+        for table in result.tables:
+            print_table(table.title, table.columns, table.rows)
+        click.echo(f"report: {result.page}")
+    return FINDING if result.violations else 0

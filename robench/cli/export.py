@@ -1,0 +1,30 @@
+"""`robench export`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from robench.cli import options
+
+
+@click.command(short_help="Write a model for another runtime")
+@options.model
+@click.option("--format", "file_format", type=click.Choice(["state-dict", "pt2", "onnx"]), required=True)
+@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), required=True, metavar="FILE")
+@options.quiet
+def export(file_format: str, out: Path, **given: Any) -> None:
+    """Write a model for another runtime, and check that its outputs agree.
+
+    \b
+    Examples:
+      robench export hkr --format pt2 --out hkr.pt2
+      robench export hkr --format state-dict --out hkr.safetensors
+    """
+    from robench.cli.requests import model_ref
+    from robench.export import export_model
+
+    export_model(model_ref(given).load(), file_format, out)
+    click.echo(out)

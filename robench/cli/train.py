@@ -1,0 +1,88 @@
+"""`robench train`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from robench.cli import options
+from robench.errors import SpecError
+
+
+@click.command(short_help="Train a 1-Lipschitz network or a baseline")
+@click.option(
+    "--recipe", required=True, metavar="NAME", help="hkr, gnp-hinge, gnp-log, 1lip-log, adv, plain, kr, margin."
+)
+@options.data
+@click.option("--arch", metavar="NAME|FILE", help="Architecture, or a JSON file of layers.  [default: the recipe's]")
+@click.option("--epochs", type=click.IntRange(1), help="Passes over the training split.  [default: the recipe's]")
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of weights and data order.")
+@click.option(
+    "--set",
+    "changes",
+    multiple=True,
+    metavar="FIELD=VALUE",
+    help="Override a field of the spec; repeatable; such as `loss.alpha=10`.",
+)
+@click.option("--show-spec", is_flag=True, help="Print the spec as JSON and stop.")
+@options.out(required=False, help_text="Model folder to write; required unless --show-spec.")
+@options.as_json
+@options.execution
+def train(**given: Any) -> None:
+    """Train a model by a recipe and write its model folder.
+
+    \b
+    Examples:
+      robench train --recipe hkr --data mnist --epochs 3 --out hkr
+      robench train --recipe adv --data mnist --set adversarial.eps=1.5 --out adv
+      robench train --recipe hkr --data two-moons --show-spec
+
+    The folder holds plain exported weights (safetensors), which certify and attack read. The same command on the
+    same folder resumes a training that was stopped.
+    """
+    from robench import api
+    from robench.cli.console import Screen, print_json
+    from robench.cli.requests import execution
+
+    out: Path | None = given["out"]
+    if out is None and not given["show_spec"]:
+        raise SpecError("no folder to write the model to", hint="give one with --out DIR")
+    screen = Screen(quiet=given["quiet"])
+    spec = api.train_spec(
+        given["recipe"],
+        given["data"],
+        data_dir=given["data_dir"],
+        arch=given["arch"],
+        epochs=given["epochs"],
+        seed=given["seed"],
+        changes=dict(parse_change(text) for text in given["changes"]),
+        progress=screen,
+    )
+    if given["show_spec"]:
+        print_json(spec.to_dict())
+        return
+    assert out is not None
+    outcome = api.train(spec, out, data_dir=given["data_dir"], execution=execution(given, screen))
+    if given["json_output"]:
+        print_json(outcome.summary)
+    else:
+        click.echo(outcome.folder)
+    screen.note(f"next: robench certify {outcome.folder} --data {given['data']}")
+
+
+def parse_change(text: str) -> tuple[str, Any]:
+    """`field=value` with a JSON value, or a bare word.
+
+    Raises:
+        SpecError: there is no `=`.
+    """
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise SpecError(f"`--set {text}` has no value", hint="write it as FIELD=VALUE, such as `loss.alpha=10`")
+    try:
+        return name, json.loads(value)
+    except ValueError:
+        return name, value
