@@ -1,0 +1,217 @@
+"""Losses of 1-Lipschitz classifiers, on logits (N, 1) with labels {0, 1}, or (N, q) with labels 0..q-1.
+
+Symbols as in the paper: f logits, Y = 2 y - 1 in {-1, +1}, m margin, alpha = lambda the weight of the hinge. A binary
+problem is the one-column case of one-vs-all, so Eq. (5) is Eq. (12) with q = 1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+import torch
+from torch import Tensor
+from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy, one_hot
+
+from robench.errors import DataError, SpecError
+from robench.specs.training import LossSpec
+
+
+class Loss(Protocol):
+    """A loss to be minimised.
+
+    Args of the call: logits (N, 1) or (N, q); labels int64 (N,); head_weight, the constrained weight (q, d) of the last
+    layer, for losses that speak of certified radii. Returns a scalar.
+    """
+
+    def __call__(self, logits: Tensor, labels: Tensor, head_weight: Tensor | None = None) -> Tensor:
+        """The mean loss of the batch."""
+        ...
+
+
+def signs(logits: Tensor, labels: Tensor) -> Tensor:
+    """Y of shape of the logits: +1 where the column is the label's (binary: where the label is 1), else -1.
+
+    Raises:
+        DataError: shapes do not fit, or a label is out of range.
+    """
+    if logits.dim() != 2 or labels.shape != logits.shape[:1]:
+        raise DataError(
+            f"logits of shape {tuple(logits.shape)} do not fit labels of shape {tuple(labels.shape)}",
+            hint="give logits (N, 1) or (N, q) and labels (N,)",
+        )
+    classes = max(2, logits.shape[1])
+    if labels.numel() and not 0 <= int(labels.min()) <= int(labels.max()) < classes:
+        raise DataError(
+            f"labels lie in {int(labels.min())}..{int(labels.max())}, the model tells {classes} classes apart",
+            hint=f"give labels in 0..{classes - 1}, or a model with more outputs",
+        )
+    positive = labels[:, None] if logits.shape[1] == 1 else one_hot(labels, logits.shape[1])
+    return 2 * positive.to(logits.dtype) - 1
+
+
+def kantorovich_rubinstein(logits: Tensor, labels: Tensor) -> Tensor:
+    """Sum over k of E_{not P_k}[f_k] - E_{P_k}[f_k]: first part of Eq. (5) and (12).
+
+    Expectations are the batch means of each class. A column of which the batch has no positive, or no negative, example
+    adds 0: half of the difference would depend on a constant added to f_k, which the whole does not.
+    """
+    positive = signs(logits, labels) > 0
+    negative = ~positive
+    count_positive, count_negative = positive.sum(0), negative.sum(0)
+    mean_positive = (logits * positive).sum(0) / count_positive.clamp_min(1)
+    mean_negative = (logits * negative).sum(0) / count_negative.clamp_min(1)
+    return ((mean_negative - mean_positive) * ((count_positive > 0) & (count_negative > 0))).sum()
+
+
+def one_vs_all_hinge(logits: Tensor, labels: Tensor, margin: float) -> Tensor:
+    """Sum over k of E_x (m - Y_k f_k(x))_+: second part of Eq. (5), where m = 1, and of Eq. (12). No re-weighting."""
+    return (margin - signs(logits, labels) * logits).clamp_min(0).mean(0).sum()
+
+
+def centring_shift(logits: Tensor, labels: Tensor) -> Tensor:
+    """What Eq. (2) subtracts from f: (E_{P+}[f] + E_{P-}[f]) / 2, for each column, (1,) or (q,).
+
+    Raises:
+        DataError: a class has no example.
+    """
+    positive = signs(logits, labels) > 0
+    counts = torch.stack((positive.sum(0), (~positive).sum(0)))
+    if bool((counts == 0).any()):
+        raise DataError("a class has no example to centre on", hint="compute the shift on the whole training set")
+    sums = torch.stack(((logits * positive).sum(0), (logits * ~positive).sum(0)))
+    return (sums / counts).mean(0)
+
+
+class KRLoss:
+    """-(Kantorovich-Rubinstein): minimised by the transport potential, lambda = 0 in Eq. (5); centre with Eq. (2)."""
+
+    def __call__(self, logits: Tensor, labels: Tensor, head_weight: Tensor | None = None) -> Tensor:
+        """See `kantorovich_rubinstein`."""
+        return kantorovich_rubinstein(logits, labels)
+
+
+class HKRLoss:
+    """Hinge-regularised KR: Eq. (5) for one logit, Eq. (12) for q; `kantorovich_rubinstein + alpha one_vs_all_hinge`.
+
+    Args:
+        alpha: lambda in Eq. (5), the weight of the hinge, from 0 up; not normalised by alpha + 1 or anything else.
+        margin: m in Eq. (12), in the units of f; not halved.
+
+    Raises:
+        SpecError: alpha below 0 or margin not above 0.
+    """
+
+    def __init__(self, alpha: float = 50.0, margin: float = 1.0) -> None:
+        _require(alpha >= 0, "alpha", alpha, "from 0 up")
+        _require(margin > 0, "margin", margin, "above 0")
+        self.alpha, self.margin = alpha, margin
+
+    def __call__(self, logits: Tensor, labels: Tensor, head_weight: Tensor | None = None) -> Tensor:
+        """KR + alpha hinge."""
+        return kantorovich_rubinstein(logits, labels) + self.alpha * one_vs_all_hinge(logits, labels, self.margin)
+
+
+class HingeLoss:
+    """Hinge with margin m: (m - Y f)_+ for one logit; for q the multi-class hinge of Li et al. (2019).
+
+    Multi-class: (1 / q) sum over j != y of (m - (f_y - f_j))_+, as torch's `multi_margin_loss`.
+
+    Args:
+        margin: m, in the units of f.
+
+    Raises:
+        SpecError: margin not above 0.
+    """
+
+    def __init__(self, margin: float = 1.0) -> None:
+        _require(margin > 0, "margin", margin, "above 0")
+        self.margin = margin
+
+    def __call__(self, logits: Tensor, labels: Tensor, head_weight: Tensor | None = None) -> Tensor:
+        """Mean hinge."""
+        positive = signs(logits, labels) > 0
+        if logits.shape[1] == 1:
+            return one_vs_all_hinge(logits, labels, self.margin)
+        gaps = logits.gather(1, labels[:, None]) - logits
+        return (self.margin - gaps).clamp_min(0).masked_fill(positive, 0).mean()
+
+
+class LogEntropyLoss:
+    """Cross-entropy of tau f, divided by tau: softmax over q logits, sigmoid for one.
+
+    Args:
+        temperature: tau, an inverse temperature; large tau comes near to a hinge without margin.
+
+    Raises:
+        SpecError: temperature not above 0.
+    """
+
+    def __init__(self, temperature: float = 1.0) -> None:
+        _require(temperature > 0, "temperature", temperature, "above 0")
+        self.temperature = temperature
+
+    def __call__(self, logits: Tensor, labels: Tensor, head_weight: Tensor | None = None) -> Tensor:
+        """Mean cross-entropy."""
+        y = signs(logits, labels)
+        scaled = self.temperature * logits
+        if logits.shape[1] == 1:
+            return binary_cross_entropy_with_logits(scaled, (y + 1) / 2) / self.temperature
+        loss: Tensor = cross_entropy(scaled, labels) / self.temperature
+        return loss
+
+
+class PairwiseMarginLoss:
+    """Hinge on the pairwise radius: E (m - min over j != y of (f_y - f_j) / ||w_y - w_j||)_+.
+
+    The radius is the certified one of a network with 1-Lipschitz body and head rows w; negative when misclassified. One
+    logit: Y f / ||w||. Needs the head's weight.
+
+    Args:
+        margin: m, in L2 units of the input.
+
+    Raises:
+        SpecError: margin not above 0; at the call, no head weight.
+    """
+
+    def __init__(self, margin: float = 1.0) -> None:
+        _require(margin > 0, "margin", margin, "above 0")
+        self.margin = margin
+
+    def __call__(self, logits: Tensor, labels: Tensor, head_weight: Tensor | None = None) -> Tensor:
+        """Mean hinge on the radius."""
+        if head_weight is None:
+            raise SpecError(
+                "the pairwise margin loss needs the weight of the last layer", hint="use a model that has a head"
+            )
+        y = signs(logits, labels)
+        tiny = torch.finfo(logits.dtype).eps
+        if logits.shape[1] == 1:
+            radius = (y * logits)[:, 0] / head_weight.norm().clamp_min(tiny)
+        else:
+            distance = (head_weight[:, None] - head_weight[None, :]).norm(dim=2).clamp_min(tiny)
+            gaps = logits.gather(1, labels[:, None]) - logits
+            radius = (gaps / distance[labels]).masked_fill(y > 0, torch.inf).amin(1)
+        loss: Tensor = (self.margin - radius).clamp_min(0).mean()
+        return loss
+
+
+def _require(holds: bool, name: str, value: float, expected: str) -> None:
+    if not holds:
+        raise SpecError(f"the loss's `{name}` is {value}", hint=f"give a value {expected}")
+
+
+LOSSES: dict[str, Callable[..., Loss]] = {
+    "kr": KRLoss,
+    "hkr": HKRLoss,
+    "hinge": HingeLoss,
+    "log": LogEntropyLoss,
+    "pairwise-margin": PairwiseMarginLoss,
+}
+"""Losses by the `type` of their spec; each takes the other fields of that spec by keyword."""
+
+
+def build_loss(spec: LossSpec) -> Loss:
+    """The loss that a spec describes."""
+    settings = spec.to_dict()
+    return LOSSES[settings.pop("type")](**settings)
