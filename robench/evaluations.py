@@ -1,0 +1,320 @@
+"""What run folders say of each model: certificates and attacks of the same weights on the same data, side by side."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, Generic, NamedTuple, TypeVar
+
+from robench import curves
+from robench.curves import Curve, Rule
+from robench.errors import RunError
+from robench.records import SCHEMA_VERSION, AttackRecord, CertifyRecord, attack_record, certify_record
+from robench.runs import MANIFEST, SUMMARY, find_runs, read_json, read_records
+from robench.specs.epsilon import epsilon_value
+from robench.summaries import radius
+
+R = TypeVar("R", CertifyRecord, AttackRecord)
+
+DEFAULT_EPS = ("36/255", "0.5", "1", "1.58")
+
+
+class Flag(NamedTuple):
+    """A diagnostic that says that an evaluation may be wrong."""
+
+    run: str
+    name: str
+    message: str
+
+
+class Contradiction(NamedTuple):
+    """An adversarial nearer than the certified radius of the same image on the same weights: one of both is wrong."""
+
+    image: int
+    label: int
+    predicted: int | None
+    attack: str
+    radius: float
+    distance: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run(Generic[R]):
+    """One run folder as it is on disk.
+
+    Fields:
+        name: last part of its path, or as many as tell it from the others.
+        summary: empty while the run is not finished.
+    """
+
+    folder: Path
+    name: str
+    manifest: Mapping[str, Any]
+    summary: Mapping[str, Any]
+    records: tuple[R, ...]
+
+    @property
+    def n(self) -> int:
+        """Number of images with a record."""
+        return len(self.records)
+
+    @property
+    def status(self) -> str:
+        """`started`, `success`, `error` or `interrupted`."""
+        return str(self.manifest.get("status", "unknown"))
+
+    @property
+    def weights_sha256(self) -> str:
+        """SHA-256 of the weights, as on disk."""
+        return str(self.manifest.get("identity", {}).get("weights_sha256", ""))
+
+    def facts(self, part: str) -> Mapping[str, Any]:
+        """A table of the manifest's facts (`model`, `data`, `audit`); empty where absent."""
+        value = self.manifest.get("facts", {}).get(part)
+        return value if isinstance(value, Mapping) else {}
+
+    @property
+    def device(self) -> str:
+        """Name of the device it ran on; empty if unknown."""
+        facts = self.manifest.get("facts", {})
+        return str(facts.get("device_name") or facts.get("device") or "")
+
+    def flags(self) -> list[Flag]:
+        """The diagnostics raised, of the manifest and the summary, each once."""
+        found = [*(self.manifest.get("facts", {}).get("flags") or ()), *(self.summary.get("flags") or ())]
+        return list(dict.fromkeys(Flag(self.name, str(item["name"]), str(item.get("message", ""))) for item in found))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """A model on a data set: its certify run, its attack run, or both.
+
+    Fields:
+        name: what to call the model; different for each evaluation of a report.
+    """
+
+    name: str
+    certify: Run[CertifyRecord] | None
+    attack: Run[AttackRecord] | None
+
+    @property
+    def runs(self) -> tuple[Run[CertifyRecord] | Run[AttackRecord], ...]:
+        """The runs it consists of."""
+        return tuple(run for run in (self.certify, self.attack) if run is not None)
+
+    def facts(self, part: str) -> Mapping[str, Any]:
+        """A table of facts, of the certify run first."""
+        return next((facts for run in self.runs if (facts := run.facts(part))), {})
+
+    @property
+    def weights_sha256(self) -> str:
+        """SHA-256 of the weights, as on disk."""
+        return self.runs[0].weights_sha256
+
+    @property
+    def data_name(self) -> str:
+        """Name of the data set and its split."""
+        return _data_key(self.runs[0])[0]
+
+    @property
+    def is_image(self) -> bool:
+        """Whether the inputs are images, so that ε is in pixel units."""
+        return len(self.facts("data").get("shape", (1, 1, 1))) == 3
+
+    @property
+    def attacks(self) -> tuple[str, ...]:
+        """Names of the attacks, in the order of the records."""
+        records = self.attack.records if self.attack else ()
+        return tuple(dict.fromkeys(name for record in records for name in record.attacks))
+
+    @property
+    def full(self) -> bool:
+        """Whether every attack saw every image that was not certified."""
+        return self.attack is not None and bool(self.attack.manifest.get("spec", {}).get("full", False))
+
+    @property
+    def attacked_eps(self) -> tuple[str, ...]:
+        """The radii that the attacks were asked about, as written, ascending."""
+        if self.attack is None:
+            return ()
+        asked = [self.attack.manifest.get("spec", {}).get("eps", ()), *(record.eps for record in self.attack.records)]
+        return ascending(text for texts in asked for text in texts)
+
+    @property
+    def eps(self) -> tuple[str, ...]:
+        """All radii that this evaluation was asked about; the usual ones where it was asked about none."""
+        table = self.certify.summary.get("certified_accuracy", {}) if self.certify else {}
+        asked = [text for rates in table.values() if isinstance(rates, Mapping) for text in rates]
+        return ascending([*asked, *self.attacked_eps]) or DEFAULT_EPS
+
+    @property
+    def refusal(self) -> str | None:
+        """Why the audit could not bound the Lipschitz constant, if so."""
+        reason = self.facts("audit").get("refused")
+        return None if reason is None else str(reason)
+
+    def clean(self) -> Fraction | None:
+        """Clean accuracy on all images of the run that has most of them."""
+        best = max(self.runs, key=lambda run: run.n)
+        return curves.clean(best.records) if best.n else None
+
+    def certified(self, rule: Rule) -> Curve | None:
+        """Certified accuracy on all certified images; of the attack records where there is no certify run."""
+        if self.certify is not None and self.certify.n and self.refusal is None:
+            return curves.certified(self.certify.records, rule)
+        return self._certified_by_attack_run() if rule == "pairwise" else None
+
+    def certified_on_attacked(self, rule: Rule) -> Curve | None:
+        """Certified accuracy on the attacked images only, so that it can be set against the attacks on them."""
+        if self.attack is None or not self.attack.n:
+            return self.certified(rule)
+        known = {
+            (record.index, record.input_sha256): record for record in (self.certify.records if self.certify else ())
+        }
+        matched = [known.get((record.index, record.input_sha256)) for record in self.attack.records]
+        if self.refusal is None and all(matched):
+            return curves.certified([record for record in matched if record is not None], rule)
+        return self._certified_by_attack_run() if rule == "pairwise" else None
+
+    def robust(self, attack: str = curves.COMBINED) -> Curve | None:
+        """Accuracy under an attack, or under all of them together."""
+        return curves.robust(self.attack.records, attack) if self.attack is not None and self.attack.n else None
+
+    def flags(self) -> list[Flag]:
+        """The diagnostics of all runs."""
+        return [flag for run in self.runs for flag in run.flags()]
+
+    def contradictions(self) -> list[Contradiction]:
+        """Images with an adversarial below a certified radius, by either rule, of either run."""
+        proven = {
+            (record.index, record.input_sha256): max(radius(record, rule) for rule in curves.RULES)
+            for record in (self.certify.records if self.certify else ())
+        }
+        found = []
+        for record in self.attack.records if self.attack else ():
+            if not record.correct:
+                continue
+            bound = max(record.certified_radius, proven.get((record.index, record.input_sha256), 0.0))
+            found += [
+                Contradiction(record.index, record.label, outcome.predicted, name, bound, outcome.distance)
+                for name, outcome in record.attacks.items()
+                if outcome.distance is not None and outcome.distance < bound
+            ]
+        return found
+
+    def _certified_by_attack_run(self) -> Curve | None:
+        if self.attack is None or not self.attack.n or self.refusal is not None:
+            return None
+        curve = curves.certified_when_attacked(self.attack.records)
+        return curve if self.attack.facts("audit") or curve.thresholds.any() else None
+
+
+def ascending(eps: Iterable[str]) -> tuple[str, ...]:
+    """Radii in ascending order, each value once, in its first spelling."""
+    by_value: dict[float, str] = {}
+    for text in eps:
+        by_value.setdefault(epsilon_value(text), text)
+    return tuple(by_value[value] for value in sorted(by_value))
+
+
+def read_evaluations(paths: Sequence[Path]) -> list[Evaluation]:
+    """All certify and attack runs at or below some paths, joined by weights and data, in one fixed order.
+
+    Raises:
+        RunError: there is no such run, or one of them cannot be read or is of another schema version.
+    """
+    folders = sorted({folder.resolve() for path in paths for folder in find_runs(path)})
+    names = _names(folders)
+    runs = [run for folder in folders if (run := _read(folder, names[folder])) is not None]
+    if not runs:
+        raise RunError(
+            "there is no certify or attack run to report on", hint="name the --out folders of `certify` or `attack`"
+        )
+    groups: dict[tuple[str, str, str], list[Any]] = defaultdict(list)
+    for run in runs:
+        groups[(run.weights_sha256, *_data_key(run))].append(run)
+    found = [evaluation for group in groups.values() for evaluation in _pair(group)]
+    found.sort(key=lambda item: (item.data_name, item.name, item.weights_sha256, [run.name for run in item.runs]))
+    return _distinct(found)
+
+
+def _read(folder: Path, name: str) -> Run[CertifyRecord] | Run[AttackRecord] | None:
+    """The run in a folder; None if it is of another kind, such as a training."""
+    manifest = read_json(folder / MANIFEST)
+    command = manifest.get("command")
+    if command not in ("certify", "attack"):
+        return None
+    version = manifest.get("schema_version")
+    if version != SCHEMA_VERSION:
+        raise RunError(
+            f"`{folder}` is of schema version {version!r}; this robench reads {SCHEMA_VERSION}",
+            hint="make the run again, or read it with the robench that wrote it",
+        )
+    summary = read_json(folder / SUMMARY) if (folder / SUMMARY).exists() else {}
+    if command == "certify":
+        certificates = tuple(read_records(folder, certify_record))
+        return Run(folder=folder, name=name, manifest=manifest, summary=summary, records=certificates)
+    outcomes = tuple(read_records(folder, attack_record))
+    return Run(folder=folder, name=name, manifest=manifest, summary=summary, records=outcomes)
+
+
+def _names(folders: Sequence[Path]) -> dict[Path, str]:
+    """The shortest tail of each path that no other one has."""
+    names = {}
+    for folder in folders:
+        parts = folder.parts
+        for length in range(1, len(parts) + 1):
+            tail = parts[-length:]
+            if sum(other.parts[-length:] == tail for other in folders) == 1:
+                break
+        names[folder] = "/".join(tail)
+    return names
+
+
+def _data_key(run: Run[CertifyRecord] | Run[AttackRecord]) -> tuple[str, str]:
+    data, spec = run.facts("data"), run.manifest.get("spec", {})
+    name = data.get("name") or spec.get("data", {}).get("name", "unknown data")
+    split = data.get("split") or spec.get("split", "test")
+    return f"{name} {split}", str(data.get("sha256", ""))
+
+
+def _pair(group: Sequence[Any]) -> list[Evaluation]:
+    """Each attack run beside the certify run that is its parent, else the largest; other certify runs alone."""
+    certifies: list[Run[CertifyRecord]] = [run for run in group if run.manifest["command"] == "certify"]
+    attacks: list[Run[AttackRecord]] = [run for run in group if run.manifest["command"] == "attack"]
+    largest = max(certifies, key=lambda run: run.n, default=None)
+    paired = []
+    for attack in attacks:
+        parents = attack.manifest.get("parents", ())
+        partner = next((run for run in certifies if run.folder.name in parents or run.name in parents), largest)
+        paired.append((partner, attack))
+    used = [partner for partner, _ in paired]
+    alone = [(run, None) for run in certifies if all(run is not partner for partner in used)]
+    return [_evaluation(certify, attack) for certify, attack in [*paired, *alone]]
+
+
+def _evaluation(certify: Run[CertifyRecord] | None, attack: Run[AttackRecord] | None) -> Evaluation:
+    evaluation = Evaluation(name="", certify=certify, attack=attack)
+    name = evaluation.facts("model").get("name") or f"model {evaluation.weights_sha256[:8]}"
+    return replace(evaluation, name=str(name))
+
+
+def _distinct(evaluations: list[Evaluation]) -> list[Evaluation]:
+    """Names that tell the evaluations apart: first by weights, then by data, then by run."""
+    additions: tuple[Callable[[Evaluation], str], ...] = (
+        lambda item: item.weights_sha256[:8],
+        lambda item: item.data_name,
+        lambda item: item.runs[-1].name,
+    )
+    for addition in additions:
+        variants: dict[str, set[str]] = defaultdict(set)
+        for item in evaluations:
+            variants[item.name].add(addition(item))
+        evaluations = [
+            replace(item, name=f"{item.name} ({addition(item)})") if len(variants[item.name]) > 1 else item
+            for item in evaluations
+        ]
+    return evaluations

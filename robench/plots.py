@@ -1,0 +1,277 @@
+"""The figures of a report, each a matplotlib `Figure` made without pyplot: same records, same bytes.
+
+Colours are those of Okabe and Ito (Color Universal Design, 2008), and no curve is told from another by colour alone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any, Literal
+
+import matplotlib
+import numpy as np
+import numpy.typing as npt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.ticker import PercentFormatter
+
+from robench.curves import Curve
+from robench.evaluations import Evaluation
+from robench.specs.epsilon import epsilon_value
+
+BLUE, VERMILION, GREEN, ORANGE, SKY, PURPLE, BLACK = (
+    "#0072B2", "#D55E00", "#009E73", "#E69F00", "#56B4E9", "#CC79A7", "#000000",
+)  # fmt: skip
+COLOURS = (BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY, BLACK)
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*", "<", ">")
+THIN_LINES = ((0, (1, 1)), (0, (4, 1.5, 1, 1.5)), (0, (6, 2)), (0, (2, 2)), (0, (5, 1, 1, 1, 1, 1)))
+GREY = "#5B6470"
+GRID_POINTS = 241
+
+STYLE: dict[Any, Any] = {
+    "font.family": "DejaVu Sans",
+    "font.size": 10.5,
+    "axes.titlesize": 11.5,
+    "axes.titlelocation": "left",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": GREY,
+    "axes.grid": True,
+    "grid.color": "#E4E8EC",
+    "grid.linewidth": 0.8,
+    "axes.axisbelow": True,
+    "xtick.color": GREY,
+    "ytick.color": GREY,
+    "xtick.labelcolor": "#1B1F24",
+    "ytick.labelcolor": "#1B1F24",
+    "legend.frameon": False,
+    "legend.fontsize": 9.5,
+    "lines.linewidth": 1.8,
+    "lines.markersize": 6,
+    "savefig.facecolor": "white",
+    "savefig.dpi": 160,
+    "text.parse_math": False,
+    "svg.hashsalt": "robench",
+    "svg.fonttype": "path",
+}
+
+
+@contextlib.contextmanager
+def style() -> Iterator[None]:
+    """The look of all figures, whatever the user's own matplotlib settings are."""
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()
+        matplotlib.rcParams.update(STYLE)
+        yield
+
+
+def image_bytes(figure: Figure, kind: Literal["png", "svg"]) -> bytes:
+    """The figure as a file without dates or versions in it."""
+    metadata = {"Date": None, "Creator": "robench"} if kind == "svg" else {"Software": "robench"}
+    buffer = io.BytesIO()
+    with style():
+        figure.savefig(buffer, format=kind, metadata=metadata)
+    return buffer.getvalue()
+
+
+def comparison(evaluations: Sequence[Evaluation]) -> Figure:
+    """Accuracy against ε of all models: combined attacks solid, certified dashed (Fig. 3 and 4 of the paper)."""
+    with style():
+        figure, axes = _panel()
+        limit = max(_eps_limit(item) for item in evaluations)
+        for place, item in enumerate(evaluations):
+            colour, marker = COLOURS[place % len(COLOURS)], MARKERS[place % len(MARKERS)]
+            attacked, certified = item.robust(), item.certified_on_attacked("pairwise")
+            if attacked is not None:
+                asked = [epsilon_value(text) for text in item.attacked_eps]
+                _band(axes, attacked, asked[-1], colour)
+                _line(axes, attacked, asked[-1], color=colour, label=f"attacked: {item.name}")
+                axes.plot(asked, attacked.rates(asked), marker, color=colour, markeredgecolor="white")
+            if certified is not None:
+                _line(axes, certified, limit, color=colour, linestyle=(0, (4, 2)), label=f"certified: {item.name}")
+                if attacked is None:
+                    _band(axes, certified, limit, colour)
+                    marks = [epsilon_value(text) for text in item.eps]
+                    axes.plot(marks, certified.rates(marks), marker, color=colour, markeredgecolor="white")
+        _finish_accuracy(figure, axes, limit, evaluations)
+        return figure
+
+
+def accuracy(evaluation: Evaluation) -> Figure:
+    """Accuracy against ε of one model: certified below, each attack above, the combined rule between."""
+    with style():
+        figure, axes = _panel()
+        limit = _eps_limit(evaluation)
+        combined = evaluation.robust()
+        pairwise, paper = evaluation.certified_on_attacked("pairwise"), evaluation.certified_on_attacked("paper")
+        if combined is not None:
+            _attack_lines(axes, evaluation)
+        if pairwise is not None:
+            _band(axes, pairwise, limit, GREEN)
+            _line(axes, pairwise, limit, color=GREEN, linestyle=(0, (4, 2)), label="certified (pairwise)")
+        if paper is not None:
+            _line(axes, paper, limit, color=BLACK, linestyle=(0, (1, 1.2)), linewidth=1.4, label="certified (paper)")
+        _finish_accuracy(figure, axes, limit, [evaluation])
+        return figure
+
+
+def radius_distance(evaluation: Evaluation) -> Figure:
+    """Attack distance against certified radius, one point an image; below the diagonal lie contradictions."""
+    with style():
+        figure, axes = _panel()
+        records = [record for record in (evaluation.attack.records if evaluation.attack else ()) if record.correct]
+        found = [(r.certified_radius, r.distance, r.attack) for r in records if r.distance is not None]
+        open_radii = [record.certified_radius for record in records if record.distance is None]
+        top = 1.05 * max([0.1, *open_radii, *(max(radius, distance) for radius, distance, _ in found)])
+        axes.fill_between([0, top], [0, top], 0, color="#F6E3DA", linewidth=0)
+        axes.plot([0, top], [0, top], color=VERMILION, linewidth=1.2)
+        axes.annotate(
+            "below: contradictions", (0.97, 0.04), xycoords="axes fraction", ha="right", color="#8A3B00", fontsize=9.5
+        )
+        for place, name in enumerate(evaluation.attacks):
+            points = np.array([(radius, distance) for radius, distance, by in found if by == name]).reshape(-1, 2)
+            if len(points):
+                _points(axes, points[:, 0], points[:, 1], place, f"nearest by {name} ({len(points)})")
+        if open_radii:
+            label = f"none found ({len(open_radii)})"
+            axes.plot(
+                open_radii, np.full(len(open_radii), top), "|", color=GREY, markersize=9, clip_on=False, label=label,
+                rasterized=True,
+            )  # fmt: skip
+        axes.set(xlim=(0, top), ylim=(0, top), aspect="equal")
+        unit = _unit([evaluation])
+        axes.set(xlabel=f"certified L2 radius ({unit})", ylabel=f"nearest adversarial, L2 distance ({unit})")
+        figure.legend(loc="outside lower center", ncols=2)
+        return figure
+
+
+def image_grid(rows: Sequence[tuple[str, npt.NDArray[Any]]], captions: Sequence[Sequence[str]]) -> Figure:
+    """Images side by side, one row a kind (Fig. 5 of the paper); the rows' names stand on the left.
+
+    Args:
+        rows: name and images (K, C, H, W) in [0, 1]; an image of NaN is left blank.
+        captions: a short text under each image, one list a row.
+    """
+    with style():
+        columns = len(rows[0][1])
+        tight = ConstrainedLayoutEngine(w_pad=0.02, h_pad=0.03, wspace=0.0, hspace=0.0)
+        figure = Figure(figsize=(1.1 + 0.95 * columns, 1.22 * len(rows) + 0.1), layout=tight)
+        grid = figure.subplots(len(rows), columns, squeeze=False)
+        for line, (name, images) in enumerate(rows):
+            for column in range(columns):
+                axes = grid[line, column]
+                _picture(axes, images[column])
+                axes.set_xlabel(captions[line][column], fontsize=8, color="#1B1F24", labelpad=2)
+            grid[line, 0].set_ylabel(name, rotation=0, ha="right", va="center", labelpad=6, fontsize=9.5)
+        return figure
+
+
+def plane_gallery(
+    clean: npt.NDArray[Any], labels: npt.NDArray[Any], moved: Sequence[tuple[str, npt.NDArray[Any]]]
+) -> Figure:
+    """Points of the plane with arrows to where an attack, or the gradient step, takes them.
+
+    Args:
+        clean: (K, 2) points.
+        labels: (K,) classes.
+        moved: name and (K, 2) points, NaN where there is none.
+    """
+    with style():
+        figure, axes = _panel()
+        for place, (name, points) in enumerate(moved):
+            colour = COLOURS[(place + 2) % len(COLOURS)]
+            steps = points - clean
+            axes.quiver(
+                *clean.T, *steps.T, angles="xy", scale_units="xy", scale=1, color=colour, width=0.004, label=name
+            )
+            axes.plot(*points.T, ",", color=colour)
+        for label in np.unique(labels):
+            chosen = clean[labels == label]
+            axes.plot(
+                *chosen.T, MARKERS[label % len(MARKERS)], color=COLOURS[label % 2], markeredgecolor="white",
+                label=f"class {label}",
+            )  # fmt: skip
+        axes.set(aspect="equal", xlabel="x₁ (input units)", ylabel="x₂ (input units)")
+        figure.legend(loc="outside lower center", ncols=3)
+        return figure
+
+
+def _panel() -> tuple[Figure, Axes]:
+    figure = Figure(figsize=(6.4, 4.6), layout="constrained")
+    return figure, figure.subplots()
+
+
+def _attack_lines(axes: Axes, evaluation: Evaluation) -> None:
+    asked = [epsilon_value(text) for text in evaluation.attacked_eps]
+    mark = "" if evaluation.full else " †"
+    for place, name in enumerate(evaluation.attacks):
+        curve = evaluation.robust(name)
+        assert curve is not None
+        colour = (VERMILION, ORANGE, PURPLE, SKY, GREY)[place % 5]
+        line = THIN_LINES[place % len(THIN_LINES)]
+        _line(axes, curve, asked[-1], color=colour, linestyle=line, linewidth=1.3, label=f"{name}{mark}")
+        marker = MARKERS[(place + 1) % len(MARKERS)]
+        axes.plot(asked, curve.rates(asked), marker, color=colour, markersize=5, markerfacecolor="white")
+    combined = evaluation.robust()
+    assert combined is not None
+    _band(axes, combined, asked[-1], BLUE)
+    _line(axes, combined, asked[-1], color=BLUE, linewidth=2.2, label="combined attacks")
+    axes.plot(asked, combined.rates(asked), "o", color=BLUE, markeredgecolor="white")
+
+
+def _line(axes: Axes, curve: Curve, limit: float, **look: Any) -> None:
+    eps = np.linspace(0.0, limit, GRID_POINTS)
+    axes.plot(eps, curve.rates(eps), **look)
+
+
+def _band(axes: Axes, curve: Curve, limit: float, colour: str) -> None:
+    eps = np.linspace(0.0, limit, GRID_POINTS)
+    low, high = curve.interval(eps)
+    axes.fill_between(eps, low, high, color=colour, alpha=0.14, linewidth=0)
+
+
+def _finish_accuracy(figure: Figure, axes: Axes, limit: float, evaluations: Sequence[Evaluation]) -> None:
+    axes.set(xlim=(0, limit), ylim=(0, 1.005), xlabel=f"L2 perturbation ε ({_unit(evaluations)})", ylabel="accuracy")
+    axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0, symbol=" %"))
+    figure.legend(loc="outside lower center", ncols=2)
+
+
+def _eps_limit(evaluation: Evaluation) -> float:
+    """How far the ε axis goes: past the largest radius asked, or to where nothing is certified any more."""
+    asked = 1.04 * max(epsilon_value(text) for text in evaluation.eps)
+    curve = evaluation.certified("pairwise")
+    if evaluation.attack is not None or curve is None:
+        return asked
+    return max(asked, min(1.05 * float(np.quantile(curve.thresholds, 0.99)), 3 * asked))
+
+
+def _points(axes: Axes, x: npt.NDArray[Any], y: npt.NDArray[Any], place: int, label: str) -> None:
+    colour = COLOURS[place % len(COLOURS)]
+    size = 5.0 if x.size <= 200 else max(2.5, 5.0 * math.sqrt(200 / x.size))
+    axes.plot(
+        x, y, MARKERS[place % len(MARKERS)], color=colour, alpha=0.7, markersize=size, markeredgewidth=0, label=label,
+        rasterized=True,
+    )  # fmt: skip
+
+
+def _picture(axes: Axes, image: npt.NDArray[Any]) -> None:
+    axes.set(xticks=[], yticks=[])
+    axes.grid(visible=False)
+    if not np.isfinite(image).all():
+        axes.set_axis_off()
+        axes.text(0.5, 0.5, "none\nfound", ha="center", va="center", fontsize=8, color=GREY, transform=axes.transAxes)
+        return
+    axes.spines[:].set_visible(False)
+    pixels = np.moveaxis(np.clip(image, 0.0, 1.0), 0, -1)
+    if pixels.shape[-1] == 1:
+        axes.imshow(pixels[..., 0], cmap="gray", vmin=0.0, vmax=1.0, interpolation="nearest")
+    else:
+        axes.imshow(pixels[..., :3], interpolation="nearest")
+
+
+def _unit(evaluations: Sequence[Evaluation]) -> str:
+    return "pixel units" if all(item.is_image for item in evaluations) else "input units"
