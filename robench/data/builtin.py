@@ -14,8 +14,6 @@ MOONS_BOUNDS = (-4.0, 4.0)
 """Far outside of the moons, which lie in [-1.3, 2.3] x [-0.8, 1.3]: attacks are not stopped by them."""
 MOONS: dict[Split, tuple[int, int]] = {"train": (2000, 0), "validation": (500, 1), "test": (1000, 2)}
 """Number of points and seed by split."""
-DIGITS_SHARES = (0.7, 0.1, 0.2)
-DIGITS_SEED = 0
 DIGITS_MAX = 16
 """scikit-learn's digits have 17 grey levels, 0..16."""
 
@@ -34,7 +32,6 @@ def digits(split: Split) -> Source:
     from sklearn.datasets import load_digits
 
     images, labels = load_digits(return_X_y=True)
-    parts = dict(zip(("train", "validation", "test"), stratified(labels, DIGITS_SHARES, DIGITS_SEED), strict=True))
-    rows = parts[split]
+    rows = stratified(labels)[split]
     pixels = (images[rows] / DIGITS_MAX).astype(np.float32).reshape(-1, 1, 8, 8)
     return array_source(pixels, labels[rows], tuple(str(digit) for digit in range(10)))

@@ -13,7 +13,7 @@ from robench.errors import DataError
 DEFLATE_RATIO = 1032
 """Deflate expands no byte to more than 1032, so a header that promises more lies."""
 
-FETCH_AGAIN = "fetch the file again"
+FETCH_AGAIN = "delete it and fetch it again"
 
 
 def broken(path: Path | str, reason: str, *, hint: str = FETCH_AGAIN) -> DataError:

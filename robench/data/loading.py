@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-import os
 import re
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from robench.data.builtin import digits, two_moons
+from robench.data.celeba import celeba
+from robench.data.cifar import cifar10
 from robench.data.dataset import Dataset, Rows, Source, Subset, check_limit
-from robench.data.mnist import FASHION_MNIST, MNIST, idx_set
+from robench.data.download import cache_folder, fetch
+from robench.data.files import reading
+from robench.data.folders import folder
+from robench.data.mnist import IDX_SETS, idx_set
+from robench.data.npz import npz
+from robench.data.published import CIFAR10, IDX, Remote
 from robench.data.splits import permutation
 from robench.errors import DataError, did_you_mean
 from robench.progress import NoProgress, Progress
@@ -68,6 +75,9 @@ def load(
         raise DataError(f"the {split} split of `{spec.name}` holds no images", hint="use another split or more data")
     order = permutation(len(rows), spec.subset_seed) if spec.subset == "draw" else np.arange(len(rows))
     order = order[:limit]
+    absent = len(np.unique(labels)) - len(np.unique(labels[order]))
+    if absent:
+        progress.note(f"{spec.name}: {absent} of {len(class_names)} classes are not among the {len(order)} images used")
     return Dataset(
         name=spec.name,
         split=split,
@@ -102,14 +112,34 @@ def _open(name: DataName, split: Split, data_dir: Path | None, progress: Progres
         return two_moons(split)
     if name.kind == "digits":
         return digits(split)
-    folder = data_dir if data_dir is not None else _cache()
-    return idx_set(MNIST if name.kind == "mnist" else FASHION_MNIST, split, folder, None, progress)
+    if name.path is not None:
+        path = _own_path(name.path, data_dir)
+        with reading(path):
+            return npz(split, path) if name.kind == "npz" else folder(split, path, progress)
+    place = cache_folder() if data_dir is None else data_dir
+    with reading(place):
+        if data_dir is not None and not data_dir.exists():
+            raise DataError(f"the data folder `{data_dir}` does not exist", hint="give another one with --data-dir")
+        if name.kind == "celeba":
+            return celeba(split, place, progress)
+        if name.kind == "cifar10":
+            return cifar10(split, place, _fetcher(CIFAR10, "cifar10", data_dir, progress), progress)
+        which = IDX_SETS[name.kind]
+        return idx_set(which, split, place, _fetcher(IDX[name.kind], name.kind, data_dir, progress), progress)
 
 
-def _cache() -> Path:
-    import pooch
+def _fetcher(
+    remotes: Mapping[str, Remote], name: str, data_dir: Path | None, progress: Progress
+) -> Callable[[str], Path] | None:
+    """How to download a file of a set into the cache; None where the user has named a folder."""
+    if data_dir is not None:
+        return None
+    return lambda file: fetch(remotes[file], cache_folder() / name, progress)
 
-    return Path(os.environ.get("ROBENCH_DATA_DIR") or pooch.os_cache("robench"))
+
+def _own_path(path: Path, data_dir: Path | None) -> Path:
+    """PATH of `npz:PATH` and `folder:PATH`, from here, else from the data folder."""
+    return data_dir / path if data_dir is not None and not path.exists() and (data_dir / path).exists() else path
 
 
 def _view(source: Source, pair: tuple[int, int] | None, name: str) -> tuple[Rows, Rows, tuple[str, ...]]:

@@ -60,6 +60,7 @@ FASHION_MNIST = IdxSet(
         "Ankle boot",
     ),
 )
+IDX_SETS = {MNIST.name: MNIST, FASHION_MNIST.name: FASHION_MNIST}
 
 
 def idx_set(which: IdxSet, split: Split, folder: Path, fetch: Fetch | None, progress: Progress) -> Source:

@@ -33,7 +33,7 @@ def _idx_remotes(mirrors: tuple[str, ...], md5: dict[str, str]) -> dict[str, Rem
 TRAIN_IMAGES, TRAIN_LABELS = "train-images-idx3-ubyte", "train-labels-idx1-ubyte"
 TEST_IMAGES, TEST_LABELS = "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"
 
-IDX_REMOTES: dict[str, dict[str, Remote]] = {
+IDX: dict[str, dict[str, Remote]] = {
     "mnist": _idx_remotes(
         ("https://ossci-datasets.s3.amazonaws.com/mnist/", "https://storage.googleapis.com/cvdf-datasets/mnist/"),
         {
@@ -70,11 +70,15 @@ IDX_CONTENTS: dict[str, tuple[str, str]] = {
 }
 """SHA-256 of the content of an idx file to the set and the file name that it belongs to."""
 
-CIFAR10_REMOTE = Remote(
-    "cifar-10-binary.tar.gz",
-    ("https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz",),
-    "sha256:c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9ddda3db29a59bca1dd",
-)
+CIFAR10_ARCHIVE = "cifar-10-binary.tar.gz"
+
+CIFAR10: dict[str, Remote] = {
+    CIFAR10_ARCHIVE: Remote(
+        CIFAR10_ARCHIVE,
+        (f"https://www.cs.toronto.edu/~kriz/{CIFAR10_ARCHIVE}",),
+        "sha256:c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9ddda3db29a59bca1dd",
+    )
+}
 
 CIFAR10_CONTENTS: dict[str, str] = {
     "data_batch_1.bin": "cee916563c9f80d84e3cc88e17fdc0941787f1244f00a67874d45b261883ada5",
