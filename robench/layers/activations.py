@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 from robench.errors import SpecError
 
@@ -15,8 +18,40 @@ def _pairs(x: Tensor, activation: str) -> tuple[Tensor, Tensor]:
             f"{activation} needs an even number of channels; got an input of shape {tuple(x.shape)}",
             hint="give the layer before it an even number of outputs, or use `fullsort`",
         )
-    paired = x.view(x.shape[0], -1, 2, *x.shape[2:])
+    paired = x.reshape(x.shape[0], -1, 2, *x.shape[2:])
     return paired.select(2, 0), paired.select(2, 1)
+
+
+class _SortPairs(torch.autograd.Function):
+    """(min, max) of channel pairs, some ten times faster on a CPU than through autograd's own gradients of min and max.
+
+    A tie sends the gradient straight through, which is a subgradient.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        first, second = _pairs(x, "GroupSort2")
+        out = torch.empty_like(x, memory_format=torch.contiguous_format)
+        smaller, larger = _pairs(out, "GroupSort2")
+        torch.minimum(first, second, out=smaller)
+        torch.maximum(first, second, out=larger)
+        ctx.save_for_backward(x)
+        return out
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *grad_outputs: Any) -> Tensor:
+        (x,) = ctx.saved_tensors
+        first, second = _pairs(x, "GroupSort2")
+        grad_smaller, grad_larger = _pairs(grad_outputs[0].contiguous(), "GroupSort2")
+        # 0 or 1 as a number: lerp at 0 and 1 is exact, and much faster than torch.where on a boolean mask
+        swapped = torch.empty_like(first)
+        torch.gt(first, second, out=swapped)
+        grad = torch.empty_like(x, memory_format=torch.contiguous_format)
+        grad_first, grad_second = _pairs(grad, "GroupSort2")
+        torch.lerp(grad_smaller, grad_larger, swapped, out=grad_first)
+        torch.lerp(grad_larger, grad_smaller, swapped, out=grad_second)
+        return grad
 
 
 class GroupSort2(nn.Module):
@@ -24,8 +59,11 @@ class GroupSort2(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, ...) with even C -> same shape."""
+        if torch.is_grad_enabled() and x.requires_grad:
+            result: Tensor = _SortPairs.apply(x.contiguous())  # type: ignore[no-untyped-call]
+            return result
         first, second = _pairs(x, "GroupSort2")
-        return torch.stack((torch.minimum(first, second), torch.maximum(first, second)), dim=2).view_as(x)
+        return torch.stack((torch.minimum(first, second), torch.maximum(first, second)), dim=2).flatten(1, 2)
 
 
 class FullSort(nn.Module):
@@ -61,4 +99,4 @@ class HouseHolder(nn.Module):
         shape = (-1,) + (1,) * (x.dim() - 2)
         sine, cosine = torch.sin(self.angle / 2).view(shape), torch.cos(self.angle / 2).view(shape)
         depth = (first * sine - second * cosine).clamp_max(0)
-        return torch.stack((first - 2 * depth * sine, second + 2 * depth * cosine), dim=2).view_as(x)
+        return torch.stack((first - 2 * depth * sine, second + 2 * depth * cosine), dim=2).flatten(1, 2)

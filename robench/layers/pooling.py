@@ -7,31 +7,45 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from torch.nn.functional import avg_pool2d
 
 
-class _RootOfPool(torch.autograd.Function):
-    """sqrt(sum of x^2 over windows); the gradient at a window of zeros is 0, a subgradient."""
+def _window_slices(x: Tensor, side: int) -> list[Tensor]:
+    """For each place in a window of side^2, the pixels (N, C, H // side, W // side) that lie there."""
+    height, width = (size // side * side for size in x.shape[-2:])
+    return [x[..., i:height:side, j:width:side] for i in range(side) for j in range(side)]
+
+
+def _window_norms(x: Tensor, side: int) -> Tensor:
+    """Root of the sum of x^2 over windows."""
+    first, *others = _window_slices(x, side)
+    total = first.square()
+    for other in others:
+        total = torch.addcmul(total, other, other)
+    return total.sqrt()
+
+
+class _WindowNorms(torch.autograd.Function):
+    """`_window_norms` with a finite gradient everywhere: at a window of zeros it is 0, a subgradient."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, window: tuple[int, int]) -> Tensor:
-        norms = avg_pool2d(x.square(), window, divisor_override=1).sqrt_()
+    def forward(ctx: Any, x: Tensor, side: int) -> Tensor:
+        norms = _window_norms(x, side)
         ctx.save_for_backward(x, norms)
-        ctx.window = window
+        ctx.side = side
         return norms
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor, None]:
-        (grad,) = grad_outputs
         x, norms = ctx.saved_tensors
-        kh, kw = ctx.window
-        ratio = torch.where(norms > 0, grad / norms, torch.zeros_like(grad))
-        height, width = norms.shape[-2:]
-        result = torch.zeros_like(x)
-        blocks = x[..., : height * kh, : width * kw].unflatten(-1, (width, kw)).unflatten(-3, (height, kh))
-        out = blocks * ratio[..., :, None, :, None]
-        result[..., : height * kh, : width * kw] = out.flatten(-2).flatten(-3, -2)
-        return result, None
+        ratio = grad_outputs[0] / norms.clamp_min(torch.finfo(norms.dtype).tiny ** 0.5)
+        exact_fit = x.shape[-2] % ctx.side == 0 and x.shape[-1] % ctx.side == 0
+        grad = torch.empty_like(x) if exact_fit else torch.zeros_like(x)
+        for target, pixels in zip(_window_slices(grad, ctx.side), _window_slices(x, ctx.side), strict=True):
+            torch.mul(pixels, ratio, out=target)
+        return grad, None
 
 
 class L2NormPool2d(nn.Module):
@@ -47,8 +61,10 @@ class L2NormPool2d(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, H, W) -> (N, C, H // k, W // k)."""
-        result: Tensor = _RootOfPool.apply(x, (self.kernel_size, self.kernel_size))  # type: ignore[no-untyped-call]
-        return result
+        if torch.is_grad_enabled() and x.requires_grad:
+            result: Tensor = _WindowNorms.apply(x, self.kernel_size)  # type: ignore[no-untyped-call]
+            return result
+        return _window_norms(x, self.kernel_size)
 
     def extra_repr(self) -> str:
         """The window."""
