@@ -216,3 +216,28 @@ def _checked_product(shape: Shape) -> int:
 def _check_size(name: str, value: int, *, smallest: int = 1, largest: int = LARGEST) -> None:
     if not smallest <= value <= largest:
         raise SpecError(f"`{name}` is {value}", hint=f"give an integer from {smallest} to {largest}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelDescription(Spec):
+    """What `model.json` of a model folder says.
+
+    Fields:
+        name: of the model, for tables.
+        recipe, arch: what it was trained by; None where there was no recipe.
+        trained_on: name of the data set.
+        class_names: one for each class.
+        constraint, head: how the weights were constrained in training, for the reader; the weights stored are plain,
+            and what they are worth is for the audit to say.
+        model: the architecture.
+    """
+
+    schema_version: Literal[1] = 1
+    name: str
+    recipe: str | None = None
+    arch: str | None = None
+    trained_on: str | None = None
+    class_names: tuple[str, ...] = ()
+    constraint: str | None = None
+    head: str | None = None
+    model: ModelSpec

@@ -10,7 +10,7 @@ from robench.errors import SpecError
 from robench.specs.base import Spec
 from robench.specs.data import DataSpec
 from robench.specs.epsilon import epsilon_value
-from robench.specs.model import ModelSpec
+from robench.specs.model import Head, ModelSpec
 
 Constraint = Literal["none", "spectral", "bjorck", "polar"]
 ConvScheme = Literal["paper", "strict", "orthogonal"]
@@ -45,7 +45,7 @@ class KRLossSpec(Spec):
 
 @dataclass(frozen=True, kw_only=True)
 class HingeLossSpec(Spec):
-    """Multi-class hinge max(0, m - (f_y - max f_j)) (Li et al. 2019); binary: max(0, m - y f)."""
+    """Multi-class hinge max(0, m - (f_y - f_j)) over all j (Li et al. 2019); binary: max(0, m - y f)."""
 
     type: Literal["hinge"] = "hinge"
     margin: float = 1.0
@@ -57,9 +57,9 @@ class HingeLossSpec(Spec):
 
 @dataclass(frozen=True, kw_only=True)
 class LogLossSpec(Spec):
-    """Log-entropy (cross-entropy) of the logits times `temperature`."""
+    """Log-entropy (cross-entropy) of the logits times `temperature`, divided by it."""
 
-    type: Literal["log"] = "log"
+    type: Literal["log-entropy"] = "log-entropy"
     temperature: float = 1.0
 
     def __post_init__(self) -> None:
@@ -135,8 +135,7 @@ class TrainSpec(Spec):
         recipe: name of the recipe that this spec comes from; a label, its values may have been overridden.
         arch: name of the architecture, or of the file that `model.layers` comes from; a label.
         limit: how many images of the training split are used; None for all.
-        constraint: how the weights of the layers before the head are kept 1-Lipschitz.
-        bjorck_iterations: Björck steps, if `constraint` is `bjorck` (paper: 15).
+        constraint: how the weights of the layers before the head are kept 1-Lipschitz; `bjorck` is the paper's.
         conv_scheme: constant of a convolution: `paper` is Eq. 11, `strict` a bound, `orthogonal` another
             parametrization.
         head: `unit_rows` makes each output 1-Lipschitz by itself (paper, §4.2), `joint` all outputs together.
@@ -152,7 +151,6 @@ class TrainSpec(Spec):
     limit: int | None = None
     model: ModelSpec
     constraint: Constraint
-    bjorck_iterations: int = 15
     conv_scheme: ConvScheme = "paper"
     head: HeadKind
     loss: LossSpec
@@ -171,7 +169,6 @@ class TrainSpec(Spec):
         _check("batch_size", self.batch_size, smallest=1)
         _check("epochs", self.epochs, smallest=1)
         _check("seed", self.seed, smallest=0)
-        _check("bjorck_iterations", self.bjorck_iterations, smallest=1)
         if self.limit is not None:
             _check("limit", self.limit, smallest=1)
         epsilon_value(self.select_eps)
@@ -180,6 +177,9 @@ class TrainSpec(Spec):
                 f"constraint `{self.constraint}` and head `{self.head}` do not go together",
                 hint="constrain both the layers and the head, or neither",
             )
+
+        if self.centre and not any(isinstance(layer, Head) and layer.bias for layer in self.model.layers):
+            raise SpecError("centring moves the bias of the head, and the head has none", hint="give the head a bias")
 
     @property
     def constrained(self) -> bool:

@@ -1,0 +1,29 @@
+"""Models on disk: model folders, a user's own torch modules, and exported programs."""
+
+from robench.checkpoint.folder import (
+    DESCRIPTION,
+    HISTORY,
+    STATE,
+    TRAINING,
+    WEIGHTS,
+    load_folder,
+    read_description,
+    save_model,
+)
+from robench.checkpoint.loaded import LoadedModel
+from robench.checkpoint.tensors import TensorFile, read_tensors, write_tensors
+
+__all__ = [
+    "DESCRIPTION",
+    "HISTORY",
+    "STATE",
+    "TRAINING",
+    "WEIGHTS",
+    "LoadedModel",
+    "TensorFile",
+    "load_folder",
+    "read_description",
+    "read_tensors",
+    "save_model",
+    "write_tensors",
+]

@@ -1,0 +1,80 @@
+"""A model as certify and attack see it, and the checks that every model passes before it is one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from robench.errors import ModelError
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A plain model, ready to be asked.
+
+    Fields:
+        module: plain layers only, evaluation mode, parameters frozen, float32 as stored, on the CPU.
+        input_shape: without the batch.
+        outputs: 1 (one logit, two classes: class 1 iff f(x) > 0), else q >= 2 logits.
+        name: for tables.
+        recipe: what it was trained by, if known.
+        weights_sha256: SHA-256 of the bytes of the weights on disk.
+        trained_on: name of the data set, if known.
+    """
+
+    module: nn.Module
+    input_shape: tuple[int, ...]
+    outputs: int
+    name: str
+    recipe: str | None
+    weights_sha256: str
+    trained_on: str | None
+
+    @property
+    def classes(self) -> int:
+        """Number of classes: 2 for one logit."""
+        return 2 if self.outputs == 1 else self.outputs
+
+
+def require_finite(module: nn.Module, source: str) -> None:
+    """Refuse weights that are NaN or infinite.
+
+    Raises:
+        ModelError: a parameter or buffer is not finite; it is named.
+    """
+    for name, tensor in [*module.named_parameters(), *module.named_buffers()]:
+        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+            raise ModelError(
+                f"`{name}` of {source} holds values that are not finite", hint="train the model again, or mend the file"
+            )
+
+
+@torch.no_grad()
+def probe_outputs(module: nn.Module, input_shape: tuple[int, ...], source: str) -> int:
+    """Number of outputs of a model, found by one forward pass of two inputs.
+
+    Raises:
+        ModelError: the model does not take that shape, or gives something that is no (N, 1) or (N, q) of finite logits.
+    """
+    if not input_shape or min(input_shape) < 1:
+        raise ModelError(f"the input shape {list(input_shape)} is empty", hint="give sizes from 1 up, such as 1,28,28")
+    inputs = torch.rand((2, *input_shape), generator=torch.Generator().manual_seed(0))
+    try:
+        outputs = module(inputs)
+    except Exception as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise ModelError(
+            f"{source} does not take a batch of two inputs of shape {list(input_shape)}: {reason}",
+            hint="check the input shape (without the batch), and that the model takes any batch size",
+        ) from None
+    if not isinstance(outputs, torch.Tensor) or outputs.dim() != 2 or outputs.shape[0] != 2 or outputs.shape[1] < 1:
+        shape = list(outputs.shape) if isinstance(outputs, torch.Tensor) else type(outputs).__name__
+        raise ModelError(
+            f"{source} gives {shape} for two inputs, not logits of shape (2, q)",
+            hint="return one row of logits for each input; (N, 1) for one logit",
+        )
+    if not bool(torch.isfinite(outputs).all()):
+        raise ModelError(f"{source} gives outputs that are not finite", hint="check its weights")
+    return int(outputs.shape[1])

@@ -1,0 +1,156 @@
+"""`training.json`, `history.jsonl` and the lock of a model folder in training: whose it is, and how far it came."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, TextIO
+
+from robench.checkpoint import DESCRIPTION, HISTORY, STATE, TRAINING, WEIGHTS
+from robench.errors import RunError
+from robench.runs import create_folder, environment, flatten, read_json, utc_now, write_atomic, write_json
+from robench.specs.training import TrainSpec
+
+SCHEMA_VERSION = 1
+
+
+class Journal:
+    """A model folder open for training; use as a context manager, which records how the training ended.
+
+    Args:
+        path: the folder; made if absent.
+        spec: how the model is trained; the folder is continued only under an equal one.
+        identity: further facts that must be equal to continue: SHA-256 of the data.
+        facts: what is good to know: device, threads, description of the data.
+        resume: continue what is there; else training starts anew and replaces it.
+    """
+
+    def __init__(
+        self, path: Path, spec: TrainSpec, *, identity: Mapping[str, str], facts: Mapping[str, Any], resume: bool
+    ) -> None:
+        self.path = path
+        self._spec = spec
+        self._identity = dict(identity)
+        self._facts = dict(facts)
+        self._resume = resume
+        self._lock: TextIO | None = None
+        self.record: dict[str, Any] = {}
+
+    @property
+    def finished(self) -> bool:
+        """Whether the training in this folder is complete."""
+        return self.record.get("status") == "success"
+
+    def __enter__(self) -> Journal:
+        """Take the folder.
+
+        Raises:
+            RunError: it cannot be written, belongs to another spec, or another process trains in it.
+        """
+        create_folder(self.path)
+        self._take_lock()
+        try:
+            if (self.path / TRAINING).exists() and self._resume:
+                self._continue()
+            else:
+                self._start()
+        except BaseException:
+            self._release()
+            raise
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        """Let the folder go; a training left by an exception can be resumed."""
+        try:
+            if kind is not None and not self.finished:
+                self._set(status="interrupted" if issubclass(kind, KeyboardInterrupt) else "error")
+        finally:
+            self._release()
+
+    def write_history(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Replace the history."""
+        write_atomic(self.path / HISTORY, "".join(_line(row) for row in rows))
+
+    def append_history(self, row: Mapping[str, Any]) -> None:
+        """Add an epoch to the history."""
+        try:
+            with (self.path / HISTORY).open("a", encoding="utf-8") as file:
+                file.write(_line(row))
+        except OSError as error:
+            raise RunError(
+                f"cannot write to `{self.path}`: {error.strerror or error}", hint="free disk space, then train again"
+            ) from None
+
+    def finish(self, result: Mapping[str, Any]) -> None:
+        """Mark the training complete."""
+        self._set(status="success", result=dict(result))
+
+    def _start(self) -> None:
+        for name in (WEIGHTS, DESCRIPTION, HISTORY):
+            (self.path / name).unlink(missing_ok=True)
+        shutil.rmtree(self.path / STATE, ignore_errors=True)
+        self.record = {
+            "schema_version": SCHEMA_VERSION,
+            "status": "started",
+            "created": utc_now(),
+            "finished": None,
+            "spec": self._spec.to_dict(),
+            "spec_digest": self._spec.digest(),
+            "identity": self._identity,
+            "facts": self._facts,
+            "environment": environment(),
+            "result": None,
+        }
+        write_json(self.path / TRAINING, self.record)
+
+    def _continue(self) -> None:
+        self.record = read_json(self.path / TRAINING)
+        stored = _comparable(self.record.get("spec"), self.record.get("identity"))
+        asked = _comparable(self._spec.to_dict(), self._identity)
+        differences = [
+            f"`{key}` is {stored.get(key)!r} there and {asked.get(key)!r} here"
+            for key in dict.fromkeys([*stored, *asked])
+            if stored.get(key) != asked.get(key)
+        ]
+        if differences:
+            raise RunError(
+                f"`{self.path}` holds a model of another training: {'; '.join(differences)}",
+                hint="give another --out folder, or delete this one",
+            )
+
+    def _set(self, **changes: Any) -> None:
+        self.record = {**self.record, "finished": utc_now(), **changes}
+        write_json(self.path / TRAINING, self.record)
+
+    def _take_lock(self) -> None:
+        try:
+            self._lock = (self.path / ".lock").open("w")
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self._release()
+            raise RunError(
+                f"another process is training in `{self.path}`", hint="wait for it, or give another --out folder"
+            ) from None
+        except OSError as error:
+            raise RunError(
+                f"cannot write in `{self.path}`: {error.strerror or error}", hint="give a folder you can write to"
+            ) from None
+
+    def _release(self) -> None:
+        if self._lock is not None:
+            with contextlib.suppress(OSError):
+                self._lock.close()
+        self._lock = None
+
+
+def _comparable(spec: Any, identity: Any) -> dict[str, Any]:
+    tables = [table if isinstance(table, Mapping) else {} for table in (spec, identity)]
+    return {**flatten(tables[0]), **tables[1]}
+
+
+def _line(row: Mapping[str, Any]) -> str:
+    return json.dumps(row, allow_nan=False, separators=(",", ":")) + "\n"

@@ -1,0 +1,91 @@
+"""How good a plain model is on the validation split, and the centring of Eq. 2."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from robench.losses import centring_shift
+from robench.models import HEAD
+from robench.training.batches import DeviceData
+
+CHUNK = 1000
+
+
+@dataclass(frozen=True)
+class Score:
+    """What an epoch reached.
+
+    Fields:
+        accuracy: share of correct predictions.
+        certified_estimate: share that is correct with a pairwise radius above ε, if every layer before the head had
+            constant 1. An estimate, not a certificate: the audit decides. None for unconstrained models.
+    """
+
+    accuracy: float
+    certified_estimate: float | None
+
+    @property
+    def rank(self) -> tuple[float, float]:
+        """What epochs are compared by: certified accuracy where there is one, then accuracy."""
+        return (self.accuracy if self.certified_estimate is None else self.certified_estimate, self.accuracy)
+
+
+@torch.no_grad()
+def all_logits(model: nn.Module, data: DeviceData) -> Tensor:
+    """Logits (N, outputs) of a whole data set."""
+    return torch.cat([model(batch.inputs) for batch in data.batches(CHUNK)])
+
+
+@torch.no_grad()
+def score(model: nn.Sequential, data: DeviceData, *, eps: float | None, input_slope: float) -> Score:
+    """Score a plain model.
+
+    Args:
+        model: its head is its layer `head`.
+        data: the split to score on.
+        eps: radius of the certified estimate; None for no estimate.
+        input_slope: Lipschitz constant of the input scaling, 1 where there is none.
+    """
+    logits = all_logits(model, data)
+    predicted = (logits[:, 0] > 0).long() if logits.shape[1] == 1 else logits.argmax(1)
+    correct = predicted == data.labels
+    certified = None
+    if eps is not None:
+        radius = pairwise_radii(logits, head_of(model).weight) / input_slope
+        certified = float((correct & (radius > eps)).double().mean())
+    return Score(float(correct.double().mean()), certified)
+
+
+def pairwise_radii(logits: Tensor, head_weight: Tensor) -> Tensor:
+    """Least (f_i - f_j) / ||w_i - w_j|| over j, i the predicted class, (N,); |f| / ||w|| for one logit."""
+    tiny = torch.finfo(logits.dtype).tiny
+    if logits.shape[1] == 1:
+        slope: Tensor = head_weight.norm()
+        return logits[:, 0].abs() / slope.clamp_min(tiny)
+    top = logits.argmax(1, keepdim=True)
+    distance = torch.cdist(head_weight, head_weight, compute_mode="donot_use_mm_for_euclid_dist").clamp_min(tiny)
+    gaps = (logits.gather(1, top) - logits) / distance[top[:, 0]]
+    return gaps.scatter(1, top, torch.inf).amin(1)
+
+
+@torch.no_grad()
+def centre(model: nn.Sequential, data: DeviceData) -> None:
+    """Shift each output by Eq. 2: f_k - (E_{P_k}[f_k] + E_{not P_k}[f_k]) / 2 over a data set.
+
+    Raises:
+        DataError: a class has no example.
+    """
+    shift = centring_shift(all_logits(model, data).double(), data.labels)
+    head = head_of(model)
+    head.bias.copy_((head.bias.double() - shift).to(head.bias))
+
+
+def head_of(model: nn.Sequential) -> nn.Linear:
+    """The last layer of a model that `models.build` made."""
+    head = model.get_submodule(HEAD)
+    if not isinstance(head, nn.Linear):
+        raise TypeError("the head is no linear layer")
+    return head
