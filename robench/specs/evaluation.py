@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from robench.errors import SpecError
+from robench.specs.attacks import AttackOptions, resolve_attacks
 from robench.specs.base import Spec
 from robench.specs.data import DataSpec, Split
 from robench.specs.epsilon import epsilon_value
@@ -40,6 +41,9 @@ class AttackSpec(Spec):
         eps: L2 radii in input units, as written by the user, ascending.
         attacks: names of attacks to their options; empty means the suite's.
         full: run every attack on every image that is not certified, not only on what is still open.
+        seed: of the random starts, drawn image by image from (seed, index).
+
+    The options are filled in with their defaults, so that a run records all of them.
     """
 
     data: DataSpec
@@ -51,8 +55,18 @@ class AttackSpec(Spec):
     seed: int = 0
 
     def __post_init__(self) -> None:
-        """Check the radii and the seed."""
+        """Check radii, seed and attacks; fill in the options."""
         for text in self.eps:
             epsilon_value(text)
         if self.seed < 0:
             raise SpecError(f"the seed `{self.seed}` is negative", hint="give an integer from 0 up")
+        filled = {name: options.to_dict() for name, options in self.resolved().items()}
+        object.__setattr__(self, "attacks", filled)
+
+    def resolved(self) -> dict[str, AttackOptions]:
+        """The attacks with all their options, in the order of the cascade.
+
+        Raises:
+            SpecError: an unknown attack or option, or a value out of range.
+        """
+        return resolve_attacks(self.suite, self.attacks)

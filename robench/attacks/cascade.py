@@ -1,0 +1,243 @@
+"""The cascade: certificates first, then attacks from cheap to dear, each only on what is still open.
+
+An image is fooled at ε if at least one attack finds a wrong class within ε (the combined rule of Serrurier et al.,
+section 5); success at one ε is success at every larger one. What is misclassified or certified at ε is not attacked
+at ε. With `spec.full` every attack sees every image that is not certified everywhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from robench.attacks.catalogue import build
+from robench.attacks.chunk import Chunk
+from robench.attacks.classifier import Classifier, margin
+from robench.attacks.losses import ascended
+from robench.attacks.passes import PassCounter
+from robench.attacks.rows import State, norms, rows_of, run_rows, tiles
+from robench.attacks.verification import nearest_on_segment, predict_alone
+from robench.devices import exact_arithmetic
+from robench.errors import DataError, ModelError
+from robench.progress import Progress
+from robench.records import AttackRecord, CertifyRecord
+from robench.specs.epsilon import epsilon_value
+from robench.specs.evaluation import AttackSpec
+from robench.witnesses import WitnessStore
+
+FARTHEST = 10.0
+"""Logits are scaled to slope 1 at the image, but to no larger margin than this: cross-entropy must not saturate."""
+
+
+class AttackedModel(Protocol):
+    """What is needed of a loaded model (`checkpoint.LoadedModel`)."""
+
+    @property
+    def module(self) -> nn.Module:
+        """Plain layers, eval mode."""
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """Without the batch."""
+
+    @property
+    def classes(self) -> int:
+        """2 for one logit."""
+
+
+class AttackedData(Protocol):
+    """What is needed of a data set (`data.Dataset`)."""
+
+    @property
+    def labels(self) -> npt.NDArray[np.int64]:
+        """(N,) in 0..q-1."""
+
+    @property
+    def index(self) -> npt.NDArray[np.int64]:
+        """(N,) positions in the split."""
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """The box of valid inputs."""
+
+    def batch(self, rows: slice | npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
+        """Inputs of some rows (n, *shape)."""
+
+
+def attack_records(
+    model: AttackedModel,
+    dataset: AttackedData,
+    certificates: Mapping[int, CertifyRecord],
+    spec: AttackSpec,
+    *,
+    batch_size: int,
+    device: torch.device,
+    skip: Collection[int] = (),
+    progress: Progress,
+    witnesses: WitnessStore,
+    passes: PassCounter,
+) -> Iterator[AttackRecord]:
+    """Attack the images of a data set, chunk by chunk, in its order.
+
+    A record depends on the image, the weights, the certificate and the spec; not on batch size, neighbours or order.
+    The witnesses of a chunk are stored before its first record is yielded.
+
+    Args:
+        model: the model, on whose exported weights the certificates were computed.
+        dataset: the images.
+        certificates: by index; images without one are attacked at every ε.
+        spec: radii, attacks and seed.
+        batch_size: images of a chunk.
+        device: where to compute.
+        skip: indices that are done.
+        progress: told of images done, of what is open at each ε, and of passes.
+        witnesses: takes the nearest adversarial of each image.
+        passes: the counter to add to.
+
+    Raises:
+        DataError: labels or inputs are out of range.
+        ModelError: the model does not return logits for these inputs.
+    """
+    _check_labels(dataset, model.classes)
+    done = set(skip)
+    rows = np.array([row for row, index in enumerate(dataset.index.tolist()) if index not in done], dtype=np.int64)
+    progress.start("attack", len(rows))
+    if not len(rows):
+        return
+    with exact_arithmetic():
+        classifier = Classifier(model.module, model.input_shape, device=device, passes=passes)
+    cascade = Cascade(classifier, spec, dataset.bounds, progress)
+    for start in range(0, len(rows), batch_size):
+        part = rows[start : start + batch_size]
+        with exact_arithmetic():
+            chunk = cascade.run(dataset.index[part], dataset.batch(part), dataset.labels[part], certificates)
+        witnesses.write({int(chunk.index[row]): point for row, point in chunk.points.items()})
+        progress.advance(len(part), open=_open_counts(chunk), passes=str(passes.forward + passes.backward))
+        yield from chunk.records()
+
+
+class Cascade:
+    """The attacks of a spec on a model, ready to run chunk after chunk."""
+
+    def __init__(
+        self, classifier: Classifier, spec: AttackSpec, bounds: tuple[float, float], progress: Progress
+    ) -> None:
+        self.classifier, self.spec, self.bounds, self.progress = classifier, spec, bounds, progress
+        self.eps = {text: epsilon_value(text) for text in spec.eps}
+        self.attacks = {name: build(options, bounds, spec.seed) for name, options in spec.resolved().items()}
+
+    def run(
+        self,
+        index: npt.NDArray[np.int64],
+        x: npt.NDArray[np.float32],
+        label: npt.NDArray[np.int64],
+        certificates: Mapping[int, CertifyRecord],
+    ) -> Chunk:
+        """Attack one chunk of images."""
+        self._check_inputs(x)
+        jobs = self._jobs(index, x, label)
+        chunk = Chunk(index, x, label, self._predict(jobs), certificates, self.eps, list(self.attacks))
+        jobs["scale"] = self._scales(jobs)
+        for position, name in enumerate(self.attacks):
+            asked = chunk.uncertified() if self.spec.full else chunk.open()
+            rows = np.flatnonzero(asked.any(axis=1) | (chunk.audited() if position == 0 else False))
+            if len(rows):
+                self._attack(name, chunk, jobs, rows, asked[rows])
+            self.progress.advance(0, attack=name, open=_open_counts(chunk))
+        return chunk
+
+    def _attack(
+        self, name: str, chunk: Chunk, jobs: State, rows: npt.NDArray[np.int64], asked: npt.NDArray[np.bool_]
+    ) -> None:
+        """Run one attack on some rows of the chunk, verify what it claims, and note it."""
+        chosen = rows_of(jobs, self._tensor(rows))
+        eps = _left_aligned(self.eps, asked)
+        chosen["eps"] = self._tensor(eps.astype(np.float32))
+        chosen["goal"] = chosen["eps"][:, 0] * 0.9999
+        points, claimed = run_rows(self.attacks[name], self.classifier, chosen)
+        for row in rows.tolist():
+            chunk.ran(name, row)
+        hits = claimed.nonzero().squeeze(1)
+        if not len(hits):
+            return
+        nearest, wrong = nearest_on_segment(self.classifier, rows_of(chosen, hits), points[hits], self.bounds)
+        for position, hit in enumerate(hits.tolist()):
+            row = int(rows[hit])
+            point = nearest[position : position + 1]
+            predicted = predict_alone(self.classifier, point, int(chunk.label[row])) if wrong[position] else None
+            if predicted is not None:
+                chunk.found(name, row, point[0].cpu().numpy(), predicted)
+
+    def _jobs(self, index: npt.NDArray[np.int64], x: npt.NDArray[np.float32], label: npt.NDArray[np.int64]) -> State:
+        values = np.array(list(self.eps.values()), dtype=np.float32)
+        return {
+            "x": self._tensor(x),
+            "label": self._tensor(label),
+            "index": self._tensor(index),
+            "scale": torch.ones(len(x), device=self.classifier.device),
+            "eps": self._tensor(np.tile(values, (len(x), 1))),
+            "goal": torch.zeros(len(x), device=self.classifier.device),
+        }
+
+    def _predict(self, jobs: State) -> npt.NDArray[np.int64]:
+        """Classes without attack, in float64."""
+        logits = torch.cat([self.classifier.exact_logits(t["x"], n)[:n] for t, n in tiles(self.classifier, jobs)])
+        if not bool(torch.isfinite(logits).all()):
+            bad = int(jobs["index"][~torch.isfinite(logits).all(dim=1)][0])
+            raise ModelError(f"the model's logits for image {bad} are not finite", hint="mend or train the model again")
+        # A tie of one logit, f = 0, is class 0, as argmax of the first of two equal logits.
+        predicted: npt.NDArray[np.int64] = logits.argmax(dim=1).cpu().numpy()
+        return predicted
+
+    def _scales(self, jobs: State) -> Tensor:
+        """What logits are divided by: the slope of the margin at the image, so that the answer has no logit scale."""
+        scales = []
+        for tile, real in tiles(self.classifier, jobs):
+            label = tile["label"]
+            logits, gradient = self.classifier.differentiate(tile["x"], tile["scale"], ascended("margin", label), real)
+            slope = torch.maximum(norms(gradient), margin(logits, label).abs() / FARTHEST)
+            scales.append(torch.where(slope > 0, slope, torch.ones_like(slope))[:real])
+        return torch.cat(scales)
+
+    def _check_inputs(self, x: npt.NDArray[np.float32]) -> None:
+        low, high = self.bounds
+        if x.shape[1:] != self.classifier.input_shape:
+            raise ModelError(
+                f"the model takes inputs of shape {self.classifier.input_shape}, the images have {x.shape[1:]}",
+                hint="attack with the data the model was trained on",
+            )
+        if not (np.isfinite(x).all() and x.min() >= low and x.max() <= high):
+            raise DataError(
+                f"inputs go from {x.min():.4g} to {x.max():.4g}, outside of [{low:g}, {high:g}]",
+                hint="give unnormalised inputs; a mean/std normalisation belongs inside the model",
+            )
+
+    def _tensor(self, array: npt.NDArray[np.generic]) -> Tensor:
+        return torch.from_numpy(np.ascontiguousarray(array)).to(self.classifier.device)
+
+
+def _left_aligned(eps: Mapping[str, float], asked: npt.NDArray[np.bool_]) -> npt.NDArray[np.float64]:
+    """The radii asked of each image (n, K), ascending, padded with infinity; all of them where none is asked."""
+    values = np.array(list(eps.values()))
+    asked = asked | ~asked.any(axis=1, keepdims=True)
+    return np.sort(np.where(asked, values[None, :], np.inf), axis=1)
+
+
+def _check_labels(dataset: AttackedData, classes: int) -> None:
+    labels = dataset.labels
+    if len(labels) and not (labels.min() >= 0 and labels.max() < classes):
+        raise DataError(
+            f"labels go from {labels.min()} to {labels.max()}, but the model has {classes} classes",
+            hint="attack with the data the model was trained on, such as `mnist:0-8` for a model of two digits",
+        )
+
+
+def _open_counts(chunk: Chunk) -> str:
+    """How many images are open at each ε."""
+    counts = chunk.open().sum(axis=0)
+    return " ".join(f"{text}:{count}" for text, count in zip(chunk.eps, counts.tolist(), strict=True))

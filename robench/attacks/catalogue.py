@@ -1,0 +1,24 @@
+"""Attack options to attacks."""
+
+from __future__ import annotations
+
+from robench.attacks.cw import CarliniWagner
+from robench.attacks.ddn import Ddn
+from robench.attacks.deepfool import DeepFool
+from robench.attacks.fgsm import Fgsm
+from robench.attacks.pgd import Pgd
+from robench.attacks.rows import RowAttack
+from robench.specs.attacks import AttackOptions, CwSpec, DdnSpec, DeepFoolSpec, FgsmSpec
+
+
+def build(options: AttackOptions, bounds: tuple[float, float], seed: int) -> RowAttack:
+    """The attack with these options on inputs within `bounds`."""
+    if isinstance(options, FgsmSpec):
+        return Fgsm(options, bounds)
+    if isinstance(options, DeepFoolSpec):
+        return DeepFool(options, bounds)
+    if isinstance(options, CwSpec):
+        return CarliniWagner(options, bounds)
+    if isinstance(options, DdnSpec):
+        return Ddn(options, bounds, seed)
+    return Pgd(options, bounds, seed)

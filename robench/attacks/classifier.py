@@ -1,0 +1,159 @@
+"""The model under attack: at least two logits, evaluated in tiles of fixed size, every pass counted.
+
+Matrix products may round differently for another number of rows, and an iterative attack amplifies the last bit into
+another answer. So every call has one of a few sizes, `Classifier.sizes`, for which the model's outputs and gradients
+were seen to be equal bit by bit, wherever a row stands and whatever its neighbours are; missing rows are padded.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from robench.attacks.passes import PassCounter
+from robench.errors import ModelError
+
+LogitLoss = Callable[[Tensor], Tensor]
+"""Logits (T, q) to the loss of each row (T,)."""
+
+CPU_SIZES = (1, 2, 4, 8, 16, 32)
+CUDA_SIZES = (1, 8, 64, 256)
+
+
+class TiledModel(Protocol):
+    """What a row attack needs of a model."""
+
+    def fit(self, rows: int) -> int:
+        """The smallest tile that holds `rows`, or the largest there is."""
+
+    def logits(self, x: Tensor, scale: Tensor, active: int) -> Tensor:
+        """Logits (T, q) of a tile, divided by `scale` (T,); `active` rows are counted."""
+
+    def differentiate(self, x: Tensor, scale: Tensor, loss: LogitLoss, active: int) -> tuple[Tensor, Tensor]:
+        """Logits (T, q), and the gradient (T, *shape) of each row's loss; what is not finite counts as 0."""
+
+    def jacobian(self, x: Tensor, scale: Tensor, classes: Tensor, active: int) -> tuple[Tensor, Tensor]:
+        """Logits (T, q), and gradients (T, C-1, *shape) of the logits of classes 1.. less that of class 0 (T, C)."""
+
+
+def two_logits(output: Tensor) -> Tensor:
+    """The outputs of a model as at least two logits: one logit f becomes [-f/2, f/2], so the gap keeps Lip(f)."""
+    if output.ndim == 1 or output.shape[1] == 1:
+        f = output.reshape(-1, 1)
+        return torch.cat([-f / 2, f / 2], dim=1)
+    return output
+
+
+def margin(logits: Tensor, label: Tensor) -> Tensor:
+    """Logit of the true class minus the largest other one (T,); adversarial where negative."""
+    own = logits.gather(1, label[:, None]).squeeze(1)
+    others = logits.scatter(1, label[:, None], -torch.inf)
+    return own - others.amax(dim=1)
+
+
+class Classifier:
+    """A plain module, frozen, in float32 for attacks and in float64 for what counts.
+
+    Args:
+        module: takes (N, *input_shape); not changed, a copy is frozen and moved.
+        input_shape: without the batch.
+        device: where to compute.
+        passes: the counter to add to.
+    """
+
+    def __init__(
+        self, module: nn.Module, input_shape: tuple[int, ...], *, device: torch.device, passes: PassCounter
+    ) -> None:
+        self.device = device
+        self.input_shape = tuple(input_shape)
+        self.passes = passes
+        self._single = _frozen(module, device, torch.float32)
+        self._double = _frozen(module, device, torch.float64)
+        self._check_outputs()
+        self.sizes = self._stable_sizes(CUDA_SIZES if device.type == "cuda" else CPU_SIZES)
+
+    def fit(self, rows: int) -> int:
+        """The smallest tile that holds `rows`, or the largest there is."""
+        return next((size for size in self.sizes if size >= rows), self.sizes[-1])
+
+    @torch.no_grad()
+    def logits(self, x: Tensor, scale: Tensor, active: int) -> Tensor:
+        """Logits (T, q) of a tile, divided by `scale` (T,), float32."""
+        self.passes.add(forward=active, padding=len(x) - active)
+        return two_logits(self._single(x)) / scale[:, None]
+
+    def differentiate(self, x: Tensor, scale: Tensor, loss: LogitLoss, active: int) -> tuple[Tensor, Tensor]:
+        """Logits (T, q) over `scale`, and the gradient of each row's loss, float32; what is not finite counts as 0."""
+        self.passes.add(forward=active, backward=active, padding=len(x) - active)
+        with torch.enable_grad():
+            leaf = x.detach().requires_grad_(True)
+            logits = two_logits(self._single(leaf)) / scale[:, None]
+            (gradient,) = torch.autograd.grad(loss(logits).sum(), leaf)
+        return logits.detach(), torch.nan_to_num(gradient, nan=0.0, posinf=0.0, neginf=0.0)
+
+    def jacobian(self, x: Tensor, scale: Tensor, classes: Tensor, active: int) -> tuple[Tensor, Tensor]:
+        """Logits (T, q) over `scale`, and gradients (T, C-1, *shape) of the gaps to class 0 of `classes` (T, C)."""
+        others = classes.shape[1] - 1
+        self.passes.add(forward=active, backward=active * others, padding=len(x) - active)
+        with torch.enable_grad():
+            leaf = x.detach().requires_grad_(True)
+            logits = two_logits(self._single(leaf)) / scale[:, None]
+            ranked = logits.gather(1, classes)
+            gaps = (ranked[:, 1:] - ranked[:, :1]).sum(dim=0)
+            gradients = [torch.autograd.grad(gap, leaf, retain_graph=True)[0] for gap in gaps]
+        stacked = torch.stack(gradients, dim=1)
+        return logits.detach(), torch.nan_to_num(stacked, nan=0.0, posinf=0.0, neginf=0.0)
+
+    @torch.no_grad()
+    def exact_logits(self, x: Tensor, active: int) -> Tensor:
+        """Logits (T, q) in float64 of a tile of float32 points."""
+        self.passes.add(forward=active, padding=len(x) - active)
+        return two_logits(self._double(x.double()))
+
+    def _check_outputs(self) -> None:
+        probe = torch.zeros((2, *self.input_shape), device=self.device)
+        with torch.no_grad():
+            output = self._single(probe)
+        if not isinstance(output, Tensor) or output.ndim > 2 or len(output) != 2:
+            found = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
+            raise ModelError(
+                f"for two inputs the model returns {found}, not two rows of logits",
+                hint="attack a model that returns a tensor (N, q), or (N, 1) for one logit",
+            )
+
+    def _stable_sizes(self, sizes: tuple[int, ...]) -> tuple[int, ...]:
+        """The sizes whose rows are equal bit by bit in any place, and to those of the largest such size."""
+        generator = torch.Generator().manual_seed(0)
+        probe = torch.rand((sizes[-1], *self.input_shape), generator=generator).to(self.device)
+        largest = next(size for size in reversed(sizes) if size == 1 or self._rolls(probe[:size]))
+        truth = self._probe(probe[:largest])
+        return tuple(size for size in sizes if size <= largest and self._splits(probe[:largest], truth, size))
+
+    def _rolls(self, probe: Tensor) -> bool:
+        """Whether rows give the same bits in another place of the tile."""
+        shift = len(probe) // 2 + 1
+        return torch.equal(self._probe(probe.roll(shift, dims=0)), self._probe(probe).roll(shift, dims=0))
+
+    def _splits(self, probe: Tensor, truth: Tensor, size: int) -> bool:
+        """Whether rows give the same bits in tiles of another size."""
+        return torch.equal(torch.cat([self._probe(part) for part in torch.split(probe, size)]), truth)
+
+    def _probe(self, x: Tensor) -> Tensor:
+        """Logits in both precisions and gradients, one row an input, as bits to compare."""
+        with torch.enable_grad():
+            leaf = x.detach().requires_grad_(True)
+            logits = two_logits(self._single(leaf))
+            weights = torch.arange(1, logits.shape[1] + 1, device=x.device) % 3 + 0.7
+            (gradient,) = torch.autograd.grad((logits * weights).sum(), leaf)
+        with torch.no_grad():
+            double = two_logits(self._double(x.double()))
+        return torch.nan_to_num(torch.cat([logits.detach().double(), gradient.flatten(1).double(), double], dim=1))
+
+
+def _frozen(module: nn.Module, device: torch.device, dtype: torch.dtype) -> nn.Module:
+    clone = copy.deepcopy(module).to(device=device, dtype=dtype).eval()
+    return clone.requires_grad_(False)
