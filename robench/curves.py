@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import cached_property
 from typing import Literal
 
 import numpy as np
@@ -38,10 +39,13 @@ class Curve:
         """Number of images."""
         return int(self.thresholds.size)
 
+    @cached_property
+    def _ascending(self) -> Array:
+        return np.sort(self.thresholds)
+
     def counts(self, eps: npt.ArrayLike) -> npt.NDArray[np.int64]:
         """How many images count at each ε."""
-        ordered = np.sort(self.thresholds)
-        return self.n - np.searchsorted(ordered, np.asarray(eps, dtype=np.float64), side="right")
+        return self.n - np.searchsorted(self._ascending, np.asarray(eps, dtype=np.float64), side="right")
 
     def rate(self, epsilon: float) -> Fraction:
         """The exact rate at one ε; there must be an image."""

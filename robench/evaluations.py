@@ -6,11 +6,12 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from robench import curves
-from robench.curves import Curve, Rule
+from robench.curves import COMBINED, Curve, Rule
 from robench.errors import RunError
 from robench.records import SCHEMA_VERSION, AttackRecord, CertifyRecord, attack_record, certify_record
 from robench.runs import MANIFEST, SUMMARY, find_runs, read_json, read_records
@@ -41,7 +42,7 @@ class Contradiction(NamedTuple):
     distance: float
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Run(Generic[R]):
     """One run folder as it is on disk.
 
@@ -88,7 +89,7 @@ class Run(Generic[R]):
         return list(dict.fromkeys(Flag(self.name, str(item["name"]), str(item.get("message", ""))) for item in found))
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Evaluation:
     """A model on a data set: its certify run, its attack run, or both.
 
@@ -124,7 +125,7 @@ class Evaluation:
         """Whether the inputs are images, so that ε is in pixel units."""
         return len(self.facts("data").get("shape", (1, 1, 1))) == 3
 
-    @property
+    @cached_property
     def attacks(self) -> tuple[str, ...]:
         """Names of the attacks, in the order of the records."""
         records = self.attack.records if self.attack else ()
@@ -135,15 +136,15 @@ class Evaluation:
         """Whether every attack saw every image that was not certified."""
         return self.attack is not None and bool(self.attack.manifest.get("spec", {}).get("full", False))
 
-    @property
+    @cached_property
     def attacked_eps(self) -> tuple[str, ...]:
         """The radii that the attacks were asked about, as written, ascending."""
         if self.attack is None:
             return ()
-        asked = [self.attack.manifest.get("spec", {}).get("eps", ()), *(record.eps for record in self.attack.records)]
-        return ascending(text for texts in asked for text in texts)
+        asked = {tuple(self.attack.manifest.get("spec", {}).get("eps", ())), *(r.eps for r in self.attack.records)}
+        return ascending(text for texts in sorted(asked) for text in texts)
 
-    @property
+    @cached_property
     def eps(self) -> tuple[str, ...]:
         """All radii that this evaluation was asked about; the usual ones where it was asked about none."""
         table = self.certify.summary.get("certified_accuracy", {}) if self.certify else {}
@@ -163,25 +164,15 @@ class Evaluation:
 
     def certified(self, rule: Rule) -> Curve | None:
         """Certified accuracy on all certified images; of the attack records where there is no certify run."""
-        if self.certify is not None and self.certify.n and self.refusal is None:
-            return curves.certified(self.certify.records, rule)
-        return self._certified_by_attack_run() if rule == "pairwise" else None
+        return self._certified.get(rule)
 
     def certified_on_attacked(self, rule: Rule) -> Curve | None:
         """Certified accuracy on the attacked images only, so that it can be set against the attacks on them."""
-        if self.attack is None or not self.attack.n:
-            return self.certified(rule)
-        known = {
-            (record.index, record.input_sha256): record for record in (self.certify.records if self.certify else ())
-        }
-        matched = [known.get((record.index, record.input_sha256)) for record in self.attack.records]
-        if self.refusal is None and all(matched):
-            return curves.certified([record for record in matched if record is not None], rule)
-        return self._certified_by_attack_run() if rule == "pairwise" else None
+        return self._certified_on_attacked.get(rule)
 
-    def robust(self, attack: str = curves.COMBINED) -> Curve | None:
-        """Accuracy under an attack, or under all of them together."""
-        return curves.robust(self.attack.records, attack) if self.attack is not None and self.attack.n else None
+    def robust(self, attack: str = COMBINED) -> Curve | None:
+        """Accuracy under an attack, or under all of them together; None where that attack is not in the records."""
+        return self._robust.get(attack)
 
     def flags(self) -> list[Flag]:
         """The diagnostics of all runs."""
@@ -205,11 +196,38 @@ class Evaluation:
             ]
         return found
 
-    def _certified_by_attack_run(self) -> Curve | None:
+    @cached_property
+    def _certified(self) -> Mapping[Rule, Curve]:
+        if self.certify is None or not self.certify.n or self.refusal is not None:
+            return self._certified_by_attack_run
+        records = self.certify.records
+        return {rule: curves.certified(records, rule) for rule in curves.RULES}
+
+    @cached_property
+    def _certified_on_attacked(self) -> Mapping[Rule, Curve]:
+        if self.attack is None or not self.attack.n:
+            return self._certified
+        known = {
+            (record.index, record.input_sha256): record for record in (self.certify.records if self.certify else ())
+        }
+        matched = [known.get((record.index, record.input_sha256)) for record in self.attack.records]
+        records = [record for record in matched if record is not None]
+        if self.refusal is not None or len(records) < len(matched):
+            return self._certified_by_attack_run
+        return {rule: curves.certified(records, rule) for rule in curves.RULES}
+
+    @cached_property
+    def _certified_by_attack_run(self) -> Mapping[Rule, Curve]:
         if self.attack is None or not self.attack.n or self.refusal is not None:
-            return None
+            return {}
         curve = curves.certified_when_attacked(self.attack.records)
-        return curve if self.attack.facts("audit") or curve.thresholds.any() else None
+        return {"pairwise": curve} if self.attack.facts("audit") or curve.thresholds.any() else {}
+
+    @cached_property
+    def _robust(self) -> Mapping[str, Curve]:
+        if self.attack is None or not self.attack.n:
+            return {}
+        return {name: curves.robust(self.attack.records, name) for name in (COMBINED, *self.attacks)}
 
 
 def ascending(eps: Iterable[str]) -> tuple[str, ...]:
@@ -292,7 +310,7 @@ def _pair(group: Sequence[Any]) -> list[Evaluation]:
         partner = next((run for run in certifies if run.folder.name in parents or run.name in parents), largest)
         paired.append((partner, attack))
     used = [partner for partner, _ in paired]
-    alone = [(run, None) for run in certifies if all(run is not partner for partner in used)]
+    alone = [(run, None) for run in certifies if run not in used]
     return [_evaluation(certify, attack) for certify, attack in [*paired, *alone]]
 
 

@@ -16,7 +16,6 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import PercentFormatter
 
 from robench.curves import Curve
@@ -31,6 +30,8 @@ MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*", "<", ">")
 THIN_LINES = ((0, (1, 1)), (0, (4, 1.5, 1, 1.5)), (0, (6, 2)), (0, (2, 2)), (0, (5, 1, 1, 1, 1, 1)))
 GREY = "#5B6470"
 GRID_POINTS = 241
+CELL = (1.0, 1.12)
+"""Width and height in inches of an image of a grid with its caption."""
 
 STYLE: dict[Any, Any] = {
     "font.family": "DejaVu Sans",
@@ -156,17 +157,19 @@ def image_grid(rows: Sequence[tuple[str, npt.NDArray[Any]]], captions: Sequence[
         rows: name and images (K, C, H, W) in [0, 1]; an image of NaN is left blank.
         captions: a short text under each image, one list a row.
     """
+    columns = len(rows[0][1])
+    margin = 0.3 + 0.075 * max(len(name) for name, _ in rows)
+    width, height = margin + CELL[0] * columns, CELL[1] * len(rows)
     with style():
-        columns = len(rows[0][1])
-        tight = ConstrainedLayoutEngine(w_pad=0.02, h_pad=0.03, wspace=0.0, hspace=0.0)
-        figure = Figure(figsize=(1.1 + 0.95 * columns, 1.22 * len(rows) + 0.1), layout=tight)
-        grid = figure.subplots(len(rows), columns, squeeze=False)
+        figure = Figure(figsize=(width, height))
+        axes = figure.add_axes((margin / width, 0.0, 1.0 - margin / width, 1.0))
         for line, (name, images) in enumerate(rows):
+            axes.text(-0.1 / CELL[0], line + 0.45, name, ha="right", va="center", fontsize=9.5)
             for column in range(columns):
-                axes = grid[line, column]
-                _picture(axes, images[column])
-                axes.set_xlabel(captions[line][column], fontsize=8, color="#1B1F24", labelpad=2)
-            grid[line, 0].set_ylabel(name, rotation=0, ha="right", va="center", labelpad=6, fontsize=9.5)
+                _picture(axes, images[column], column, line)
+                axes.text(column + 0.5, line + 0.9, captions[line][column], ha="center", va="center", fontsize=7.5)
+        axes.set(xlim=(0, columns), ylim=(len(rows), 0), aspect="auto")
+        axes.set_axis_off()
         return figure
 
 
@@ -206,16 +209,19 @@ def _panel() -> tuple[Figure, Axes]:
 
 
 def _attack_lines(axes: Axes, evaluation: Evaluation) -> None:
+    """The combined rule, and each attack where each saw every image; after a cascade a single attack has no curve."""
     asked = [epsilon_value(text) for text in evaluation.attacked_eps]
-    mark = "" if evaluation.full else " †"
-    for place, name in enumerate(evaluation.attacks):
+    for place, name in enumerate(evaluation.attacks if evaluation.full else ()):
         curve = evaluation.robust(name)
         assert curve is not None
         colour = (VERMILION, ORANGE, PURPLE, SKY, GREY)[place % 5]
         line = THIN_LINES[place % len(THIN_LINES)]
-        _line(axes, curve, asked[-1], color=colour, linestyle=line, linewidth=1.3, label=f"{name}{mark}")
         marker = MARKERS[(place + 1) % len(MARKERS)]
-        axes.plot(asked, curve.rates(asked), marker, color=colour, markersize=5, markerfacecolor="white")
+        rates = curve.rates(asked)
+        axes.plot(
+            asked, rates, marker, color=colour, linestyle=line, linewidth=1.3, markersize=5, markerfacecolor="white",
+            label=name,
+        )  # fmt: skip
     combined = evaluation.robust()
     assert combined is not None
     _band(axes, combined, asked[-1], BLUE)
@@ -258,19 +264,20 @@ def _points(axes: Axes, x: npt.NDArray[Any], y: npt.NDArray[Any], place: int, la
     )  # fmt: skip
 
 
-def _picture(axes: Axes, image: npt.NDArray[Any]) -> None:
-    axes.set(xticks=[], yticks=[])
-    axes.grid(visible=False)
+def _picture(axes: Axes, image: npt.NDArray[Any], column: int, line: int) -> None:
+    """One image in its cell, with its own proportions, above the place of its caption."""
     if not np.isfinite(image).all():
-        axes.set_axis_off()
-        axes.text(0.5, 0.5, "none\nfound", ha="center", va="center", fontsize=8, color=GREY, transform=axes.transAxes)
+        axes.text(column + 0.5, line + 0.43, "none\nfound", ha="center", va="center", fontsize=8, color=GREY)
         return
-    axes.spines[:].set_visible(False)
     pixels = np.moveaxis(np.clip(image, 0.0, 1.0), 0, -1)
     if pixels.shape[-1] == 1:
-        axes.imshow(pixels[..., 0], cmap="gray", vmin=0.0, vmax=1.0, interpolation="nearest")
-    else:
-        axes.imshow(pixels[..., :3], interpolation="nearest")
+        pixels = np.repeat(pixels, 3, axis=-1)
+    side = 0.8 * CELL[1] / max(pixels.shape[:2])
+    half_width, half_height = pixels.shape[1] * side / CELL[0] / 2, pixels.shape[0] * side / CELL[1] / 2
+    left, right = column + 0.5 - half_width, column + 0.5 + half_width
+    axes.imshow(
+        pixels, extent=(left, right, line + 0.43 + half_height, line + 0.43 - half_height), interpolation="nearest"
+    )
 
 
 def _unit(evaluations: Sequence[Evaluation]) -> str:

@@ -6,10 +6,8 @@ Rates are percentages, with one digit after the point up to 1000 images and two 
 
 from __future__ import annotations
 
-import math
 import statistics
 from collections.abc import Sequence
-from fractions import Fraction
 from typing import Any
 
 import pandas as pd
@@ -43,15 +41,15 @@ def comparison(evaluations: Sequence[Evaluation]) -> pd.DataFrame:
             "recipe": str(item.facts("model").get("recipe") or ABSENT),
             "n certified": str(pairwise.n) if pairwise else ABSENT,
             "n attacked": str(combined.n) if combined else ABSENT,
-            "clean %": _clean(item),
+            "clean %": clean_cell(item),
         }
         row |= {f"certified % (paper) ε = {text}": certified_cell(paper, text) for text in eps}
         row |= {f"certified % (pairwise) ε = {text}": certified_cell(pairwise, text) for text in eps}
         row |= {f"attacked % (combined) ε = {text}": attacked_cell(item, COMBINED, text) for text in attacked}
         row["mean radius (paper)"] = _mean(paper)
         row["mean radius (pairwise)"] = _mean(pairwise)
-        row["Lipschitz upper"] = _number(audit.get("lipschitz_upper"), up=True)
-        row["Lipschitz lower"] = _number(audit.get("lipschitz_lower"), up=False)
+        row["Lipschitz upper"] = upper_cell(audit.get("lipschitz_upper"))
+        row["Lipschitz lower"] = lower_cell(audit.get("lipschitz_lower"))
         rows.append(row)
     return pd.DataFrame(rows)
 
@@ -64,15 +62,12 @@ def attack_accuracy(evaluations: Sequence[Evaluation]) -> pd.DataFrame:
     attacked = [item for item in evaluations if item.robust() is not None]
     eps = ascending(text for item in attacked for text in item.attacked_eps)
     names = list(dict.fromkeys(name for item in attacked for name in item.attacks))
-    rows = [{"attack": "none", "ε": "0", **{item.name: attacked_cell(item, COMBINED, None) for item in attacked}}]
+    rows = [["none", "0", *(attacked_cell(item, COMBINED, None) for item in attacked)]]
     for name in [*names, COMBINED]:
-        for text in eps:
-            cells = {item.name: attacked_cell(item, name, text) for item in attacked}
-            rows.append({"attack": name, "ε": text, **cells})
-    for text in eps:
-        cells = {item.name: certified_cell(item.certified_on_attacked("pairwise"), text) for item in attacked}
-        rows.append({"attack": "certified (pairwise)", "ε": text, **cells})
-    return pd.DataFrame(rows)
+        rows += [[name, text, *(attacked_cell(item, name, text) for item in attacked)] for text in eps]
+    below = [item.certified_on_attacked("pairwise") for item in attacked]
+    rows += [["certified (pairwise)", text, *(certified_cell(curve, text) for curve in below)] for text in eps]
+    return pd.DataFrame(rows, columns=["attack", "ε", *(item.name for item in attacked)])
 
 
 def accuracy(evaluation: Evaluation) -> pd.DataFrame:
@@ -129,7 +124,7 @@ def audit(evaluation: Evaluation) -> pd.DataFrame:
             "#": str(number),
             "layer": str(layer.get("name", "")),
             "operation": str(layer.get("operation", "")),
-            "Lipschitz upper": _number(layer.get("lipschitz_upper"), up=True, decimals=6),
+            "Lipschitz upper": upper_cell(layer.get("lipschitz_upper"), 6),
         }
         for number, layer in enumerate(layers, start=1)
     ]
@@ -199,8 +194,7 @@ def certified_cell(curve: Curve | None, eps: str) -> str:
 def attacked_cell(evaluation: Evaluation, attack: str, eps: str | None) -> str:
     """A rate under attack in percent, ceiled; only where the attacks were asked about that ε, or without one: clean."""
     asked = {epsilon_value(text) for text in evaluation.attacked_eps}
-    known = attack == COMBINED or attack in evaluation.attacks
-    curve = evaluation.robust(attack) if known else None
+    curve = evaluation.robust(attack)
     if curve is None or (eps is not None and epsilon_value(eps) not in asked):
         return ABSENT
     text = ceil_decimals(100 * curve.rate(0.0 if eps is None else epsilon_value(eps)), _decimals(curve.n))
@@ -215,26 +209,30 @@ def interval_cell(curve: Curve | None, eps: str) -> str:
     return f"{floor_decimals(100 * float(low), 1)} to {ceil_decimals(100 * float(high), 1)}"
 
 
-def _decimals(n: int) -> int:
-    """As many digits as tell one image from the next, but not more than anyone reads."""
-    return 1 if n <= 1000 else 2
-
-
-def _clean(evaluation: Evaluation) -> str:
+def clean_cell(evaluation: Evaluation) -> str:
     """Clean accuracy bounds every accuracy under attack from above, so it is ceiled like them."""
     rate = evaluation.clean()
     largest = max(run.n for run in evaluation.runs)
     return ABSENT if rate is None else ceil_decimals(100 * rate, _decimals(largest))
 
 
+def upper_cell(value: float | None, decimals: int = 4) -> str:
+    """An upper bound, ceiled."""
+    return ABSENT if value is None else ceil_decimals(value, decimals)
+
+
+def lower_cell(value: float | None, decimals: int = 4) -> str:
+    """A lower bound, floored."""
+    return ABSENT if value is None else floor_decimals(value, decimals)
+
+
+def _decimals(n: int) -> int:
+    """As many digits as tell one image from the next, but not more than anyone reads."""
+    return 1 if n <= 1000 else 2
+
+
 def _mean(curve: Curve | None) -> str:
     return ABSENT if curve is None else floor_decimals(curve.mean(), 4)
-
-
-def _number(value: Any, *, up: bool, decimals: int = 4) -> str:
-    if value is None or not math.isfinite(value):
-        return ABSENT
-    return (ceil_decimals if up else floor_decimals)(Fraction(value), decimals)
 
 
 def _text(value: Any) -> str:

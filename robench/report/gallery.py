@@ -1,0 +1,83 @@
+"""The gallery of an attack run: clean images, what each attack made of them, and the gradient step of the paper."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from safetensors import SafetensorError, safe_open
+
+from robench.errors import RunError
+
+GALLERY = "gallery.safetensors"
+ADVERSARIAL = "adversarial/"
+
+Array = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Gallery:
+    """A few inputs of an attack run.
+
+    Fields:
+        clean: (K, *input) the inputs, in user units.
+        adversarial: (K, *input) by attack; NaN where the attack found nothing.
+        transport: (K, *input) x - 2 f(x) grad f(x), section 3.2 of the paper; None if it was not computed.
+        index: (K,) positions in the split; None if they were not stored.
+    """
+
+    clean: Array
+    adversarial: Mapping[str, Array]
+    transport: Array | None
+    index: tuple[int, ...] | None
+
+    @property
+    def is_plane(self) -> bool:
+        """Whether the inputs are points of the plane."""
+        return self.clean.shape[1:] == (2,)
+
+    @property
+    def is_image(self) -> bool:
+        """Whether the inputs are grey or colour images."""
+        return self.clean.ndim == 4 and self.clean.shape[1] in (1, 3)
+
+
+def read_gallery(folder: Path) -> Gallery | None:
+    """The gallery of a run folder, if it has one with at least one input.
+
+    Raises:
+        RunError: the file is broken, or its arrays do not fit each other.
+    """
+    path = folder / GALLERY
+    if not path.exists():
+        return None
+    try:
+        with safe_open(path, framework="numpy") as file:
+            tensors = {name: np.asarray(file.get_tensor(name), dtype=np.float64) for name in sorted(file.keys())}
+            facts: Any = json.loads((file.metadata() or {}).get("robench", "{}"))
+    except (OSError, ValueError, SafetensorError) as error:
+        raise _broken(path, str(error)) from None
+    clean = tensors.get("clean")
+    if clean is None or not len(clean):
+        return None
+    wrong = [name for name, value in tensors.items() if name != "clean" and not _fits(name, value, clean)]
+    if wrong:
+        raise _broken(path, f"`{wrong[0]}` is not of the shape of `clean`")
+    attacks = {name.removeprefix(ADVERSARIAL): tensors[name] for name in tensors if name.startswith(ADVERSARIAL)}
+    index = facts.get("index") if isinstance(facts, dict) else None
+    places = tuple(int(place) for place in index) if index is not None and len(index) == len(clean) else None
+    return Gallery(clean, attacks, tensors.get("transport"), places)
+
+
+def _fits(name: str, value: Array, clean: Array) -> bool:
+    shown = name.startswith(ADVERSARIAL) or name == "transport"
+    return not shown or value.shape == clean.shape
+
+
+def _broken(path: Path, reason: str) -> RunError:
+    return RunError(f"`{path}` is not a gallery: {reason}", hint="delete it, or make the run again")

@@ -1,0 +1,75 @@
+"""The gallery of a run as a figure: clean inputs, what attacks made of them, and the gradient step in the last row."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from robench import plots
+from robench.evaluations import Evaluation
+from robench.numerics import ceil_decimals
+from robench.records import AttackRecord
+from robench.report.gallery import Array, Gallery, read_gallery
+
+TRANSPORT = "x − 2 f(x) ∇f(x)"
+
+
+def exhibit(evaluation: Evaluation) -> tuple[str, str, Figure] | None:
+    """Caption, alternative text and figure of the attack run's gallery; None where there is nothing to show."""
+    gallery = read_gallery(evaluation.attack.folder) if evaluation.attack else None
+    if gallery is None or evaluation.attack is None:
+        return None
+    by_index = {record.index: record for record in evaluation.attack.records}
+    records = [by_index.get(place) for place in gallery.index or [-1] * len(gallery.clean)]
+    if gallery.is_image:
+        return _images(evaluation, gallery, records)
+    return _plane(evaluation, gallery, records) if gallery.is_plane else None
+
+
+def _images(
+    evaluation: Evaluation, gallery: Gallery, records: Sequence[AttackRecord | None]
+) -> tuple[str, str, Figure]:
+    names = [str(name) for name in evaluation.facts("data").get("class_names", ())]
+    low, high = evaluation.facts("data").get("bounds", (0.0, 1.0))
+    order = [name for name in evaluation.attacks if name in gallery.adversarial]
+    rows: list[tuple[str, Array]] = [("input", gallery.clean)]
+    captions = [[_class(names, record.label) if record else "" for record in records]]
+    for name in order:
+        rows.append((name, gallery.adversarial[name]))
+        captions.append([_reached(names, record, name) for record in records])
+    if gallery.transport is not None:
+        rows.append((TRANSPORT, gallery.transport))
+        captions.append([""] * len(records))
+    scaled = [(name, (images - low) / (high - low)) for name, images in rows]
+    caption = (
+        "Inputs with their class, and the nearest adversarial of each attack with the class it is taken for and its "
+        "L2 distance"
+    )
+    if gallery.transport is not None:
+        caption += f"; last row: {TRANSPORT}, the transport of the input towards the other class"
+    alt = f"Grid of {len(gallery.clean)} inputs of {evaluation.name} and their adversarials by {', '.join(order)}."
+    return f"{caption}.", alt, plots.image_grid(scaled, captions)
+
+
+def _plane(evaluation: Evaluation, gallery: Gallery, records: Sequence[AttackRecord | None]) -> tuple[str, str, Figure]:
+    labels = np.array([record.label if record else 0 for record in records])
+    moved = [(name, gallery.adversarial[name]) for name in evaluation.attacks if name in gallery.adversarial]
+    if gallery.transport is not None:
+        moved.append((TRANSPORT, gallery.transport))
+    caption = "Points of the plane, and where each attack and the gradient step take them."
+    alt = f"{len(labels)} points of {evaluation.name} with arrows to their adversarials."
+    return caption, alt, plots.plane_gallery(gallery.clean, labels, moved)
+
+
+def _reached(names: Sequence[str], record: AttackRecord | None, attack: str) -> str:
+    outcome = record.attacks.get(attack) if record else None
+    if outcome is None or outcome.distance is None:
+        return ""
+    reached = "" if outcome.predicted is None else f"{_class(names, outcome.predicted)}, "
+    return f"{reached}{ceil_decimals(outcome.distance, 2)}"
+
+
+def _class(names: Sequence[str], label: int) -> str:
+    return names[label] if 0 <= label < len(names) else str(label)

@@ -1,0 +1,256 @@
+"""From evaluations to the page: which tables and figures there are, what they are called, and what to say of them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from itertools import groupby
+
+from robench import plots, tables
+from robench.curves import COMBINED
+from robench.evaluations import Evaluation
+from robench.report import pictures
+from robench.report.page import Bracket, Exhibit, FigureExhibit, Overview, Page, Section, TableExhibit
+
+
+def compose(evaluations: Sequence[Evaluation], title: str) -> Page:
+    """The report over some evaluations, which come sorted by data set."""
+    groups = [(data, list(members)) for data, members in groupby(evaluations, key=lambda item: item.data_name)]
+    anchors = {item.name: f"model-{place:02d}-{slug(item.name)}" for place, item in enumerate(evaluations, start=1)}
+    broken = sum(len(item.contradictions()) for item in evaluations)
+    return Page(
+        title=title,
+        lead=_lead(evaluations, [data for data, _ in groups]),
+        verdict=_verdict(evaluations, broken),
+        sound=not broken,
+        notices=_notices(evaluations),
+        overviews=tuple((data, tuple(_overview(item, anchors[item.name]) for item in group)) for data, group in groups),
+        comparisons=tuple(_comparison(data, group, place) for place, (data, group) in enumerate(groups, start=1)),
+        models=tuple(_model(item, anchors[item.name]) for item in evaluations),
+        closing=_closing(evaluations),
+    )
+
+
+def slug(text: str) -> str:
+    """Letters, digits and hyphens that can stand in a file name or an anchor."""
+    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")[:40] or "model"
+
+
+def _lead(evaluations: Sequence[Evaluation], data: Sequence[str]) -> str:
+    count = len({item.weights_sha256 for item in evaluations})
+    models = "1 model" if count == 1 else f"{count} models"
+    return f"{models} on {', '.join(dict.fromkeys(data))}"
+
+
+def _verdict(evaluations: Sequence[Evaluation], broken: int) -> str:
+    if broken:
+        return f"{broken} contradictions: an adversarial lies nearer than a certified radius. Trust no number below."
+    checked = sum(item.attack.n for item in evaluations if item.attack and item.certified_on_attacked("pairwise"))
+    if not checked:
+        return "Nothing to cross-check: no image was both certified and attacked."
+    return f"0 contradictions: on all {checked} images checked, no adversarial lies nearer than the certified radius."
+
+
+def _notices(evaluations: Sequence[Evaluation]) -> tuple[str, ...]:
+    """What a reader must know before reading the numbers; models of which the same is to be said share a line."""
+    names: dict[str, list[str]] = {}
+    for item in evaluations:
+        for remark in _remarks(item):
+            names.setdefault(remark, []).append(item.name)
+    return tuple(f"{', '.join(models)}: {remark}" for remark, models in names.items())
+
+
+def _remarks(item: Evaluation) -> list[str]:
+    remarks = [
+        f"run {run.name} is partial (status: {run.status}); the {run.n} images that it finished are here."
+        for run in item.runs
+        if run.status != "success"
+    ]
+    if item.refusal is not None:
+        remarks.append(f"no certificate, since the Lipschitz constant has no bound: {item.refusal}.")
+    elif item.certified("pairwise") is None:
+        remarks.append("not certified; nothing is known from below.")
+    if item.attack is None:
+        remarks.append("not attacked; nothing is known from above but the clean accuracy.")
+    if item.certify and item.attack and item.certify.n != item.attack.n:
+        remarks.append(
+            f"{item.certify.n} images were certified and {item.attack.n} attacked. The comparison table states "
+            "certified accuracy on the former; wherever attacks stand beside it, both are on the latter."
+        )
+    if item.attack and not item.full:
+        remarks.append(
+            "the attack run was a cascade, in which an attack sees only what the attacks before it left open. Columns "
+            f"of single attacks ({tables.CASCADE}) count what the attack itself broke among what it was given; the "
+            "combined column is the same as if every attack had seen every image."
+        )
+    return remarks
+
+
+def _overview(item: Evaluation, anchor: str) -> Overview:
+    attacked = tables.attacked_cell(item, COMBINED, None)
+    clean = tables.clean_cell(item) if attacked == tables.ABSENT else attacked
+    curve = item.certified_on_attacked("pairwise")
+    brackets = []
+    for text in item.eps:
+        low, high = tables.certified_cell(curve, text), tables.attacked_cell(item, COMBINED, text)
+        ends = [None if cell == tables.ABSENT else cell for cell in (low, high)]
+        brackets.append(Bracket(text, *ends))
+    return Overview(item.name, anchor, clean, tuple(brackets))
+
+
+def _comparison(data: str, group: Sequence[Evaluation], place: int) -> Section:
+    prefix = f"comparison-{place:02d}"
+    shown = [item for item in group if any(run.n for run in item.runs)]
+    exhibits: list[Exhibit] = []
+    if shown:
+        exhibits.append(
+            FigureExhibit(
+                f"{prefix}-accuracy",
+                "Accuracy against ε of all models: under all attacks combined (solid, an upper bound; the attacks were "
+                "asked at the markers, and between them the bound is looser) and certified by the pairwise rule "
+                "(dashed, a lower bound). Bands: 95 % Clopper-Pearson intervals for the sampling of the images.",
+                _alt_comparison(shown),
+                plots.comparison(shown),
+            )
+        )
+    exhibits.append(
+        TableExhibit(
+            f"{prefix}-models",
+            "Clean, certified and attacked accuracy, mean certified radius over all images (0 where misclassified), "
+            "and bounds of the Lipschitz constant of each model.",
+            tables.comparison(group),
+            "Certified rates and radii are rounded down; clean and attacked rates and Lipschitz upper bounds are "
+            "rounded up.",
+        )
+    )
+    if any(item.robust() for item in group):
+        cascade = any(item.attack and not item.full for item in group)
+        exhibits.append(
+            TableExhibit(
+                f"{prefix}-attacks",
+                "Accuracy (%) under each attack, under all of them combined, and certified on the same images.",
+                tables.attack_accuracy(group),
+                tables.CASCADE_NOTE if cascade else "",
+            )
+        )
+    return Section(f"Comparison on {data}", prefix, (), tuple(exhibits))
+
+
+def _model(item: Evaluation, anchor: str) -> Section:
+    exhibits: list[Exhibit] = []
+    if any(run.n for run in item.runs):
+        exhibits += [_accuracy_figure(item, anchor), _accuracy_table(item, anchor)]
+    if item.robust() is not None:
+        exhibits += _attack_exhibits(item, anchor)
+    layers = tables.audit(item)
+    if len(layers):
+        caption = "Upper bound of the Lipschitz constant of each layer, in float64, rounded up."
+        exhibits.append(TableExhibit(f"{anchor}-audit", caption, layers))
+    return Section(item.name, anchor, _facts(item), tuple(exhibits))
+
+
+def _accuracy_figure(item: Evaluation, anchor: str) -> FigureExhibit:
+    caption = "Accuracy against ε: the accuracy under any attack lies between the certified curve and the combined one."
+    if item.attack and not item.full:
+        caption += " Single attacks have no curve of their own after a cascade."
+    return FigureExhibit(
+        f"{anchor}-accuracy",
+        f"{caption} Bands: 95 % Clopper-Pearson intervals.",
+        _alt_comparison([item]),
+        plots.accuracy(item),
+    )
+
+
+def _accuracy_table(item: Evaluation, anchor: str) -> TableExhibit:
+    images = f"the {item.attack.n} attacked images" if item.attack and item.attack.n else f"{item.runs[0].n} images"
+    return TableExhibit(
+        f"{anchor}-accuracy",
+        f"Accuracy at each ε on {images}, with 95 % Clopper-Pearson intervals.",
+        tables.accuracy(item),
+        tables.CASCADE_NOTE if item.attack and not item.full else "",
+    )
+
+
+def _attack_exhibits(item: Evaluation, anchor: str) -> list[Exhibit]:
+    exhibits: list[Exhibit] = [
+        TableExhibit(
+            f"{anchor}-outcomes",
+            "What each attack did: images on which it found an adversarial, found nothing, or had no question left; "
+            "L2 distances are verified and rounded up.",
+            tables.attack_outcomes(item),
+        )
+    ]
+    if item.certified_on_attacked("pairwise") is not None:
+        exhibits.append(
+            FigureExhibit(
+                f"{anchor}-radius-distance",
+                "Nearest adversarial against certified radius of each correctly classified image. The nearer to the "
+                "diagonal, the tighter both are; below it would be a contradiction.",
+                f"Scatter of certified radius and attack distance of {item.name}: {len(item.contradictions())} points "
+                "below the diagonal.",
+                plots.radius_distance(item),
+            )
+        )
+    shown = pictures.exhibit(item)
+    if shown is not None:
+        exhibits.append(FigureExhibit(f"{anchor}-gallery", *shown))
+    return exhibits
+
+
+def _facts(item: Evaluation) -> tuple[tuple[str, str], ...]:
+    """What identifies a model and its data; what is not known is left out."""
+    model, data, audit = item.facts("model"), item.facts("data"), item.facts("audit")
+    parameters = model.get("n_params")
+    upper, lower = audit.get("lipschitz_upper"), audit.get("lipschitz_lower")
+    found = [
+        ("recipe", model.get("recipe")),
+        ("data", item.data_name),
+        ("subset", data.get("subset")),
+        ("input", "×".join(map(str, model.get("input_shape", ())))),
+        ("classes", model.get("classes")),
+        ("parameters", f"{parameters:,}".replace(",", " ") if isinstance(parameters, int) else None),
+        ("Lipschitz constant", None if upper is None else f"at most {tables.upper_cell(upper)}"),
+        ("largest slope found", None if lower is None else tables.lower_cell(lower)),
+        ("certified images", item.certify.n if item.certify else None),
+        ("attacked images", item.attack.n if item.attack else None),
+        ("weights SHA-256", item.weights_sha256[:16]),
+    ]
+    return tuple((name, str(value)) for name, value in found if value not in (None, ""))
+
+
+def _closing(evaluations: Sequence[Evaluation]) -> tuple[Section, ...]:
+    checks: list[Exhibit] = []
+    contradictions, flags = tables.contradictions(evaluations), tables.flags(evaluations)
+    if len(contradictions):
+        caption = "Contradictions: adversarials below the certified radius of the same image on the same weights."
+        checks.append(TableExhibit("contradictions", caption, contradictions))
+    if len(flags):
+        caption = "Flags: diagnostics that say that an evaluation may be wrong."
+        checks.append(TableExhibit("flags", caption, flags))
+    summary = (("contradictions", str(len(contradictions))), ("flags raised", str(len(flags))))
+    return (
+        Section("Checks", "checks", summary, tuple(checks)),
+        Section(
+            "What was run",
+            "runs",
+            (),
+            (
+                TableExhibit("runs", "Runs and what they cost.", tables.runs(evaluations)),
+                TableExhibit("provenance", "What it takes to make each run again.", tables.provenance(evaluations)),
+            ),
+        ),
+    )
+
+
+def _alt_comparison(evaluations: Sequence[Evaluation]) -> str:
+    """The curves in words: both ends at every ε asked."""
+    lines = []
+    for item in evaluations:
+        curve = item.certified_on_attacked("pairwise")
+        points = [
+            f"at ε = {text} certified {tables.certified_cell(curve, text)} %, "
+            f"attacked {tables.attacked_cell(item, COMBINED, text)} %"
+            for text in item.eps
+        ]
+        lines.append(f"{item.name}: {'; '.join(points)}.")
+    return " ".join(["Accuracy falls as ε grows.", *lines])
