@@ -41,7 +41,7 @@ def npz(split: Split, path: Path) -> Source:
 
 
 def _source(split: Split, archive: zipfile.ZipFile, path: Path) -> Source:
-    keys = {name.removesuffix(".npy") for name in archive.namelist()}
+    keys = {name.removesuffix(".npy") for name in archive.namelist() if name.endswith(".npy")}
     one, two = keys.issuperset(ONE_SPLIT), keys.issuperset(TWO_SPLITS)
     if one == two:
         raise broken(
