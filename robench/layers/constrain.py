@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from typing import Literal, cast, get_args
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +12,7 @@ from robench.errors import SpecError, did_you_mean
 from robench.layers.bjorck import Bjorck
 from robench.layers.convolution import paper_factor, require_plain, strict_factor
 from robench.layers.heads import UnitRows
+from robench.layers.orthogonal import OrthogonalKernel
 from robench.layers.parametrization import Scale, WeightMap
 from robench.layers.polar import Polar
 from robench.layers.spectral import SpectralNormalization
@@ -68,7 +69,8 @@ def constrain_conv(
 
     Args:
         conv: dilation 1, one group, zero or circular padding.
-        constraint: on the kernel reshaped to (out, in kh kw); `none` leaves the layer as it is.
+        constraint: on the kernel reshaped to (out, in kh kw); `none` leaves the layer as it is. The `orthogonal` scheme
+            orthogonalises its parts by polar factors, whatever the constraint.
         scheme: `paper` divides by Lambda of Eq. (11), which is not a bound; `strict` by a bound; `orthogonal` builds a
             kernel that is orthogonal as a convolution.
         input_size: height and width of the layer's input, for Eq. (11).
@@ -83,7 +85,8 @@ def constrain_conv(
         return conv
     require_plain(conv)
     if scheme == "orthogonal":
-        raise SpecError("orthogonal convolutions are not available yet", hint="use `strict`")
+        _register(conv, [OrthogonalKernel(conv)])
+        return conv
     factor = paper_factor(conv, input_size) if scheme == "paper" else strict_factor(conv)
     _register(conv, [*maps, Scale(1.0 / factor)])
     return conv
@@ -121,14 +124,16 @@ def export_weight(module: nn.Linear | nn.Conv2d) -> Tensor:
     """
     if not parametrize.is_parametrized(module, "weight"):
         return module.weight.detach().clone()
-    chain = module.parametrizations["weight"]  # type: ignore[index]
-    original: Tensor = chain.original  # type: ignore[union-attr]
-    weight = original.detach().double()
+    chain = cast(parametrize.ParametrizationList, module.parametrizations["weight"])  # type: ignore[index]
     for weight_map in chain:
         if not isinstance(weight_map, WeightMap):
             raise SpecError(
                 f"the weight has a parametrization `{type(weight_map).__name__}` that is not one of robench's",
                 hint="remove it with torch.nn.utils.parametrize.remove_parametrizations before the export",
             )
+    originals = [chain.original] if chain.is_tensor else [getattr(chain, f"original{i}") for i in range(chain.ntensors)]
+    first, *others = chain
+    weight = first.exact(*(original.detach() for original in originals))
+    for weight_map in others:
         weight = weight_map.exact(weight)
-    return weight.to(original)
+    return weight.to(originals[0])

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from robench.layers.parametrization import WeightMap
+
+WELL_CONDITIONED = 300.0
+"""Ratio of Gram eigenvalues up to which float32 is good enough; above it the factor is computed in float64."""
+
+ROUNDING = 8.0
+"""Units of roundoff, relative to the largest eigenvalue, by which computed Gram eigenvalues are taken to be off."""
 
 
 def polar_factor_exact(matrix: Tensor) -> Tensor:
@@ -22,55 +30,76 @@ def polar_factor_exact(matrix: Tensor) -> Tensor:
         return factor
 
 
-class PolarFunction(torch.autograd.Function):
-    """O = S^-1 W of a wide matrix (m <= n), S = (W W^T)^(1/2), through the eigendecomposition of the Gram matrix.
+def _inverse_root(matrix: Tensor) -> tuple[Tensor, Tensor, float]:
+    """(s, V, shrink) with (W W^T)^(1/2) = V diag(s) V^T for a wide matrix; shrink keeps V diag(1/s) V^T W at norm <= 1."""
+    squares, vectors = torch.linalg.eigh(matrix @ matrix.T)
+    eps = torch.finfo(matrix.dtype).eps
+    largest = float(squares[-1])
+    # below this the computed eigenvalue is rounding error, and its direction comes out shorter than 1
+    smallest = max(float(squares[0]), 32 * ROUNDING * eps * largest, torch.finfo(matrix.dtype).tiny)
+    return squares.clamp_min(smallest).sqrt(), vectors, 1.0 - ROUNDING * eps * max(1.0, largest / smallest) / 2
 
-    Singular values below `floor` times the largest are raised to it: those directions come out shorter than 1.
-    """
+
+class _PolarFunction(torch.autograd.Function):
+    """O = S^-1 W of a wide matrix (m <= n), S = (W W^T)^(1/2), through the eigendecomposition of the Gram matrix."""
 
     @staticmethod
-    def forward(ctx: Any, matrix: Tensor, floor: float) -> Tensor:
-        """The polar factor; matrix is (m, n) with m <= n."""
-        squares, vectors = torch.linalg.eigh(matrix @ matrix.T)
-        values = squares.clamp_min(0).sqrt()
-        values = values.clamp_min(floor * float(values[-1]) + torch.finfo(matrix.dtype).tiny)
-        inverse = (vectors / values) @ vectors.T
-        factor: Tensor = inverse @ matrix
-        ctx.save_for_backward(factor, values, vectors, inverse)
+    def forward(ctx: Any, matrix: Tensor) -> Tensor:
+        values, vectors, shrink = _inverse_root(matrix)
+        if float(values[-1] / values[0]) ** 2 > WELL_CONDITIONED and matrix.dtype == torch.float32:
+            values, vectors, shrink = _inverse_root(matrix.double())
+            shrink = min(shrink, 1.0 - torch.finfo(matrix.dtype).eps)
+        inverse = shrink * (vectors / values) @ vectors.T
+        factor: Tensor = (inverse @ matrix.to(inverse)).to(matrix)
+        ctx.save_for_backward(factor, values.to(matrix), vectors.to(matrix), inverse.to(matrix))
         return factor
 
     @staticmethod
-    def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor, None]:
+    @once_differentiable
+    def backward(ctx: Any, *grad_outputs: Any) -> Tensor:
         """S^-1 (G - (G O^T) O) + V K V^T O, K = (B - B^T) / (s_i + s_j), B = V^T G O^T V."""
         (grad,) = grad_outputs
         factor, values, vectors, inverse = ctx.saved_tensors
         inner = grad @ factor.T
         turned = vectors.T @ inner @ vectors
         skew = (turned - turned.T) / (values[:, None] + values[None, :])
-        return inverse @ grad + (vectors @ skew @ vectors.T - inverse @ inner) @ factor, None
+        normal = vectors @ skew @ vectors.T - inverse @ inner
+        result: Tensor = torch.addmm(inverse @ grad, normal, factor)
+        return result
 
 
-def polar_factor(matrix: Tensor, floor: float | None = None) -> Tensor:
-    """The orthogonal polar factor of (m, n), differentiable once, closed-form gradient.
+def polar_factor(matrix: Tensor) -> Tensor:
+    """The orthogonal polar factor of (m, n), differentiable once, with the closed-form gradient.
 
-    Args:
-        matrix: any real matrix.
-        floor: singular values below this fraction of the largest are raised to it; default: square root of the unit
-            roundoff times 10.
+    The result is scaled down by a bound of its own rounding error (1e-6 to 2e-4 in float32, by condition), so that its
+    norm is at most 1. Ill-conditioned float32 matrices are treated in float64. Singular values below some 1e-7 of the
+    largest have no defined factor: their directions come out shorter than 1, with the gradient of that clamping left out.
     """
-    floor = 10 * torch.finfo(matrix.dtype).eps ** 0.5 if floor is None else floor
     if matrix.shape[0] > matrix.shape[1]:
-        return polar_factor(matrix.T, floor).T
-    result: Tensor = PolarFunction.apply(matrix, floor)  # type: ignore[no-untyped-call]
+        return polar_factor(matrix.T).T
+    if matrix.numel() == 0:
+        return matrix
+    result: Tensor = _PolarFunction.apply(matrix)  # type: ignore[no-untyped-call]
     return result
 
 
 class Polar(WeightMap):
-    """The orthogonal polar factor of a weight: all singular values 1 (exact gradient-norm preservation)."""
+    """The orthogonal polar factor of a weight: all singular values 1 (exact gradient-norm preservation).
+
+    A weight that is assigned (the initial one is) becomes orthogonal times a constant, the nearest such matrix: training
+    then starts from a well-conditioned parameter, even where the initial weight is square or rank-deficient.
+    """
 
     def forward(self, weight: Tensor) -> Tensor:
         """The polar factor."""
         return polar_factor(weight.flatten(1)).view_as(weight)
+
+    @torch.no_grad()
+    def right_inverse(self, weight: Tensor) -> Tensor:
+        """The parameter for an assigned weight: its polar factor times its root mean square singular value."""
+        matrix = weight.flatten(1)
+        scale = float(matrix.norm()) / math.sqrt(min(matrix.shape))
+        return (polar_factor_exact(matrix) * (scale or 1.0)).to(weight).view_as(weight)
 
     @torch.no_grad()
     def exact(self, weight: Tensor) -> Tensor:
