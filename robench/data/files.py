@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import gzip
+import lzma
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,7 +27,7 @@ def reading(path: Path) -> Iterator[None]:
     """Turn what the system says about a file into a `DataError` that names it.
 
     Raises:
-        DataError: missing, a folder, not readable, or torn gzip data.
+        DataError: missing, a folder, not readable, or torn packed data.
     """
     try:
         yield
@@ -36,7 +37,7 @@ def reading(path: Path) -> Iterator[None]:
         raise broken(path, "is a folder, not a file") from None
     except PermissionError:
         raise broken(path, "must not be read (permission denied)", hint=f"run `chmod +r {path}`") from None
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise broken(path, f"is truncated or not gzip data: {error}") from None
+    except (EOFError, zlib.error, gzip.BadGzipFile, lzma.LZMAError) as error:
+        raise broken(path, f"is truncated or holds broken packed data: {error}") from None
     except OSError as error:
         raise broken(path, f"cannot be read: {error.strerror or error}") from None

@@ -140,12 +140,23 @@ def test_unpublished_files_are_noted(tmp_path):
     assert any("not the published" in note for note in told.notes)
 
 
+@pytest.mark.parametrize("mode", ["w:gz", "w:xz"])
 @pytest.mark.parametrize("cut", [1, 10, 200, 3000, -200])
-def test_a_torn_archive_is_refused(tmp_path, cut):
+def test_a_torn_archive_is_refused(tmp_path, cut, mode):
     write_cifar(tmp_path / FOLDER)
     path = tmp_path / "cifar-10-binary.tar.gz"
-    write_tar(path, members(tmp_path / FOLDER))
+    write_tar(path, members(tmp_path / FOLDER), mode)
     path.write_bytes(path.read_bytes()[:cut])
+    refused(path, path.name)
+
+
+def test_a_damaged_archive_is_refused(tmp_path):
+    write_cifar(tmp_path / FOLDER)
+    path = tmp_path / "cifar-10-binary.tar.xz"
+    write_tar(path, members(tmp_path / FOLDER), "w:xz")
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 0xFF
+    path.write_bytes(content)
     refused(path, path.name)
 
 
