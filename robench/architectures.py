@@ -47,6 +47,7 @@ class Style:
 
 
 GRADIENT_NORM_PRESERVING = Style(dense="fullsort", conv="groupsort2", pool="l2")
+PAIR_SORT = Style(dense="groupsort2", conv="groupsort2", pool="l2")
 RELU = Style(dense="relu", conv="relu", pool="max")
 
 

@@ -28,8 +28,6 @@ from robench.specs.model import Activation, Conv, Dense, Flatten, Head, LayerSpe
 from robench.specs.training import Constraint, ConvScheme, HeadKind
 
 HEAD = "head"
-AGREEMENT = 1e-4
-"""How far outputs may differ, relative to the largest, between a trained model and its export (float32 rounding)."""
 
 
 def layer_names(spec: ModelSpec) -> tuple[str, ...]:
@@ -127,11 +125,11 @@ def export(trained: nn.Sequential, spec: ModelSpec) -> nn.Sequential:
 
 
 @torch.no_grad()
-def check_agreement(one: nn.Module, other: nn.Module, inputs: Tensor) -> float:
+def check_agreement(one: nn.Module, other: nn.Module, inputs: Tensor, *, tolerance: float = 1e-4) -> float:
     """The largest difference of the outputs of two models, relative to the largest output.
 
     Raises:
-        ModelError: it is above `AGREEMENT`, or an output is not finite.
+        ModelError: it is above `tolerance` (float32 rounding), or an output is not finite.
     """
     a, b = one(inputs), other(inputs)
     if a.shape != b.shape:
@@ -142,7 +140,7 @@ def check_agreement(one: nn.Module, other: nn.Module, inputs: Tensor) -> float:
     if not (bool(torch.isfinite(a).all()) and bool(torch.isfinite(b).all())):
         raise ModelError("the model gives outputs that are not finite", hint="train it again with a lower optimizer.lr")
     difference = float((a - b).abs().max() / a.abs().max().clamp_min(1.0))
-    if difference > AGREEMENT:
+    if difference > tolerance:
         raise ModelError(
             f"the exported weights give other outputs than the model: relative difference {difference:.1e}",
             hint="put the model in evaluation mode, and remove layers that are random or keep a state",

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from robench.architectures import GRADIENT_NORM_PRESERVING, RELU, Style, architecture
+from robench.architectures import GRADIENT_NORM_PRESERVING, PAIR_SORT, RELU, Style, architecture
 from robench.errors import SpecError, did_you_mean
 from robench.specs.data import DataSpec
 from robench.specs.model import ModelSpec, Shape
@@ -32,22 +32,28 @@ class Defaults(NamedTuple):
     Fields:
         arch: architecture.
         epochs, batch_size: so that two cores need seconds for the embedded sets and minutes for MNIST.
-        select_eps: L2 radius of the validation estimate, and of adversarial training.
+        margin: m of the hinge terms, in input units: the paper's 1 where classes lie that far apart, less where not.
+        radius_margin: m of the recipe `margin`; about twice the radius to be certified.
+        select_eps: L2 radius of the validation estimate.
+        adversarial_eps: L2 radius of adversarial training.
     """
 
     arch: str
     epochs: int
     batch_size: int
+    margin: float
+    radius_margin: float
     select_eps: str
+    adversarial_eps: float
 
 
 DEFAULTS: Mapping[str, Defaults] = {
-    "two-moons": Defaults(arch="dense-small", epochs=40, batch_size=64, select_eps="0.2"),
-    "digits": Defaults(arch="dense-small", epochs=40, batch_size=64, select_eps="0.5"),
-    "mnist": Defaults(arch="dense", epochs=10, batch_size=256, select_eps="1.58"),
-    "fashion-mnist": Defaults(arch="dense", epochs=10, batch_size=256, select_eps="0.5"),
-    "cifar10": Defaults(arch="cifar", epochs=60, batch_size=256, select_eps="36/255"),
-    "celeba": Defaults(arch="celeba", epochs=30, batch_size=128, select_eps="1"),
+    "two-moons": Defaults("dense-small", 40, 256, margin=0.3, radius_margin=0.5, select_eps="0.2", adversarial_eps=0.2),
+    "digits": Defaults("dense-small", 40, 128, margin=0.5, radius_margin=1.5, select_eps="0.5", adversarial_eps=0.5),
+    "mnist": Defaults("dense", 10, 256, margin=1.0, radius_margin=3.0, select_eps="1.58", adversarial_eps=1.5),
+    "fashion-mnist": Defaults("dense", 10, 256, margin=1.0, radius_margin=1.5, select_eps="0.5", adversarial_eps=1.0),
+    "cifar10": Defaults("cifar", 60, 256, margin=1.0, radius_margin=0.6, select_eps="36/255", adversarial_eps=0.5),
+    "celeba": Defaults("celeba", 30, 128, margin=1.0, radius_margin=3.0, select_eps="1", adversarial_eps=1.0),
 }
 
 
@@ -78,19 +84,20 @@ class Task:
         if known is not None:
             return known
         small = len(self.input_shape) == 1 or self.input_shape[-1] <= 28
-        return Defaults("dense" if small else "conv", epochs=20, batch_size=256, select_eps="0.5")
+        arch = "dense" if small else "conv"
+        return Defaults(arch, 20, 256, margin=1.0, radius_margin=1.0, select_eps="0.5", adversarial_eps=0.5)
 
 
 def hkr(task: Task) -> TrainSpec:
-    """Hinge-regularised Kantorovich-Rubinstein classifier (paper, §3 and §4): α = 50, m = 1."""
-    return _constrained(
-        task, "hkr", GRADIENT_NORM_PRESERVING, head="unit_rows", loss=HKRLossSpec(alpha=50.0, margin=1.0)
-    )
+    """Hinge-regularised Kantorovich-Rubinstein classifier (paper, §3 and §4): α = 50, m = 1 on images."""
+    loss = HKRLossSpec(alpha=50.0, margin=task.defaults.margin)
+    return _constrained(task, "hkr", GRADIENT_NORM_PRESERVING, head="unit_rows", loss=loss)
 
 
 def gnp_hinge(task: Task) -> TrainSpec:
     """Gradient norm preserving, multi-class hinge with a jointly 1-Lipschitz head (Li et al. 2019; GNP_hin)."""
-    return _constrained(task, "gnp-hinge", GRADIENT_NORM_PRESERVING, head="joint", loss=HingeLossSpec(margin=1.0))
+    loss = HingeLossSpec(margin=task.defaults.margin)
+    return _constrained(task, "gnp-hinge", GRADIENT_NORM_PRESERVING, head="joint", loss=loss)
 
 
 def gnp_log(task: Task) -> TrainSpec:
@@ -111,28 +118,24 @@ def kr(task: Task) -> TrainSpec:
 def margin(task: Task) -> TrainSpec:
     """Exactly orthogonal weights, and a hinge on the pairwise certified radius itself: robench's own.
 
-    The margin is in input units: about twice the radius that is to be certified.
+    GroupSort2 everywhere: on dense layers it trains to higher accuracy than FullSort in the same number of steps.
     """
     arch = task.arch or ("dense-512" if task.defaults.arch == "dense" else None)
-    margins = {"two-moons": 0.5, "digits": 1.5, "mnist": 3.0, "fashion-mnist": 1.5, "cifar10": 0.5}
-    width = margins.get(task.data.name.split(":")[0], 1.0)
     return _constrained(
         task,
         "margin",
-        GRADIENT_NORM_PRESERVING,
+        PAIR_SORT,
         arch=arch,
         constraint="polar",
-        conv_scheme="strict",
+        conv_scheme="orthogonal",
         head="unit_rows",
-        loss=PairwiseMarginLossSpec(margin=width),
+        loss=PairwiseMarginLossSpec(margin=task.defaults.radius_margin),
     )
 
 
 def adv(task: Task) -> TrainSpec:
     """Adversarial training by L2 projected gradient descent on ReLU layers without constraint (Madry et al. 2018)."""
-    eps = {"two-moons": 0.2, "digits": 0.5, "mnist": 1.5, "fashion-mnist": 0.5, "cifar10": 0.5}
-    radius = eps.get(task.data.name.split(":")[0], 1.0)
-    return _unconstrained(task, "adv", adversarial=AdversarialSpec(eps=radius))
+    return _unconstrained(task, "adv", adversarial=AdversarialSpec(eps=task.defaults.adversarial_eps))
 
 
 def plain(task: Task) -> TrainSpec:
@@ -150,6 +153,16 @@ RECIPES: Mapping[str, Callable[[Task], TrainSpec]] = {
     "kr": kr,
     "margin": margin,
 }
+
+
+def check_recipe(recipe: str) -> None:
+    """Refuse an unknown recipe.
+
+    Raises:
+        SpecError: it is no key of `RECIPES`.
+    """
+    if recipe not in RECIPES:
+        raise SpecError(f"unknown recipe `{recipe}`", hint=did_you_mean(recipe, RECIPES))
 
 
 def build_spec(
@@ -180,8 +193,7 @@ def build_spec(
     Raises:
         SpecError: an unknown name or field, or values that do not fit each other.
     """
-    if recipe not in RECIPES:
-        raise SpecError(f"unknown recipe `{recipe}`", hint=did_you_mean(recipe, RECIPES))
+    check_recipe(recipe)
     spec = data if isinstance(data, DataSpec) else DataSpec(name=data)
     task = Task(data=spec, input_shape=input_shape, classes=classes, arch=arch, epochs=epochs, seed=seed, limit=limit)
     return RECIPES[recipe](task).override(overrides or {})
@@ -189,7 +201,7 @@ def build_spec(
 
 def _constrained(task: Task, recipe: str, style: Style, **fields: Any) -> TrainSpec:
     fields = {"constraint": "bjorck", "arch": task.arch, **fields}
-    optimizer = OptimizerSpec(lr=1e-2, schedule="one-cycle")
+    optimizer = OptimizerSpec(lr=3e-2, schedule="one-cycle")
     return _spec(task, recipe, style, optimizer=optimizer, **fields)
 
 

@@ -59,7 +59,7 @@ class HingeLossSpec(Spec):
 class LogLossSpec(Spec):
     """Log-entropy (cross-entropy) of the logits times `temperature`, divided by it."""
 
-    type: Literal["log-entropy"] = "log-entropy"
+    type: Literal["log"] = "log"
     temperature: float = 1.0
 
     def __post_init__(self) -> None:
