@@ -1,0 +1,293 @@
+"""The audit: a proven upper bound of the Lipschitz constant of any torch model, operation by operation."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+import robench.lipschitz.affine
+import robench.lipschitz.copies
+import robench.lipschitz.elementwise
+import robench.lipschitz.pooling  # noqa: F401  (these four register their rules)
+from robench.errors import AuditError
+from robench.lipschitz.modules import plain_copy, walk
+from robench.lipschitz.signals import BATCH, Growth, Signal, View, linear_matrix
+from robench.lipschitz.trace import Trace
+from robench.numerics import gamma, round_down, round_up
+
+Array = npt.NDArray[np.float64]
+
+MAX_OUTPUTS = 2048
+"""More outputs than this are not taken for classes: no head, no pairwise table."""
+HEAD_ENTRIES = 32_000_000
+PROBES, POWER_STEPS, STEP = 4, 8, 1e-4
+"""Points, steps of the power iteration at each, and the length of the differences, in input units."""
+
+
+@dataclass(frozen=True)
+class Head:
+    """The last linear map, from the last nonlinearity to the logits.
+
+    Fields:
+        weight: (q, d), float64; all linear operations after the last nonlinear one, joined.
+        bias: (q,).
+        kind: `joint` if √2·‖W‖ is at most twice the largest row norm, so that the paper's rule for heads that are
+            1-Lipschitz as a whole is the better one; else `unit_rows`. Both rules hold for every head, each with its
+            own constant.
+    """
+
+    weight: Array
+    bias: Array
+    kind: Literal["unit_rows", "joint"]
+
+
+@dataclass(frozen=True)
+class LayerBound:
+    """One row of the audit's table.
+
+    Fields:
+        name: module path; several operations that were bounded as one map are joined by `+`.
+        operation: what it does.
+        lipschitz_upper: bound of the constant of this operation alone (a sum of signals: of the network up to here).
+    """
+
+    name: str
+    operation: str
+    lipschitz_upper: float
+
+
+@dataclass(frozen=True)
+class Audit:
+    """What is proven about a network.
+
+    Fields:
+        lipschitz_upper: of the whole network, L2 to L2, rounded up.
+        lipschitz_lower: a slope that was found: the true constant lies between the two.
+        head: the last linear map, if there is one.
+        body_upper: bound of everything before the head; of the whole network if there is none.
+        pairwise: (q, q) upper bounds of Lip(f_i − f_j); (1, 1) Lip(f) for one logit.
+        paper: constant that the paper's rule divides by: radius = |f|/paper, or top-2 gap/paper.
+        layers: the table.
+        rounding: by arithmetic, (a, b): computed logits are within a·‖x‖ + b of the exact ones, L2 norm.
+        fingerprint: SHA-256 of the weights that were audited, parametrizations computed.
+    """
+
+    lipschitz_upper: float
+    lipschitz_lower: float
+    head: Head | None
+    body_upper: float
+    pairwise: Array
+    paper: float
+    layers: tuple[LayerBound, ...]
+    rounding: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    fingerprint: str = ""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON data."""
+        return {
+            "lipschitz_upper": self.lipschitz_upper,
+            "lipschitz_lower": self.lipschitz_lower,
+            "body_upper": self.body_upper,
+            "head": None if self.head is None else self.head.kind,
+            "rounding": {name: list(pair) for name, pair in self.rounding.items()},
+            "layers": [vars(layer) for layer in self.layers],
+        }
+
+
+def fingerprint(module: nn.Module) -> str:
+    """SHA-256 of all parameters and buffers, names, shapes and dtypes included."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(module.state_dict().items()):
+        digest.update(f"{name}|{tensor.dtype}|{tuple(tensor.shape)}|".encode())
+        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def audit(module: nn.Module, input_shape: tuple[int, ...]) -> Audit:
+    """Bound the Lipschitz constant of a model, L2 to L2, over all of its input space.
+
+    Args:
+        module: any torch model in evaluation mode; it is not changed.
+        input_shape: of one input, without the batch.
+
+    Raises:
+        AuditError: an operation has no rule, is random, depends on the batch, or the model is in training mode.
+    """
+    plain = plain_copy(module)
+    _refuse_non_finite(plain)
+    mark = fingerprint(plain)
+    network = plain.double()
+    trace = Trace()
+    start = trace.start(tuple(input_shape))
+    with torch.no_grad():
+        output = walk(trace, network, start)
+        if output.shape[0] != BATCH:
+            raise AuditError("the model mixes the samples of a batch", hint="return one row of logits a sample")
+        upper = output.lipschitz
+        if not math.isfinite(upper):
+            raise AuditError("the bound is infinite", hint="rescale the weights of the model")
+        errors = {name: output.error(name) for name in ("float64", "float32")}
+        _check_batch(network, input_shape, output, errors["float64"])
+    lower = _slope_found(network, input_shape, errors["float64"])
+    if lower > upper:
+        raise AuditError(
+            f"a slope of {lower:.6g} was found above the bound {upper:.6g}",
+            hint="a registered rule returns too small a constant; mend it",
+        )
+    head, body = _head(output)
+    pairwise, paper = _constants(output, head, body, upper)
+    return Audit(
+        lipschitz_upper=upper,
+        lipschitz_lower=lower,
+        head=head,
+        body_upper=body,
+        pairwise=pairwise,
+        paper=paper,
+        layers=tuple(_table(output)),
+        rounding={name: (error.slope, error.offset) for name, error in errors.items()},
+        fingerprint=mark,
+    )
+
+
+def _refuse_non_finite(module: nn.Module) -> None:
+    for name, tensor in module.state_dict().items():
+        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+            raise AuditError(
+                f"`{name}` holds NaN or infinity",
+                hint="train the model again; a network with such weights has no Lipschitz constant",
+            )
+
+
+def _head(output: View) -> tuple[Head | None, float]:
+    """The linear map after the last nonlinearity, and the bound of what is before it."""
+    source = output.signal.source
+    outputs = output.size
+    if not output.signal.linear or outputs > MAX_OUTPUTS or outputs * source.size > HEAD_ENTRIES:
+        return None, output.lipschitz
+    matrix, _ = linear_matrix(output)
+    assert source.zero is not None
+    bias = output.zero.reshape(BATCH, -1)[0] - matrix @ source.zero.reshape(BATCH, -1)[0]
+    weight = matrix.numpy()
+    rows = float(np.linalg.norm(weight, axis=1).max(initial=0.0))
+    whole = float(np.linalg.norm(weight, 2)) if weight.size else 0.0
+    kind: Literal["unit_rows", "joint"] = "joint" if math.sqrt(2) * whole <= 2 * rows else "unit_rows"
+    return Head(weight, bias.numpy(), kind), source.lipschitz
+
+
+def _constants(output: View, head: Head | None, body: float, upper: float) -> tuple[Array, float]:
+    """Lip(f_i − f_j) for each pair, and the constant of the paper's rule."""
+    outputs = output.size
+    if outputs == 1:
+        return np.full((1, 1), upper), upper
+    if outputs > MAX_OUTPUTS:
+        return np.zeros((0, 0)), math.inf
+    joint = round_up(round_up(math.sqrt(2)) * upper)
+    pairwise = np.full((outputs, outputs), joint)
+    paper = joint
+    if head is not None:
+        _, error = linear_matrix(output)
+        inflate = 1 + gamma(head.weight.shape[1] + 16)
+        distances = np.empty((outputs, outputs))
+        for row in range(outputs):
+            distances[row] = np.linalg.norm(head.weight - head.weight[row], axis=1)
+        distances = np.nextafter((distances * inflate + 2 * error) * body * (1 + 2.0**-50), np.inf)
+        pairwise = np.minimum(pairwise, distances)
+        rows = float(np.linalg.norm(head.weight, axis=1).max()) * inflate + error
+        paper = min(joint, round_up(2 * rows * body * (1 + 2.0**-50)))
+    np.fill_diagonal(pairwise, 0.0)
+    return np.maximum(pairwise, pairwise.T), paper
+
+
+def _table(output: View) -> list[LayerBound]:
+    """Signals that the output depends on, in order; operations that were joined are one row."""
+    rows: dict[int, Signal] = {}
+    queue = [output.signal]
+    while queue:
+        signal = queue.pop()
+        if signal.order in rows or not signal.inputs:
+            continue
+        rows[signal.order] = signal
+        queue.extend(view.signal for view in ([signal.root] if signal.root is not None else signal.inputs))
+    table = []
+    for _, signal in sorted(rows.items()):
+        names = list(dict.fromkeys(part.name for part in signal.segment))
+        operation = signal.joined.operation if signal.joined is not None else signal.operation
+        bound = signal.lipschitz if signal.weights is not None else signal.factor
+        table.append(LayerBound("+".join(names), operation, bound))
+    return table
+
+
+def _check_batch(network: nn.Module, shape: tuple[int, ...], output: View, error: Growth) -> None:
+    """A sample must give the same logits alone and in a batch, and the walk must agree with the model."""
+    generator = torch.Generator().manual_seed(0)
+    inputs = torch.rand(3, *shape, dtype=torch.float64, generator=generator)
+    together = network(inputs)
+    for position in range(3):
+        alone = network(inputs[position : position + 1])
+        size = float(torch.linalg.vector_norm(inputs[position]))
+        allowed = 2 * (error.slope * size + error.offset) + 1e-300
+        if alone.shape[1:] != together.shape[1:] or not _close(alone[0], together[position], allowed):
+            raise AuditError(
+                "the model gives a sample other logits alone than in a batch, or is random",
+                hint="remove layers that use statistics of the batch, and call `model.eval()`",
+            )
+    zero = network(torch.zeros(BATCH, *shape, dtype=torch.float64))
+    if not _close(zero[0], output.zero[0], 2 * error.offset + 1e-300):
+        raise AuditError(
+            "the traced model gives other logits than the model", hint="remove control flow that depends on values"
+        )
+
+
+def _close(a: Tensor, b: Tensor, allowed: float) -> bool:
+    return a.shape == b.shape and float(torch.linalg.vector_norm(a - b)) <= allowed
+
+
+def _slope_found(network: nn.Module, shape: tuple[int, ...], error: Growth) -> float:
+    """The largest slope ‖f(z) − f(x)‖ / ‖z − x‖ found at a few points: a lower bound, rounding errors subtracted.
+
+    The directions come from a power iteration on the Jacobian, with differences for J v and autograd for Jᵀ u.
+    """
+    generator = torch.Generator().manual_seed(0)
+    largest = 0.0
+    for _ in range(PROBES):
+        point = torch.rand(1, *shape, dtype=torch.float64, generator=generator)
+        direction = torch.randn(1, *shape, dtype=torch.float64, generator=generator)
+        for _ in range(POWER_STEPS):
+            slope, pushed = _slope(network, point, direction, error)
+            largest = max(largest, slope)
+            pulled = _pull(network, point, pushed)
+            if pulled is None or not bool(pulled.any()):
+                break
+            direction = pulled
+    return largest
+
+
+def _slope(network: nn.Module, point: Tensor, direction: Tensor, error: Growth) -> tuple[float, Tensor]:
+    """A proven lower bound of the slope along a direction, and the difference of the outputs."""
+    step = direction * (STEP / torch.linalg.vector_norm(direction))
+    moved = point + step
+    with torch.no_grad():
+        difference = network(moved) - network(point)
+    reach = error.slope * float(torch.linalg.vector_norm(moved) + torch.linalg.vector_norm(point)) + 2 * error.offset
+    length = float(torch.linalg.vector_norm(moved - point)) * (1 + gamma(point.numel() + 8))
+    slope = (float(torch.linalg.vector_norm(difference)) * (1 - gamma(difference.numel() + 8)) - reach * 1.01) / length
+    return max(0.0, round_down(slope, 4)), difference
+
+
+def _pull(network: nn.Module, point: Tensor, cotangent: Tensor) -> Tensor | None:
+    """Jᵀ u, or None where the model has no gradient."""
+    try:
+        with torch.enable_grad():
+            at = point.clone().requires_grad_(True)
+            (pulled,) = torch.autograd.grad(network(at), at, cotangent)
+    except (RuntimeError, NotImplementedError):
+        return None
+    return pulled if bool(torch.isfinite(pulled).all()) else None

@@ -1,0 +1,154 @@
+"""Rules for operations that only copy entries: slices, reshapes, permutations, padding, concatenations.
+
+Each is run on the positions of the entries instead of their values, so that the audit knows what becomes of which.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from robench.lipschitz.signals import BATCH, View
+from robench.lipschitz.trace import Call, Squares, Value, concrete, rule
+
+COPIES = (
+    "view", "_unsafe_view", "reshape", "flatten", "unflatten", "squeeze", "unsqueeze", "permute", "transpose", "t",
+    "slice", "select", "narrow", "split", "split_with_sizes", "chunk", "unbind", "tensor_split", "expand", "expand_as",
+    "view_as", "repeat", "tile", "flip", "roll", "rot90", "pixel_shuffle", "pixel_unshuffle", "channel_shuffle",
+    "movedim", "clone", "contiguous", "alias", "detach", "detach_", "lift_fresh_copy", "index_select",
+    "reflection_pad1d", "reflection_pad2d", "reflection_pad3d", "replication_pad1d", "replication_pad2d",
+    "replication_pad3d", "upsample_nearest1d", "upsample_nearest2d", "upsample_nearest3d", "diagonal", "unfold",
+    "swapaxes", "hstack", "vstack", "numpy_T", "native_channel_shuffle", "index", "gather", "view_copy",
+)  # fmt: skip
+
+IN_ORDER = (
+    "view", "_unsafe_view", "reshape", "flatten", "unflatten", "squeeze", "unsqueeze", "clone", "contiguous", "alias",
+    "detach", "view_as",
+)  # fmt: skip
+"""Copies that keep the order of the entries in memory."""
+
+
+def copy_view(call: Call, result: Tensor, index: Tensor) -> View:
+    """The view with these positions, of the signal of the call's first view.
+
+    Raises:
+        AuditError: samples of the batch are mixed.
+    """
+    signal = _views(call.args)[0].signal
+    positions = index.round().long()
+    if positions.shape != result.shape:
+        raise call.refusal("it changes the shape in an unexpected way")
+    rows = positions.reshape(BATCH, -1) if positions.numel() % BATCH == 0 and positions.dim() else None
+    if rows is None or not _each_sample_alone(rows, signal.size) or positions.shape[0] % BATCH:
+        raise call.refusal("it mixes the samples of a batch")
+    return View(signal, positions, result)
+
+
+def _each_sample_alone(rows: Tensor, size: int) -> bool:
+    first = rows[0]
+    if bool((first > size).any()):
+        return False
+    expected = torch.where(first > 0, first + size, first)
+    return torch.equal(rows[1], expected)
+
+
+def _views(value: Value) -> list[View]:
+    if isinstance(value, View):
+        return [value]
+    if isinstance(value, list | tuple):
+        return [view for item in value for view in _views(item)]
+    return []
+
+
+def _positions(value: Value) -> Any:
+    """Positions instead of values; constants become 0, the position of a constant."""
+    if isinstance(value, View):
+        return value.index.double()
+    if isinstance(value, list | tuple):
+        return type(value)(_positions(item) for item in value)
+    return value
+
+
+@rule(*COPIES)
+def copy(call: Call) -> Value:
+    """An operation that only copies entries of its first argument."""
+    if isinstance(call.args[0], Squares):
+        return _reshaped_squares(call, call.args[0])
+    call.view()
+    if len(_views(call.args)) + len(_views(tuple(call.kwargs.values()))) != 1:
+        raise call.refusal("an index depends on the input")
+    index = call.target(*_positions(call.args), **call.kwargs)
+    if isinstance(call.zero, list | tuple):
+        return [copy_view(call, zero, part) for zero, part in zip(call.zero, index, strict=True)]
+    return copy_view(call, call.zero, index)
+
+
+def _reshaped_squares(call: Call, squares: Squares) -> Squares:
+    if call.operation not in IN_ORDER or call.zero.shape[0] % BATCH:
+        raise call.refusal("it moves entries of a sum of squares before its root")
+    return Squares(squares.parts, call.zero, squares.terms)
+
+
+@rule("pad", "constant_pad_nd")
+def pad(call: Call) -> Value:
+    """Padding of any mode: copies, and constants."""
+    view = call.view()
+    pads = list(call.get("pad", 1))
+    mode = call.get("mode", 2, "constant") if call.operation == "pad" else "constant"
+    index = torch.ops.aten.pad.default(view.index.double(), pads, mode, 0.0 if mode == "constant" else None)
+    result = copy_view(call, call.zero, index)
+    if mode == "circular" and all(side >= 0 for side in pads):
+        result.closed = (view, tuple(zip(pads[::2], pads[1::2], strict=True))[::-1])
+    return result
+
+
+@rule("dropout", "feature_dropout", "alpha_dropout", "feature_alpha_dropout")
+def dropout(call: Call) -> Value:
+    """Nothing in evaluation mode; random in training mode, which is refused."""
+    if call.get("train", 2, True):
+        raise call.refusal("it is random in training mode; call `model.eval()` first")
+    return call.view()
+
+
+@rule("native_dropout")
+def native_dropout(call: Call) -> Value:
+    """As `dropout`."""
+    if call.get("train", 2, True) is not False:
+        raise call.refusal("it is random in training mode; call `model.eval()` first")
+    return [call.view(), call.zero[1]]
+
+
+@rule("cat", "stack", "concat", "concatenate")
+def concatenate(call: Call) -> Value:
+    """Parts of one signal, or of several, put side by side."""
+    parts = call.args[0]
+    views = _views(parts)
+    if any(isinstance(part, Squares) for part in parts) or not views:
+        raise call.refusal("it joins sums of squares")
+    if all(view.signal is views[0].signal for view in views):
+        index = [
+            part.index.double() if isinstance(part, View) else torch.zeros(part.shape, dtype=torch.float64)
+            for part in parts
+        ]
+        return copy_view(call, call.zero, call.target(index, *call.args[1:], **call.kwargs))
+    return _joined(call, views)
+
+
+def _joined(call: Call, views: list[View]) -> View:
+    """A signal that stacks several, seen in the order of the result."""
+    flat = [view.zero.reshape(BATCH, -1) for view in views]
+    stacked = call.trace.nonlinear("concat", views, 1.0, torch.cat(flat, dim=1))
+    start, index = 1, {}
+    for view in views:
+        rows = torch.arange(start, start + view.size)
+        index[id(view)] = torch.stack((rows, rows + stacked.size)).reshape(view.shape).double()
+        start += view.size
+    iterator = iter(views)
+    parts = [
+        index[id(next(iterator))] if isinstance(part, View) else torch.zeros(concrete(part).shape, dtype=torch.float64)
+        for part in call.args[0]
+    ]
+    joined = call.target(parts, *call.args[1:], **call.kwargs).round().long()
+    return copy_view(Call(call.trace, call.target, (stacked,), {}, call.zero), call.zero, joined)

@@ -1,0 +1,292 @@
+"""The walk through a network: what rules are given, and what they build."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from robench.errors import AuditError
+from robench.lipschitz.linear import LinearOp
+from robench.lipschitz.signals import BATCH, Signal, View, vector_norm_upper, whole_view
+
+USER_RULE_TERMS = 1 << 12
+"""Operations an entry of a user's own layer is taken to cost, for its rounding error."""
+
+
+@dataclass(eq=False)
+class Squares:
+    """Weighted sums of squares, waiting for their root: Σ over parts of N (view²), N ≥ 0.
+
+    Fields:
+        parts: (largest column sum of N, view) for each part.
+        zero: value for the input 0.
+        terms: operations an entry took.
+    """
+
+    parts: tuple[tuple[float, View], ...]
+    zero: Tensor
+    terms: int
+
+
+@dataclass(eq=False)
+class SignOf:
+    """The sign of sums of squares: a factor that changes nothing when they are multiplied by it."""
+
+    squares: Squares
+    zero: Tensor
+
+
+@dataclass(eq=False)
+class Unusable:
+    """A result that has no Lipschitz bound, such as the indices of a maximum; harmless unless something uses it."""
+
+    zero: Any
+    what: str
+
+
+Value = Any
+"""A View, Squares, SignOf, Unusable, a constant tensor, plain data, or a list of these."""
+
+
+def concrete(value: Value) -> Any:
+    """What the network computes for the input 0."""
+    if isinstance(value, View | Squares | SignOf | Unusable):
+        return value.zero
+    if isinstance(value, list | tuple):
+        return type(value)(concrete(item) for item in value)
+    return value
+
+
+def depends(value: Value) -> bool:
+    """Whether a value depends on the network's input."""
+    if isinstance(value, list | tuple):
+        return any(depends(item) for item in value)
+    return isinstance(value, View | Squares | SignOf | Unusable)
+
+
+@dataclass(eq=False)
+class Call:
+    """One operation of the graph with its resolved arguments.
+
+    Fields:
+        trace: the walk.
+        target: the ATen operation.
+        args, kwargs: arguments, by position and name.
+        zero: its result for the network input 0.
+    """
+
+    trace: Trace
+    target: Any
+    args: tuple[Value, ...]
+    kwargs: dict[str, Value]
+    zero: Any
+
+    @property
+    def operation(self) -> str:
+        """Name without library and overload, such as `conv2d`."""
+        return operation_name(self.target).split(".")[-1].split("::")[-1]
+
+    def get(self, name: str, position: int, default: Value = None) -> Value:
+        """An argument by name or position."""
+        if name in self.kwargs:
+            return self.kwargs[name]
+        return self.args[position] if position < len(self.args) else default
+
+    def view(self, position: int = 0) -> View:
+        """The argument that must depend on the input."""
+        value = self.args[position] if position < len(self.args) else None
+        if not isinstance(value, View):
+            raise self.refusal(f"its argument {position} is {_describe(value)}")
+        return value
+
+    def constant(self, value: Value, what: str) -> Tensor:
+        """A tensor argument that must not depend on the input."""
+        if depends(value):
+            raise self.refusal(f"its {what} depends on the input")
+        if not isinstance(value, Tensor):
+            return torch.as_tensor(value, dtype=torch.float64)
+        if value.is_floating_point() and not bool(torch.isfinite(value).all()):
+            raise AuditError(
+                f"the {what} of `{self.trace.where}` ({self.operation}) holds NaN or infinity",
+                hint="train the model again; a network with such weights has no Lipschitz constant",
+            )
+        return value.to(torch.float64)
+
+    def refusal(self, reason: str) -> AuditError:
+        """This call cannot be bounded, and why."""
+        return AuditError(
+            f"`{operation_name(self.target)}` in `{self.trace.where}` cannot be bounded: {reason}",
+            hint="replace it with a Lipschitz layer, or register a rule for the module around it: "
+            "`robench.lipschitz.register(YourLayer)`",
+        )
+
+
+def _describe(value: Value) -> str:
+    if isinstance(value, Squares):
+        return "a sum of squares without its root, which grows without bound"
+    if isinstance(value, Unusable):
+        return value.what
+    return "of a kind it has no rule for"
+
+
+def operation_name(target: Any) -> str:
+    """`aten.conv2d` for an overload or a packet of operations."""
+    name = getattr(target, "overloadpacket", target)
+    return str(name)
+
+
+Rule = Callable[[Call], Value]
+ModuleRule = Callable[["Trace", nn.Module, View], Value]
+
+OPERATION_RULES: dict[str, Rule] = {}
+MODULE_RULES: dict[str, ModuleRule] = {}
+"""Rules by the qualified name of the class, so that libraries which are not installed can be named."""
+
+
+def rule(*names: str) -> Callable[[Rule], Rule]:
+    """Register a rule for ATen operations, named without library and overload."""
+
+    def add(function: Rule) -> Rule:
+        for name in names:
+            OPERATION_RULES[f"aten.{name}"] = function
+        return function
+
+    return add
+
+
+def qualified_name(kind: type) -> str:
+    """Module and name of a class."""
+    return f"{kind.__module__}.{kind.__qualname__}"
+
+
+def module_rule(*kinds: type | str) -> Callable[[ModuleRule], ModuleRule]:
+    """Register a rule for module classes (or their qualified names)."""
+
+    def add(function: ModuleRule) -> ModuleRule:
+        for kind in kinds:
+            MODULE_RULES[kind if isinstance(kind, str) else qualified_name(kind)] = function
+        return function
+
+    return add
+
+
+@dataclass(eq=False)
+class Trace:
+    """The walk: builds signals, remembers them in order, and knows where it is.
+
+    Fields:
+        path: names of the modules around the current operation.
+        signals: all signals so far.
+    """
+
+    path: list[str] = field(default_factory=list)
+    signals: list[Signal] = field(default_factory=list)
+    sorts: list[tuple[View, int, View]] = field(default_factory=list)
+    pairs: list[tuple[View, View, View]] = field(default_factory=list)
+
+    @property
+    def where(self) -> str:
+        """Dotted path of the current module."""
+        return ".".join(self.path) or "the model"
+
+    def start(self, shape: tuple[int, ...]) -> View:
+        """The network's input."""
+        zero = torch.zeros(BATCH, *shape, dtype=torch.float64)
+        signal = Signal("input", "input", zero.numel() // BATCH)
+        return whole_view(signal, zero)
+
+    def linear(self, view: View, op: LinearOp, zero: Tensor, offset: Tensor | float | None = None) -> View:
+        """A linear operation on a view, plus a constant (one sample of it, or a bound of its norm)."""
+        norm = vector_norm_upper(offset) if isinstance(offset, Tensor) else offset or 0.0
+        return self._add(Signal(self.where, op.operation, zero.numel() // BATCH, (view,), op=op, offset=norm), zero)
+
+    def nonlinear(
+        self,
+        operation: str,
+        views: Sequence[View],
+        slope: float,
+        zero: Tensor,
+        *,
+        terms: int = 0,
+        absolute_error: float = 0.0,
+    ) -> View:
+        """An operation with Lipschitz constant `slope` on its inputs taken jointly."""
+        signal = Signal(
+            self.where,
+            operation,
+            zero.numel() // BATCH,
+            tuple(views),
+            slope=slope,
+            offset=vector_norm_upper(zero[: zero.shape[0] // BATCH]),
+            terms=terms,
+            absolute_error=absolute_error,
+        )
+        return self._add(signal, zero)
+
+    def total(self, operation: str, views: Sequence[View], weights: Sequence[float], zero: Tensor) -> View:
+        """A weighted sum of views of the same shape."""
+        signal = Signal(self.where, operation, zero.numel() // BATCH, tuple(views), weights=tuple(weights))
+        return self._add(signal, zero)
+
+    def _add(self, signal: Signal, zero: Tensor) -> View:
+        self.signals.append(signal)
+        if signal.op is None:  # eager, so that deep networks need no deep recursion
+            _ = signal.lipschitz
+            for arithmetic in ("float64", "float32"):
+                signal.error(arithmetic)
+        return whole_view(signal, zero)
+
+    def call(self, target: Any, *args: Value, **kwargs: Value) -> Value:
+        """The value of one ATen operation: by its rule if it depends on the input, else computed.
+
+        Raises:
+            AuditError: it depends on the input and has no rule, or is random.
+        """
+        name = operation_name(target)
+        if torch.Tag.nondeterministic_seeded in getattr(target, "tags", ()) and name not in OPERATION_RULES:
+            raise AuditError(
+                f"`{name}` in `{self.where}` is random, so the model is not a function of its input",
+                hint="switch it off in evaluation mode, or certify by randomized smoothing instead",
+            )
+        zero = target(*concrete(args), **{key: concrete(value) for key, value in kwargs.items()})
+        if not depends(args) and not depends(tuple(kwargs.values())):
+            return zero
+        if name not in OPERATION_RULES:
+            raise AuditError(
+                f"`{name}` in `{self.where}` has no Lipschitz rule",
+                hint="replace it with a Lipschitz layer, or register a rule for the module around it: "
+                "`robench.lipschitz.register(YourLayer)`",
+            )
+        return OPERATION_RULES[name](Call(self, target, args, kwargs, zero))
+
+
+def register(kind: type[nn.Module]) -> Callable[[Callable[[Any, tuple[int, ...]], float]], Any]:
+    """Register a rule for a layer of your own: it returns a proven upper bound of the layer's Lipschitz constant.
+
+    Args:
+        kind: the class of the layer; it must map one tensor to one tensor, each sample by itself.
+
+    Example:
+        >>> @register(MyLayer)                            # doctest: +SKIP
+        ... def bound(layer, input_shape):                # input_shape without the batch
+        ...     return 1.0
+    """
+
+    def add(function: Callable[[Any, tuple[int, ...]], float]) -> Callable[[Any, tuple[int, ...]], float]:
+        def apply(trace: Trace, module: nn.Module, view: View) -> View:
+            slope = float(function(module, view.shape[1:]))
+            if not 0.0 <= slope < float("inf"):
+                raise AuditError(
+                    f"the rule for `{kind.__name__}` returned {slope}", hint="return a finite number, 0 or above"
+                )
+            zero = module(view.zero)
+            return trace.nonlinear(kind.__name__, [view], slope, zero, terms=max(view.size, USER_RULE_TERMS))
+
+        MODULE_RULES[qualified_name(kind)] = apply
+        return function
+
+    return add
