@@ -25,7 +25,7 @@ from robench.errors import RunError
 from robench.records import SCHEMA_VERSION
 from robench.specs.base import digest
 
-MANIFEST, RECORDS, SUMMARY = "manifest.json", "records.jsonl", "summary.json"
+MANIFEST, RECORDS, SUMMARY, EFFORT = "manifest.json", "records.jsonl", "summary.json", "effort.jsonl"
 PACKAGES = ("robench", "torch", "foolbox", "numpy", "pandas", "matplotlib", "safetensors")
 
 R = TypeVar("R")
@@ -206,6 +206,28 @@ class RunFolder(Generic[R]):
             raise RunError(
                 f"cannot write a record to `{self.path}`: {error}", hint="free disk space, then run again"
             ) from None
+
+    def spend(self, **amounts: float) -> None:
+        """Note what has been spent since the last note (seconds, passes); kept apart, since records hold no timings.
+
+        Raises:
+            RunError: it cannot be written.
+        """
+        try:
+            with (self.path / EFFORT).open("a", encoding="utf-8") as file:
+                file.write(json.dumps(amounts, allow_nan=False) + "\n")
+        except OSError as error:
+            raise RunError(f"cannot write in `{self.path}`: {error}", hint="free disk space, then run again") from None
+
+    def spent(self) -> dict[str, float]:
+        """Sums of all that was noted, over all parts of an interrupted run."""
+        sums: dict[str, float] = {}
+        path = self.path / EFFORT
+        for line in path.read_text(encoding="utf-8").split("\n")[:-1] if path.exists() else []:
+            with contextlib.suppress(ValueError):
+                for name, amount in json.loads(line).items():
+                    sums[name] = sums.get(name, 0) + amount
+        return sums
 
     def finish(self, summary: Mapping[str, Any]) -> None:
         """Write the summary and mark the run `success`."""

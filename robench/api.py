@@ -1,0 +1,398 @@
+"""The joins: model and data in, run folder and summary out. What the command line calls, and a library user may.
+
+Every function takes names and paths, does one of robench's commands whole, and is resumable: called again with the
+same arguments it goes on where it stopped, and called on finished work it only reads it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+
+from robench import checkpoint, lipschitz, recipes, training
+from robench.attacks.cascade import attack_records
+from robench.attacks.passes import PassCounter
+from robench.attacks.summary import summarize
+from robench.certify import certify_records
+from robench.data import Dataset, load
+from robench.devices import device_facts, resolve_device
+from robench.errors import AuditError, ModelError, RunError
+from robench.progress import NoProgress, Progress
+from robench.records import AttackRecord, CertifyRecord, attack_record, certify_record, to_line
+from robench.report import build_report
+from robench.runs import RunFolder, RunRequest
+from robench.specs.base import digest
+from robench.specs.data import DataSpec, Split
+from robench.specs.epsilon import split_epsilons
+from robench.specs.evaluation import AttackSpec, CertifySpec, DeployDtype, SuiteName
+from robench.specs.training import TrainSpec
+from robench.summaries import certify_summary
+from robench.witnesses import WitnessStore
+
+DEFAULT_EPS = ("36/255", "0.5", "1", "1.58", "2", "3")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Execution:
+    """Where and how work is done; nothing here changes a record.
+
+    Fields:
+        device: `auto`, `cpu` or `cuda:N`.
+        threads: CPU threads; None leaves torch's choice.
+        batch_size: images held in memory at a time.
+        progress: who is told how far the work is.
+    """
+
+    device: str = "auto"
+    threads: int | None = None
+    batch_size: int = 500
+    progress: Progress = field(default_factory=NoProgress)
+
+    def start(self) -> torch.device:
+        """Set the threads and find the device."""
+        if self.threads is not None:
+            torch.set_num_threads(self.threads)
+        return resolve_device(self.device)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelRef:
+    """A model as the user names it: a model folder, `FILE.py:factory` with weights and input shape, or a `.pt2`."""
+
+    ref: str
+    weights: Path | None = None
+    input_shape: tuple[int, ...] | None = None
+
+    def load(self) -> checkpoint.LoadedModel:
+        """Read it."""
+        return checkpoint.load_model(self.ref, weights=self.weights, input_shape=self.input_shape)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataRef:
+    """Images as the user names them: which set, which split, where it lies, how many."""
+
+    spec: DataSpec
+    split: Split = "test"
+    data_dir: Path | None = None
+    limit: int | None = None
+
+    def load(self, progress: Progress) -> Dataset:
+        """Read it."""
+        return load(self.spec, self.split, data_dir=self.data_dir, limit=self.limit, progress=progress)
+
+
+class Outcome(NamedTuple):
+    """A finished command.
+
+    Fields:
+        folder: where its files are.
+        summary: what `--json` prints.
+    """
+
+    folder: Path
+    summary: dict[str, Any]
+
+
+def audit(model: ModelRef) -> dict[str, Any]:
+    """Upper bound of the Lipschitz constant of a model, per layer and whole, with the largest slope found.
+
+    Raises:
+        AuditError: an operation has no rule; it is named.
+    """
+    loaded = model.load()
+    result = lipschitz.audit(loaded.module, loaded.input_shape)
+    return {"model": loaded.name, "weights_sha256": loaded.weights_sha256, **result.to_dict()}
+
+
+def train_spec(
+    recipe: str,
+    data: DataSpec,
+    *,
+    data_dir: Path | None = None,
+    arch: str | None = None,
+    epochs: int | None = None,
+    seed: int = 0,
+    changes: Mapping[str, Any] | None = None,
+    progress: Progress | None = None,
+) -> TrainSpec:
+    """The full spec of a recipe on a data set; input shape and classes come from the data.
+
+    Raises:
+        SpecError: an unknown recipe, architecture or field, or a value of the wrong type.
+        DataError: the data cannot be read.
+    """
+    recipes.check_recipe(recipe)
+    sample = load(data, "train", data_dir=data_dir, limit=1, progress=progress)
+    return recipes.build_spec(
+        recipe,
+        data=data,
+        input_shape=sample.shape,
+        classes=sample.classes,
+        arch=arch,
+        epochs=epochs,
+        seed=seed,
+        overrides=changes,
+    )
+
+
+def train(spec: TrainSpec, out: Path, *, data_dir: Path | None = None, execution: Execution | None = None) -> Outcome:
+    """Train a model and write its model folder; a finished folder of the same spec is a no-op.
+
+    Raises:
+        DataError: the data cannot be read or do not fit the spec.
+        RunError: the folder cannot be written or holds another training.
+        SpecError: the loss is no longer finite.
+    """
+    execution = execution or Execution()
+    device = execution.start()
+    progress = execution.progress
+    splits = (
+        load(spec.data, split, data_dir=data_dir, limit=limit, progress=progress)
+        for split, limit in (("train", spec.limit), ("validation", None))
+    )
+    result = training.fit(spec, *splits, out=out, device=device, progress=progress)
+    progress.close()
+    return Outcome(out, {"command": "train", **dataclasses.asdict(result), "folder": str(out)})
+
+
+def certify(
+    model: ModelRef,
+    data: DataRef,
+    *,
+    eps: Sequence[str] = DEFAULT_EPS,
+    deploy_dtype: DeployDtype = "float64",
+    out: Path | None = None,
+    execution: Execution | None = None,
+) -> Outcome:
+    """Prove a radius for every image and write the records.
+
+    Args:
+        model: the model.
+        data: the images.
+        eps: radii at which the summary states certified accuracy; they do not change a record.
+        deploy_dtype: arithmetic of the deployed model.
+        out: run folder; None is a folder under `runs/` named after the model, the data and the spec.
+        execution: device, threads, batch size, progress.
+
+    Raises:
+        AuditError: the model has no Lipschitz bound, so there is no certificate.
+        ModelError: the model does not fit the data.
+        RunError: the folder holds another run or cannot be written.
+    """
+    execution = execution or Execution()
+    device = execution.start()
+    loaded, dataset = _load_pair(model, data, execution.progress)
+    bounds = lipschitz.audit(loaded.module, loaded.input_shape)
+    spec = CertifySpec(data=data.spec, split=data.split, deploy_dtype=deploy_dtype)
+    facts = _facts(loaded, dataset, bounds.to_dict(), device)
+    request = RunRequest(command="certify", spec=spec.to_dict(), identity=_identity(loaded, dataset), facts=facts)
+    with RunFolder(_folder(out, request), request, parse=certify_record, to_line=to_line) as run:
+        records: list[CertifyRecord] = run.records()
+        done = _done(run, dataset, [record.index for record in records])
+        execution.progress.start(f"certify {loaded.name} on {data.spec.name}", len(dataset))
+        execution.progress.advance(len(done))
+        started = time.perf_counter()
+        for record in certify_records(
+            loaded,
+            bounds,
+            dataset,
+            deploy_dtype=deploy_dtype,
+            batch_size=execution.batch_size,
+            device=device,
+            skip=done,
+        ):
+            run.append(record)
+            records.append(record)
+            execution.progress.advance()
+        run.spend(seconds=time.perf_counter() - started)
+        execution.progress.close()
+        summary = certify_summary(records, eps, facts["audit"]) | {"seconds": round(run.spent()["seconds"], 3)}
+        run.finish(summary)
+        return Outcome(run.path, summary)
+
+
+def attack(
+    model: ModelRef,
+    data: DataRef,
+    *,
+    eps: Sequence[str],
+    suite: SuiteName = "paper",
+    attacks: Mapping[str, Mapping[str, Any]] | None = None,
+    full: bool = False,
+    seed: int = 0,
+    out: Path | None = None,
+    execution: Execution | None = None,
+) -> Outcome:
+    """Attack every image, keep the smallest verified distance of each, and check it against its certificate.
+
+    A model that the audit cannot bound is attacked without certificates; the manifest and the summary say so.
+
+    Args:
+        model: the model.
+        data: the images.
+        eps: L2 radii as written, in input units.
+        suite: which attacks, unless `attacks` names some.
+        attacks: names of attacks to their options.
+        full: run every attack on every image that is not certified.
+        seed: of random starts, image by image.
+        out: run folder; None is a folder under `runs/` named after the model, the data and the spec.
+        execution: device, threads, batch size, progress.
+
+    Raises:
+        ModelError: the model does not fit the data.
+        RunError: the folder holds another run or cannot be written.
+    """
+    execution = execution or Execution()
+    device = execution.start()
+    progress = execution.progress
+    loaded, dataset = _load_pair(model, data, progress)
+    spec = AttackSpec(
+        data=data.spec,
+        split=data.split,
+        eps=split_epsilons(eps),
+        suite=suite,
+        attacks={name: dict(options) for name, options in (attacks or {}).items()},
+        full=full,
+        seed=seed,
+    )
+    certificates, audited = _certificates(loaded, dataset, execution, device)
+    facts = _facts(loaded, dataset, audited, device)
+    request = RunRequest(command="attack", spec=spec.to_dict(), identity=_identity(loaded, dataset), facts=facts)
+    with RunFolder(_folder(out, request), request, parse=attack_record, to_line=to_line) as run:
+        records: list[AttackRecord] = run.records()
+        done = _done(run, dataset, [record.index for record in records])
+        progress.start(f"attack {loaded.name} on {data.spec.name}", len(dataset))
+        progress.advance(len(done))
+        passes = PassCounter()
+        meter = _Meter(run, passes)
+        for record in attack_records(
+            loaded,
+            dataset,
+            certificates,
+            spec,
+            batch_size=execution.batch_size,
+            device=device,
+            skip=done,
+            progress=progress,
+            witnesses=WitnessStore(run.path),
+            passes=passes,
+        ):
+            run.append(record)
+            records.append(record)
+            meter.read()
+        meter.read()
+        progress.close()
+        spent = run.spent()
+        summary = summarize(
+            records,
+            spec.eps,
+            full=full,
+            passes={name: int(spent.get(name, 0)) for name in passes.to_dict()},
+            seconds=round(spent.get("seconds", 0.0), 3),
+            certificates=list(certificates.values()),
+        )
+        run.finish(summary)
+        return Outcome(run.path, summary)
+
+
+def report(runs: Sequence[Path], out: Path) -> Path:
+    """Write the report over run folders; the path of its HTML page.
+
+    Raises:
+        RunError: there is no run, or the report cannot be written.
+    """
+    return build_report(runs, out)
+
+
+class _Meter:
+    """Notes in the run folder what attacks have spent, whenever passes were made since the last note."""
+
+    def __init__(self, run: RunFolder[AttackRecord], passes: PassCounter) -> None:
+        self._run, self._passes = run, passes
+        self._before, self._since = passes.to_dict(), time.perf_counter()
+
+    def read(self) -> None:
+        """Note the difference."""
+        now, clock = self._passes.to_dict(), time.perf_counter()
+        if now != self._before:
+            self._run.spend(
+                seconds=clock - self._since, **{name: count - self._before[name] for name, count in now.items()}
+            )
+            self._before, self._since = now, clock
+
+
+def _certificates(
+    loaded: checkpoint.LoadedModel, dataset: Dataset, execution: Execution, device: torch.device
+) -> tuple[dict[int, CertifyRecord], dict[str, Any]]:
+    """Certificates by index and the audit as plain data; none and the reason where the audit refuses the model."""
+    try:
+        bounds = lipschitz.audit(loaded.module, loaded.input_shape)
+    except AuditError as error:
+        execution.progress.note(f"note: no certificates: {error.message}")
+        return {}, {"refused": error.message}
+    records = certify_records(
+        loaded, bounds, dataset, deploy_dtype="float64", batch_size=execution.batch_size, device=device
+    )
+    return {record.index: record for record in records}, bounds.to_dict()
+
+
+def _facts(
+    loaded: checkpoint.LoadedModel, dataset: Dataset, audited: dict[str, Any], device: torch.device
+) -> dict[str, Any]:
+    """What a manifest says beside the spec."""
+    return {"model": loaded.describe(), "data": dataset.describe(), "audit": audited, **device_facts(device)}
+
+
+def _load_pair(model: ModelRef, data: DataRef, progress: Progress) -> tuple[checkpoint.LoadedModel, Dataset]:
+    """The model and the data, once it is known that they fit each other."""
+    loaded = model.load()
+    dataset = data.load(progress)
+    if dataset.shape != loaded.input_shape:
+        raise ModelError(
+            f"`{model.ref}` takes inputs of shape {loaded.input_shape}, but the images of `{data.spec.name}` "
+            f"have shape {dataset.shape}",
+            hint="name the data set that the model was trained on, or train a model on this one",
+        )
+    if dataset.classes != loaded.classes:
+        raise ModelError(
+            f"`{model.ref}` tells {loaded.classes} classes apart, but `{data.spec.name}` has {dataset.classes}",
+            hint="name the data set that the model was trained on; two classes of a set are `mnist:0-8`",
+        )
+    if loaded.trained_on not in (None, data.spec.name):
+        progress.note(f"note: `{loaded.name}` was trained on `{loaded.trained_on}`, not on `{data.spec.name}`")
+    return loaded, dataset
+
+
+def _identity(loaded: checkpoint.LoadedModel, dataset: Dataset) -> dict[str, str]:
+    return {"weights_sha256": loaded.weights_sha256, "data_sha256": dataset.sha256}
+
+
+def _folder(out: Path | None, request: RunRequest) -> Path:
+    """The folder asked for, or one under `runs/` that the same command finds again."""
+    if out is not None:
+        return out
+    key = digest({"spec": request.spec, "identity": request.identity, "n": request.facts["data"]["n"]})
+    model, data = (re.sub(r"[^A-Za-z0-9._-]+", "-", request.facts[part]["name"]) for part in ("model", "data"))
+    return Path("runs") / f"{request.command}-{model}-{data}-{key[:8]}"
+
+
+def _done(run: RunFolder[Any], dataset: Dataset, done: Sequence[int]) -> set[int]:
+    """The images that have a record already.
+
+    Raises:
+        RunError: the folder holds images that were not asked for.
+    """
+    if set(done) - set(dataset.index.tolist()):
+        raise RunError(
+            f"`{run.path}` already holds {len(done)} images, more than the {len(dataset)} asked for",
+            hint="raise --limit, or give another --out folder",
+        )
+    return set(done)

@@ -1,0 +1,152 @@
+"""What a user gets wrong: exit 2, an error and a hint on stderr, no traceback, nothing on stdout."""
+
+import gzip
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+
+def assert_mendable(result: Any, *named: str) -> None:
+    assert result.code == 2, result.stderr
+    assert result.stdout == ""
+    assert result.stderr.count("error: ") == 1
+    assert "\nhint: " in result.stderr
+    assert "Traceback" not in result.stderr
+    for text in named:
+        assert text in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("argv", "named"),
+    [
+        (["certfy"], "did you mean `certify`"),
+        (["certify"], "MODEL"),
+        (["certify", "MODEL"], "--data"),
+        (["certify", "MODEL", "--data", "digits", "--eps", "-1"], "`-1`"),
+        (["certify", "MODEL", "--data", "digits", "--eps", "abc"], "`abc` is not a radius"),
+        (["certify", "MODEL", "--data", "digits", "--limit", "0"], "--limit"),
+        (["certify", "MODEL", "--data", "digits", "--split", "tset"], "--split"),
+        (["certify", "absent", "--data", "digits"], "absent"),
+        (["certify", "MODEL", "--data", "digts"], "did you mean `digits`"),
+        (["certify", "MODEL", "--data", "two-moons"], "shape"),
+        (["certify", "MODEL", "--data", "digits:0-8"], "classes"),
+        (["certify", "MODEL", "--data", "digits", "--device", "cuda:99"], "cuda:99"),
+        (["attack", "MODEL", "--data", "digits"], "--eps"),
+        (["attack", "MODEL", "--data", "digits", "--eps", "1", "--attack", "cww"], "did you mean `cw`"),
+        (["attack", "MODEL", "--data", "digits", "--eps", "1", "--attack", "cw:stepps=3"], "stepps"),
+        (["attack", "MODEL", "--data", "digits", "--eps", "1", "--suite", "papper"], "--suite"),
+        (["train", "--recipe", "hkrr", "--data", "digits", "--show-spec"], "did you mean `hkr`"),
+        (["train", "--recipe", "hkr", "--data", "digits"], "--out"),
+        (["train", "--recipe", "hkr", "--data", "digits", "--show-spec", "--set", "loss.alpa=1"], "alpa"),
+        (["train", "--recipe", "hkr", "--data", "digits", "--show-spec", "--set", "loss.alpha"], "FIELD=VALUE"),
+        (["train", "--recipe", "hkr", "--data", "digits", "--show-spec", "--arch", "dens"], "dens"),
+        (["report", "absent", "--out", "OUT"], "absent"),
+        (["bench", "cifar"], "cifar"),
+        (["audit", "absent.py:make"], "absent.py"),
+        (["verify", "absent"], "absent"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else None,
+)
+def test_a_mistake_is_named_with_a_hint(
+    robench: Any, digits_model: Path, tmp_path: Path, argv: list[str], named: str
+) -> None:
+    places = {"MODEL": digits_model, "OUT": tmp_path / "out"}
+    assert_mendable(robench(*(places.get(part, part) for part in argv)), named)
+
+
+def test_a_run_of_another_spec_is_refused(robench: Any, digits_model: Path, tmp_path: Path) -> None:
+    base = ("attack", digits_model, "--data", "digits", "--limit", 10, "--out", tmp_path)
+    assert robench(*base, "--eps", "0.5").code == 0
+    assert_mendable(robench(*base, "--eps", "1"), "0.5", "another spec")
+    assert_mendable(robench("certify", digits_model, "--data", "digits", "--out", tmp_path), "attack")
+
+
+def test_a_truncated_data_file_is_named(robench: Any, digits_model: Path, tmp_path: Path) -> None:
+    for name, content in (("t10k-images-idx3-ubyte", b"\0\0\x08\x03"), ("t10k-labels-idx1-ubyte", b"\0\0\x08\x01")):
+        with gzip.open(tmp_path / f"{name}.gz", "wb") as file:
+            file.write(content)
+    result = robench("certify", digits_model, "--data", "mnist", "--data-dir", tmp_path)
+    assert_mendable(result, "t10k-")
+
+
+@pytest.mark.parametrize("damage", ["truncated", "empty", "garbage", "other-json", "absent"])
+def test_a_damaged_model_folder_is_refused(robench: Any, digits_model: Path, tmp_path: Path, damage: str) -> None:
+    model = tmp_path / "model"
+    shutil.copytree(digits_model, model)
+    weights = model / "model.safetensors"
+    content = weights.read_bytes()
+    if damage == "absent":
+        weights.unlink()
+    elif damage == "other-json":
+        (model / "model.json").write_text("{}")
+    else:
+        weights.write_bytes({"truncated": content[:-7], "empty": b"", "garbage": os.urandom(512)}[damage])
+    assert_mendable(robench("certify", model, "--data", "digits", "--out", tmp_path / "run"))
+
+
+def test_weights_that_are_not_finite_are_refused(robench: Any, digits_model: Path, tmp_path: Path) -> None:
+    from safetensors.numpy import load_file, save_file
+
+    model = tmp_path / "model"
+    shutil.copytree(digits_model, model)
+    weights = load_file(model / "model.safetensors")
+    next(iter(weights.values())).flat[0] = float("nan")
+    save_file(weights, model / "model.safetensors")
+    assert_mendable(robench("certify", model, "--data", "digits", "--out", tmp_path / "run"), "finite")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_a_read_only_folder_is_named(robench: Any, digits_model: Path, tmp_path: Path) -> None:
+    tmp_path.chmod(0o500)
+    out = tmp_path / "run"
+    assert_mendable(robench("certify", digits_model, "--data", "digits", "--out", out), str(out))
+
+
+def test_a_file_in_the_way_is_named(robench: Any, digits_model: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    out = tmp_path / "file" / "run"
+    assert_mendable(robench("certify", digits_model, "--data", "digits", "--out", out), str(out))
+
+
+@pytest.mark.parametrize(("signal_sent", "code"), [(signal.SIGINT, 130), (signal.SIGKILL, -9)])
+def test_a_stopped_attack_goes_on_to_the_same_records(
+    robench: Any, digits_model: Path, tmp_path: Path, signal_sent: int, code: int
+) -> None:
+    def argv(out: Path) -> list[str]:
+        options = ["--data", "digits", "--eps", "0.5,1", "--limit", "40", "--batch-size", "4", "--attack", "pgd"]
+        return ["attack", str(digits_model), *options, "--out", str(out), "--threads", "1"]
+
+    assert robench(*argv(tmp_path / "whole")).code == 0
+    expected = (tmp_path / "whole" / "records.jsonl").read_bytes()
+    out = tmp_path / "stopped"
+    process = subprocess.Popen(
+        [sys.executable, "-m", "robench", *argv(out)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    records = out / "records.jsonl"
+    while process.poll() is None and not (records.exists() and records.stat().st_size):
+        time.sleep(0.005)
+    process.send_signal(signal_sent)
+    stopped = process.wait(timeout=60)
+    assert stopped in (code, 0)
+    assert robench(*argv(out)).code == 0
+    assert records.read_bytes() == expected
+
+
+def test_a_bug_is_exit_3_with_its_traceback(robench: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    from robench import report as report_room
+
+    def broken(*_: object) -> None:
+        raise ZeroDivisionError("planted")
+
+    monkeypatch.setattr(report_room, "build_report", broken)
+    result = robench("report", tmp_path, "--out", tmp_path / "out")
+    assert result.code == 3
+    assert "planted" in result.stderr
+    assert "bug of robench" in result.stderr
