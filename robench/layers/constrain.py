@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Literal, cast, get_args
 
 import torch
@@ -10,7 +11,7 @@ from torch.nn.utils import parametrize
 
 from robench.errors import SpecError, did_you_mean
 from robench.layers.bjorck import Bjorck
-from robench.layers.convolution import paper_factor, require_plain, strict_factor
+from robench.layers.convolution import paper_factor, require_plain, require_single_cover, strict_factor
 from robench.layers.heads import UnitRows
 from robench.layers.orthogonal import OrthogonalKernel
 from robench.layers.parametrization import Scale, WeightMap
@@ -84,6 +85,7 @@ def constrain_conv(
     if not maps:
         return conv
     require_plain(conv)
+    require_single_cover(conv, input_size)
     if scheme == "orthogonal":
         _register(conv, [OrthogonalKernel(conv)])
         return conv
@@ -125,15 +127,17 @@ def export_weight(module: nn.Linear | nn.Conv2d) -> Tensor:
     if not parametrize.is_parametrized(module, "weight"):
         return module.weight.detach().clone()
     chain = cast(parametrize.ParametrizationList, module.parametrizations["weight"])  # type: ignore[index]
-    for weight_map in chain:
+    maps: list[WeightMap] = []
+    for weight_map in cast(Iterable[nn.Module], chain):
         if not isinstance(weight_map, WeightMap):
             raise SpecError(
                 f"the weight has a parametrization `{type(weight_map).__name__}` that is not one of robench's",
                 hint="remove it with torch.nn.utils.parametrize.remove_parametrizations before the export",
             )
-    originals = [chain.original] if chain.is_tensor else [getattr(chain, f"original{i}") for i in range(chain.ntensors)]
-    first, *others = chain
-    weight = first.exact(*(original.detach() for original in originals))
-    for weight_map in others:
+        maps.append(weight_map)
+    names = ["original"] if chain.is_tensor else [f"original{i}" for i in range(chain.ntensors)]
+    originals = [cast(Tensor, getattr(chain, name)).detach() for name in names]
+    weight = maps[0].exact(*originals)
+    for weight_map in maps[1:]:
         weight = weight_map.exact(weight)
     return weight.to(originals[0])

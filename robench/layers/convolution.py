@@ -27,6 +27,26 @@ def require_plain(conv: nn.Conv2d) -> None:
         )
 
 
+def require_single_cover(conv: nn.Conv2d, input_size: tuple[int, int]) -> None:
+    """Refuse circular padding with more outputs than the torus has places, which reads pixels more than once.
+
+    Raises:
+        SpecError: the padding makes the patches overlap themselves around the border.
+    """
+    if conv.padding_mode != "circular":
+        return
+    for size, kernel, stride, (before, after) in zip(
+        input_size, conv.kernel_size, conv.stride, padding_of(conv), strict=True
+    ):
+        outputs = (size + before + after - kernel) // stride + 1
+        if outputs * stride > size or kernel > size:
+            raise SpecError(
+                f"circular padding {before} + {after} with kernel {kernel}, stride {stride} reads pixels of an input "
+                f"of size {size} twice, which raises the norm of the layer",
+                hint="pad so that there are at most size / stride outputs: `padding='same'` with stride 1",
+            )
+
+
 def padding_of(conv: nn.Conv2d) -> tuple[tuple[int, int], tuple[int, int]]:
     """Pixels added (before, after) along height and width."""
     if conv.padding == "valid":

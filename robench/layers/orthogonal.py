@@ -1,4 +1,4 @@
-"""Kernels that are orthogonal as convolutions, from projectors (block convolution, Li et al. 2019; Boissin et al. 2025)."""
+"""Kernels that are orthogonal as convolutions, from projectors (Li et al. 2019, Boissin et al. 2025)."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ def _join(kept: Tensor, shifted: Tensor, axis: int) -> Tensor:
 class OrthogonalKernel(WeightMap):
     """A kernel (out, in, kh, kw) whose convolution with stride (sh, sw) has all singular values 1 on a torus.
 
-    K = R * B: B is a product of kh - sh vertical and kw - sw horizontal factors P + z (I - P), P a projector of half
-    rank, z a shift by one pixel; R (out, in, sh, sw) is orthogonal when reshaped to (out, in sh sw), and its patches do
-    not overlap. Each factor is orthogonal as an operator, hence so is K. With stride 1 and out >= in, B stands to the left
-    of R, on the out channels, where it has more freedom.
+    K = R * B: B is a product of kh - sh vertical and kw - sw horizontal factors P + z (I - P), P a projector of
+    half rank, z a shift by one pixel; R (out, in, sh, sw) is orthogonal when reshaped to (out, in sh sw), and its
+    patches do not overlap. Each factor is orthogonal as an operator, hence so is K. With stride 1 and out >= in, B
+    stands to the left of R, on the out channels, where it has more freedom.
 
-    The operator on the torus (circular padding) is an isometry if out >= in sh sw, and its adjoint is one if out <= in sh
-    sw. Zero padding cuts it: the norm stays at most 1, but singular values below 1 belong to the border. With stride 1,
-    out >= in and zero padding k - 1 ("full") nothing is cut and all singular values are 1.
+    The operator on the torus (circular padding) is an isometry if out >= in sh sw, and its adjoint is one if
+    out <= in sh sw. Zero padding cuts it: the norm stays at most 1, but singular values below 1 belong to the border.
+    With stride 1, out >= in and zero padding k - 1 ("full") nothing is cut and all singular values are 1.
 
     Args:
         conv: the convolution, for its sizes.
@@ -62,7 +62,7 @@ class OrthogonalKernel(WeightMap):
         self.axes = (2,) * (kh - sh) + (3,) * (kw - sw)
 
     def forward(self, root: Tensor, frames: Tensor) -> Tensor:  # type: ignore[override]
-        """The kernel, from R before orthogonalisation and frames (factors, channels, channels // 2) of the projectors."""
+        """The kernel, from R and the frames (factors, channels, channels // 2) of the projectors, both before polar."""
         return self._compose(root, frames, polar_factor)
 
     @torch.no_grad()

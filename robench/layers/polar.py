@@ -31,7 +31,7 @@ def polar_factor_exact(matrix: Tensor) -> Tensor:
 
 
 def _inverse_root(matrix: Tensor) -> tuple[Tensor, Tensor, float]:
-    """(s, V, shrink) with (W W^T)^(1/2) = V diag(s) V^T for a wide matrix; shrink keeps V diag(1/s) V^T W at norm <= 1."""
+    """(s, V, shrink): (W W^T)^(1/2) = V diag(s) V^T for a wide W; shrink V diag(1/s) V^T W has norm at most 1."""
     squares, vectors = torch.linalg.eigh(matrix @ matrix.T)
     eps = torch.finfo(matrix.dtype).eps
     largest = float(squares[-1])
@@ -71,9 +71,9 @@ class _PolarFunction(torch.autograd.Function):
 def polar_factor(matrix: Tensor) -> Tensor:
     """The orthogonal polar factor of (m, n), differentiable once, with the closed-form gradient.
 
-    The result is scaled down by a bound of its own rounding error (1e-6 to 2e-4 in float32, by condition), so that its
-    norm is at most 1. Ill-conditioned float32 matrices are treated in float64. Singular values below some 1e-7 of the
-    largest have no defined factor: their directions come out shorter than 1, with the gradient of that clamping left out.
+    The result is scaled down by a bound of its own rounding error (1e-6 to 2e-4 in float32, by condition), so that
+    its norm is at most 1. Ill-conditioned float32 matrices are treated in float64. Singular values below some 1e-7 of
+    the largest have no defined factor: their directions come out shorter than 1, and the gradient neglects that.
     """
     if matrix.shape[0] > matrix.shape[1]:
         return polar_factor(matrix.T).T
@@ -86,8 +86,8 @@ def polar_factor(matrix: Tensor) -> Tensor:
 class Polar(WeightMap):
     """The orthogonal polar factor of a weight: all singular values 1 (exact gradient-norm preservation).
 
-    A weight that is assigned (the initial one is) becomes orthogonal times a constant, the nearest such matrix: training
-    then starts from a well-conditioned parameter, even where the initial weight is square or rank-deficient.
+    A weight that is assigned (the initial one is) becomes orthogonal times a constant, the nearest such matrix:
+    training then starts from a well-conditioned parameter, even where the initial weight is square or rank-deficient.
     """
 
     def forward(self, weight: Tensor) -> Tensor:
