@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from robench import curves
+from robench.crosscheck import Contradiction, contradictions
 from robench.curves import COMBINED, Curve, Rule
 from robench.errors import RunError
 from robench.records import SCHEMA_VERSION, AttackRecord, CertifyRecord, attack_record, certify_record
 from robench.runs import MANIFEST, SUMMARY, find_runs, read_json, read_records
 from robench.specs.epsilon import epsilon_value
-from robench.summaries import radius
 
 R = TypeVar("R", CertifyRecord, AttackRecord)
 
@@ -29,17 +29,6 @@ class Flag(NamedTuple):
     run: str
     name: str
     message: str
-
-
-class Contradiction(NamedTuple):
-    """An adversarial nearer than the certified radius of the same image on the same weights: one of both is wrong."""
-
-    image: int
-    label: int
-    predicted: int | None
-    attack: str
-    radius: float
-    distance: float
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -179,22 +168,14 @@ class Evaluation:
         return [flag for run in self.runs for flag in run.flags()]
 
     def contradictions(self) -> list[Contradiction]:
-        """Images with an adversarial below a certified radius, by either rule, of either run."""
-        proven = {
-            (record.index, record.input_sha256): max(radius(record, rule) for rule in curves.RULES)
-            for record in (self.certify.records if self.certify else ())
-        }
-        found = []
-        for record in self.attack.records if self.attack else ():
-            if not record.correct:
-                continue
-            bound = max(record.certified_radius, proven.get((record.index, record.input_sha256), 0.0))
-            found += [
-                Contradiction(record.index, record.label, outcome.predicted, name, bound, outcome.distance)
-                for name, outcome in record.attacks.items()
-                if outcome.distance is not None and outcome.distance < bound
-            ]
-        return found
+        """Images with an adversarial nearer than a certified radius, by either rule, of either run.
+
+        Raises:
+            RunError: the two runs are about different inputs.
+        """
+        if self.attack is None:
+            return []
+        return contradictions(self.certify.records if self.certify else (), self.attack.records)
 
     @cached_property
     def _certified(self) -> Mapping[Rule, Curve]:

@@ -35,7 +35,7 @@ CELL = (1.0, 1.12)
 
 STYLE: dict[Any, Any] = {
     "font.family": "DejaVu Sans",
-    "font.size": 10.5,
+    "font.size": 11,
     "axes.titlesize": 11.5,
     "axes.titlelocation": "left",
     "axes.spines.top": False,
@@ -50,7 +50,7 @@ STYLE: dict[Any, Any] = {
     "xtick.labelcolor": "#1B1F24",
     "ytick.labelcolor": "#1B1F24",
     "legend.frameon": False,
-    "legend.fontsize": 9.5,
+    "legend.fontsize": 10,
     "lines.linewidth": 1.8,
     "lines.markersize": 6,
     "savefig.facecolor": "white",
@@ -84,20 +84,37 @@ def comparison(evaluations: Sequence[Evaluation]) -> Figure:
     with style():
         figure, axes = _panel()
         limit = max(_eps_limit(item) for item in evaluations)
-        for place, item in enumerate(evaluations):
-            colour, marker = COLOURS[place % len(COLOURS)], MARKERS[place % len(MARKERS)]
-            attacked, certified = item.robust(), item.certified_on_attacked("pairwise")
-            if attacked is not None:
-                asked = [epsilon_value(text) for text in item.attacked_eps]
-                _band(axes, attacked, asked[-1], colour)
-                _line(axes, attacked, asked[-1], color=colour, label=f"attacked: {item.name}")
-                axes.plot(asked, attacked.rates(asked), marker, color=colour, markeredgecolor="white")
-            if certified is not None:
-                _line(axes, certified, limit, color=colour, linestyle=(0, (4, 2)), label=f"certified: {item.name}")
-                if attacked is None:
-                    _band(axes, certified, limit, colour)
-                    marks = [epsilon_value(text) for text in item.eps]
-                    axes.plot(marks, certified.rates(marks), marker, color=colour, markeredgecolor="white")
+        looks = [(COLOURS[place % len(COLOURS)], MARKERS[place % len(MARKERS)]) for place in range(len(evaluations))]
+        for item, (colour, marker) in zip(evaluations, looks, strict=True):
+            curve = item.robust()
+            if curve is not None:
+                asked = item.attacked_eps
+                _band(axes, curve, epsilon_value(asked[-1]), colour)
+                _marked_line(
+                    axes,
+                    curve,
+                    asked,
+                    epsilon_value(asked[-1]),
+                    color=colour,
+                    marker=marker,
+                    label=f"attacked: {item.name}",
+                )
+        for item, (colour, marker) in zip(evaluations, looks, strict=True):
+            curve = item.certified_on_attacked("pairwise")
+            if curve is not None:
+                if item.robust() is None:
+                    _band(axes, curve, limit, colour)
+                _marked_line(
+                    axes,
+                    curve,
+                    item.eps,
+                    limit,
+                    color=colour,
+                    marker=marker,
+                    markerfacecolor="white",
+                    linestyle=(0, (4, 2)),
+                    label=f"certified: {item.name}",
+                )
         _finish_accuracy(figure, axes, limit, evaluations)
         return figure
 
@@ -123,7 +140,7 @@ def accuracy(evaluation: Evaluation) -> Figure:
 def radius_distance(evaluation: Evaluation) -> Figure:
     """Attack distance against certified radius, one point an image; below the diagonal lie contradictions."""
     with style():
-        figure, axes = _panel()
+        figure, axes = _panel(5.2, 5.6)
         records = [record for record in (evaluation.attack.records if evaluation.attack else ()) if record.correct]
         found = [(r.certified_radius, r.distance, r.attack) for r in records if r.distance is not None]
         open_radii = [record.certified_radius for record in records if record.distance is None]
@@ -146,7 +163,7 @@ def radius_distance(evaluation: Evaluation) -> Figure:
         axes.set(xlim=(0, top), ylim=(0, top), aspect="equal")
         unit = _unit([evaluation])
         axes.set(xlabel=f"certified L2 radius ({unit})", ylabel=f"nearest adversarial, L2 distance ({unit})")
-        figure.legend(loc="outside lower center", ncols=2)
+        figure.legend(loc="outside lower center", ncols=2, markerscale=1.5)
         return figure
 
 
@@ -203,8 +220,8 @@ def plane_gallery(
         return figure
 
 
-def _panel() -> tuple[Figure, Axes]:
-    figure = Figure(figsize=(6.4, 4.6), layout="constrained")
+def _panel(width: float = 6.4, height: float = 4.6) -> tuple[Figure, Axes]:
+    figure = Figure(figsize=(width, height), layout="constrained")
     return figure, figure.subplots()
 
 
@@ -225,13 +242,28 @@ def _attack_lines(axes: Axes, evaluation: Evaluation) -> None:
     combined = evaluation.robust()
     assert combined is not None
     _band(axes, combined, asked[-1], BLUE)
-    _line(axes, combined, asked[-1], color=BLUE, linewidth=2.2, label="combined attacks")
-    axes.plot(asked, combined.rates(asked), "o", color=BLUE, markeredgecolor="white")
+    _marked_line(
+        axes,
+        combined,
+        evaluation.attacked_eps,
+        asked[-1],
+        color=BLUE,
+        marker="o",
+        linewidth=2.2,
+        label="combined attacks",
+    )
 
 
 def _line(axes: Axes, curve: Curve, limit: float, **look: Any) -> None:
     eps = np.linspace(0.0, limit, GRID_POINTS)
     axes.plot(eps, curve.rates(eps), **look)
+
+
+def _marked_line(axes: Axes, curve: Curve, marked: Sequence[str], limit: float, **look: Any) -> None:
+    """A curve with a marker at some radii; the legend shows both."""
+    eps = np.union1d(np.linspace(0.0, limit, GRID_POINTS), [epsilon_value(text) for text in marked])
+    places = np.searchsorted(eps, [epsilon_value(text) for text in marked])
+    axes.plot(eps, curve.rates(eps), markevery=places.tolist(), **look)
 
 
 def _band(axes: Axes, curve: Curve, limit: float, colour: str) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 import pandas as pd
 
-from robench.curves import COMBINED, Curve
+from robench.curves import COMBINED, RULES, Curve
 from robench.evaluations import Evaluation, Run, ascending
 from robench.numerics import ceil_decimals, floor_decimals
 from robench.records import AttackOutcome, AttackRecord, AttackStatus, CertifyRecord
@@ -29,28 +29,49 @@ AnyRun = Run[CertifyRecord] | Run[AttackRecord]
 
 
 def comparison(evaluations: Sequence[Evaluation]) -> pd.DataFrame:
-    """One row a model: clean, certified by both rules and attacked accuracy at each ε, radius, Lipschitz bounds."""
+    """One row a model with everything of `models` and `bounds`: wide, for a spreadsheet."""
     eps = ascending(text for evaluation in evaluations for text in evaluation.eps)
     attacked = ascending(text for evaluation in evaluations for text in evaluation.attacked_eps)
     rows = []
     for item in evaluations:
-        pairwise, paper, combined = item.certified("pairwise"), item.certified("paper"), item.robust()
-        audit = item.facts("audit")
+        row: dict[str, str] = {}
+        for rule in RULES:
+            row |= {f"certified % ({rule}) ε = {text}": certified_cell(item.certified(rule), text) for text in eps}
+        row |= {f"attacked % (combined) ε = {text}": attacked_cell(item, COMBINED, text) for text in attacked}
+        rows.append(row)
+    return pd.concat([models(evaluations), pd.DataFrame(rows)], axis=1)
+
+
+def models(evaluations: Sequence[Evaluation]) -> pd.DataFrame:
+    """One row a model: number of images, clean accuracy, mean certified radius, Lipschitz bounds."""
+    rows = []
+    for item in evaluations:
+        audited = item.facts("audit")
         row = {
             "model": item.name,
-            "recipe": str(item.facts("model").get("recipe") or ABSENT),
-            "n certified": str(pairwise.n) if pairwise else ABSENT,
-            "n attacked": str(combined.n) if combined else ABSENT,
+            "recipe": _text(item.facts("model").get("recipe")),
+            "n certified": _images(item.certified("pairwise")),
+            "n attacked": _images(item.robust()),
             "clean %": clean_cell(item),
         }
-        row |= {f"certified % (paper) ε = {text}": certified_cell(paper, text) for text in eps}
-        row |= {f"certified % (pairwise) ε = {text}": certified_cell(pairwise, text) for text in eps}
-        row |= {f"attacked % (combined) ε = {text}": attacked_cell(item, COMBINED, text) for text in attacked}
-        row["mean radius (paper)"] = _mean(paper)
-        row["mean radius (pairwise)"] = _mean(pairwise)
-        row["Lipschitz upper"] = upper_cell(audit.get("lipschitz_upper"))
-        row["Lipschitz lower"] = lower_cell(audit.get("lipschitz_lower"))
+        row |= {f"mean radius ({rule})": _mean(item.certified(rule)) for rule in RULES}
+        row["Lipschitz upper"] = upper_cell(audited.get("lipschitz_upper"))
+        row["Lipschitz lower"] = lower_cell(audited.get("lipschitz_lower"))
         rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def bounds(evaluations: Sequence[Evaluation]) -> pd.DataFrame:
+    """Three rows a model: certified by the paper's rule and by pairs, and attacked by all together, at each ε."""
+    eps = ascending(text for evaluation in evaluations for text in evaluation.eps)
+    rows = []
+    for item in evaluations:
+        for rule in RULES:
+            curve = item.certified(rule)
+            cells = {f"accuracy % at ε = {text}": certified_cell(curve, text) for text in eps}
+            rows.append({"model": item.name, "": f"certified ({rule})", "n": _images(curve), **cells})
+        cells = {f"accuracy % at ε = {text}": attacked_cell(item, COMBINED, text) for text in eps}
+        rows.append({"model": item.name, "": "attacked (combined)", "n": _images(item.robust()), **cells})
     return pd.DataFrame(rows)
 
 
@@ -62,7 +83,7 @@ def attack_accuracy(evaluations: Sequence[Evaluation]) -> pd.DataFrame:
     attacked = [item for item in evaluations if item.robust() is not None]
     eps = ascending(text for item in attacked for text in item.attacked_eps)
     names = list(dict.fromkeys(name for item in attacked for name in item.attacks))
-    rows = [["none", "0", *(attacked_cell(item, COMBINED, None) for item in attacked)]]
+    rows = [["none (clean)", "0", *(attacked_cell(item, COMBINED, None) for item in attacked)]]
     for name in [*names, COMBINED]:
         rows += [[name, text, *(attacked_cell(item, name, text) for item in attacked)] for text in eps]
     below = [item.certified_on_attacked("pairwise") for item in attacked]
@@ -133,14 +154,12 @@ def audit(evaluation: Evaluation) -> pd.DataFrame:
 
 def contradictions(evaluations: Sequence[Evaluation]) -> pd.DataFrame:
     """One row an adversarial below a certified radius; there should be none."""
-    columns = ["model", "image", "label", "adversarial class", "attack", "certified radius", "distance"]
     rows = [
-        (item.name, str(found.image), str(found.label), _text(found.predicted), found.attack, repr(found.radius),
-         repr(found.distance))
+        (item.name, str(found.index), _text(found.attack), found.rule, repr(found.radius), repr(found.distance))
         for item in evaluations
         for found in item.contradictions()
-    ]  # fmt: skip
-    return pd.DataFrame(rows, columns=columns)
+    ]
+    return pd.DataFrame(rows, columns=["model", "image", "attack", "rule", "certified radius", "distance"])
 
 
 def flags(evaluations: Sequence[Evaluation]) -> pd.DataFrame:
@@ -229,6 +248,10 @@ def lower_cell(value: float | None, decimals: int = 4) -> str:
 def _decimals(n: int) -> int:
     """As many digits as tell one image from the next, but not more than anyone reads."""
     return 1 if n <= 1000 else 2
+
+
+def _images(curve: Curve | None) -> str:
+    return ABSENT if curve is None else str(curve.n)
 
 
 def _mean(curve: Curve | None) -> str:

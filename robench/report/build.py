@@ -9,13 +9,12 @@ from pathlib import Path
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from robench import __version__, plots
+from robench import __version__, plots, tables
 from robench.evaluations import read_evaluations
 from robench.report import formats
 from robench.report.page import FigureExhibit, Page, TableExhibit
 from robench.report.sections import compose
 from robench.runs import create_folder, write_atomic
-from robench.tables import rates
 
 HTML, MARKDOWN = "report.html", "report.md"
 TABLES, FIGURES = "tables", "figures"
@@ -48,7 +47,8 @@ def build_report(runs: Sequence[Path], out: Path, *, title: str = TITLE) -> Path
             images[exhibit.name] = plots.image_bytes(exhibit.figure, "svg")
             write_atomic(out / FIGURES / f"{exhibit.name}.svg", images[exhibit.name])
             write_atomic(out / FIGURES / f"{exhibit.name}.png", plots.image_bytes(exhibit.figure, "png"))
-    write_atomic(out / TABLES / "rates.csv", formats.to_csv(rates(evaluations)))
+    write_atomic(out / TABLES / "comparison.csv", formats.to_csv(tables.comparison(evaluations)))
+    write_atomic(out / TABLES / "rates.csv", formats.to_csv(tables.rates(evaluations)))
     write_atomic(out / MARKDOWN, _render("report.md.j2", page, images))
     write_atomic(out / HTML, _render("report.html.j2", page, images))
     return out / HTML

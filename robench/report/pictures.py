@@ -33,7 +33,8 @@ def _images(
 ) -> tuple[str, str, Figure]:
     names = [str(name) for name in evaluation.facts("data").get("class_names", ())]
     low, high = evaluation.facts("data").get("bounds", (0.0, 1.0))
-    order = [name for name in evaluation.attacks if name in gallery.adversarial]
+    present = [name for name in evaluation.attacks if name in gallery.adversarial]
+    order = [name for name in present if np.isfinite(gallery.adversarial[name]).any()]
     rows: list[tuple[str, Array]] = [("input", gallery.clean)]
     captions = [[_class(names, record.label) if record else "" for record in records]]
     for name in order:
@@ -49,6 +50,8 @@ def _images(
     )
     if gallery.transport is not None:
         caption += f"; last row: {TRANSPORT}, the transport of the input towards the other class"
+    if order != present:
+        caption += f"; none of these by {', '.join(name for name in present if name not in order)}"
     alt = f"Grid of {len(gallery.clean)} inputs of {evaluation.name} and their adversarials by {', '.join(order)}."
     return f"{caption}.", alt, plots.image_grid(scaled, captions)
 

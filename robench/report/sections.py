@@ -45,10 +45,11 @@ def _lead(evaluations: Sequence[Evaluation], data: Sequence[str]) -> str:
 def _verdict(evaluations: Sequence[Evaluation], broken: int) -> str:
     if broken:
         return f"{broken} contradictions: an adversarial lies nearer than a certified radius. Trust no number below."
-    checked = sum(item.attack.n for item in evaluations if item.attack and item.certified_on_attacked("pairwise"))
-    if not checked:
+    checked = [item.attack.n for item in evaluations if item.attack and item.certified_on_attacked("pairwise")]
+    if not any(checked):
         return "Nothing to cross-check: no image was both certified and attacked."
-    return f"0 contradictions: on all {checked} images checked, no adversarial lies nearer than the certified radius."
+    images = f"{checked[0]} images" if len(checked) == 1 else f"{sum(checked)} images over {len(checked)} models"
+    return f"0 contradictions: no adversarial lies nearer than the certified radius. Checked: {images}."
 
 
 def _notices(evaluations: Sequence[Evaluation]) -> tuple[str, ...]:
@@ -113,16 +114,20 @@ def _comparison(data: str, group: Sequence[Evaluation], place: int) -> Section:
                 plots.comparison(shown),
             )
         )
-    exhibits.append(
+    exhibits += [
+        TableExhibit(
+            f"{prefix}-bounds",
+            "Bounds of the accuracy (%) at each ε: certified from below, attacked by all attacks combined from above.",
+            tables.bounds(group),
+            "Certified rates are rounded down, attacked rates up.",
+        ),
         TableExhibit(
             f"{prefix}-models",
-            "Clean, certified and attacked accuracy, mean certified radius over all images (0 where misclassified), "
-            "and bounds of the Lipschitz constant of each model.",
-            tables.comparison(group),
-            "Certified rates and radii are rounded down; clean and attacked rates and Lipschitz upper bounds are "
-            "rounded up.",
-        )
-    )
+            "Clean accuracy, mean certified radius (misclassified: 0), and bounds of the Lipschitz constant.",
+            tables.models(group),
+            "Radii and Lipschitz lower bounds are rounded down, clean accuracy and Lipschitz upper bounds up.",
+        ),
+    ]
     if any(item.robust() for item in group):
         cascade = any(item.attack and not item.full for item in group)
         exhibits.append(

@@ -1,4 +1,4 @@
-"""Run folders with made-up but consistent records: certified below, attacked above, some misclassified, some unbroken."""
+"""Run folders with made-up but consistent records: certified below, attacked above, some misclassified or unbroken."""
 
 import hashlib
 import json
@@ -101,7 +101,7 @@ class Synthetic:
             "body_upper": 1.0000031415,
             "head": {"kind": "unit_rows"},
             "layers": [
-                {"name": f"{place}.conv", "operation": "Conv2d(16, 32, 3x3)", "lipschitz_upper": 1.0000001 + place * 1e-7}
+                {"name": f"{place}.conv", "operation": "conv 3x3, 16 to 32", "lipschitz_upper": 1.0000001 + place * 1e-7}
                 for place in range(4)
             ],
         }  # fmt: skip
@@ -151,7 +151,13 @@ class Synthetic:
         return _write(folder, self.manifest("certify", n, **changes), records, summary)
 
     def write_attack(
-        self, folder: Path, n: int = 100, eps: tuple[str, ...] = EPS, full: bool = False, gallery: int = 0, **changes: Any
+        self,
+        folder: Path,
+        n: int = 100,
+        eps: tuple[str, ...] = EPS,
+        full: bool = False,
+        gallery: int = 0,
+        **changes: Any,
     ) -> Path:
         records = self.attacked(n, eps, full)
         manifest = self.manifest("attack", n, **changes)

@@ -1,0 +1,89 @@
+"""Figures: what is drawn is what the records say, and the same records give the same bytes."""
+
+from pathlib import Path
+
+import matplotlib as mpl
+import numpy as np
+import pytest
+
+from robench import plots
+from robench.evaluations import Evaluation, read_evaluations
+from robench.specs.epsilon import epsilon_value
+from tests.report.synthetic import ATTACKS, EPS, Synthetic
+
+
+@pytest.fixture
+def evaluation(tmp_path: Path) -> Evaluation:
+    Synthetic(name="_hkr $1$").write_certify(tmp_path / "c", 60)
+    Synthetic(name="_hkr $1$").write_attack(tmp_path / "a", 40, full=True)
+    return read_evaluations([tmp_path])[0]
+
+
+def lines(figure: object) -> dict[str, object]:
+    return {line.get_label(): line for line in figure.axes[0].lines}
+
+
+def test_certified_lies_below_combined_and_combined_below_every_attack(evaluation: Evaluation) -> None:
+    drawn = lines(plots.accuracy(evaluation))
+    combined = drawn["combined attacks"]
+
+    def at(label: str, eps: float) -> float:
+        x, y = drawn[label].get_data()
+        return float(np.asarray(y)[np.flatnonzero(np.asarray(x) == eps)[0]])
+
+    for text in EPS:
+        eps = epsilon_value(text)
+        assert at("combined attacks", eps) == sum(r.robust_at(eps) for r in evaluation.attack.records) / 40
+        for name in ATTACKS:
+            assert at(name, eps) >= at("combined attacks", eps)
+    x, y = combined.get_data()
+    certified = evaluation.certified_on_attacked("pairwise").rates(x)
+    assert (certified <= y).all()
+
+
+def test_axes_have_units_and_models_a_name_in_the_legend(evaluation: Evaluation) -> None:
+    figure = plots.comparison([evaluation])
+    assert figure.axes[0].get_xlabel() == "L2 perturbation ε (pixel units)"
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == [
+        "attacked: _hkr $1$",
+        "certified: _hkr $1$",
+    ]
+    assert plots.image_bytes(figure, "svg")
+
+
+def test_a_point_below_the_diagonal_stays_in_view(evaluation: Evaluation) -> None:
+    axes = plots.radius_distance(evaluation).axes[0]
+    records = [record for record in evaluation.attack.records if record.correct and record.distance is not None]
+    shown = sum(len(line.get_xdata()) for line in axes.lines if str(line.get_label()).startswith("nearest by"))
+    assert shown == len(records)
+    limit = axes.get_xlim()[1]
+    assert axes.get_ylim()[1] == limit
+    assert all(max(record.certified_radius, record.distance) < limit for record in records)
+
+
+def test_no_two_models_share_colour_and_marker(tmp_path: Path) -> None:
+    for seed in range(9):
+        Synthetic(name=f"m{seed}", seed=seed).write_certify(tmp_path / str(seed), 10)
+    figure = plots.comparison(read_evaluations([tmp_path]))
+    looks = [(line.get_color(), line.get_marker()) for line in figure.axes[0].lines]
+    assert len(set(looks)) == 9
+
+
+def test_the_legend_lies_outside_the_data(evaluation: Evaluation) -> None:
+    for figure in (plots.accuracy(evaluation), plots.comparison([evaluation]), plots.radius_distance(evaluation)):
+        figure.draw_without_rendering()
+        assert not figure.legends[0].get_window_extent().overlaps(figure.axes[0].get_window_extent())
+
+
+@pytest.mark.parametrize("kind", ["svg", "png"])
+def test_bytes_do_not_depend_on_the_users_settings(evaluation: Evaluation, kind: str) -> None:
+    first = plots.image_bytes(plots.accuracy(evaluation), kind)
+    with mpl.rc_context({"font.size": 23, "svg.hashsalt": "other", "lines.linewidth": 9, "savefig.dpi": 40}):
+        assert plots.image_bytes(plots.accuracy(evaluation), kind) == first
+    assert b"dc:date" not in first
+
+
+def test_pyplot_is_not_touched(evaluation: Evaluation) -> None:
+    before = dict(mpl.rcParams)
+    plots.accuracy(evaluation)
+    assert dict(mpl.rcParams) == before

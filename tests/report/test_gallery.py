@@ -1,0 +1,95 @@
+"""Galleries: read, shown, tolerated where parts are missing, refused where broken."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file, save_file
+
+from robench.errors import RunError
+from robench.evaluations import Evaluation, read_evaluations
+from robench.report import pictures
+from robench.report.gallery import GALLERY, read_gallery
+from tests.report.synthetic import ATTACKS, Synthetic
+
+
+def attacked(root: Path, model: Synthetic | None = None, **options: object) -> Evaluation:
+    (model or Synthetic()).write_attack(root / "a", 40, full=True, gallery=4, **options)
+    return read_evaluations([root])[0]
+
+
+def rewrite(root: Path, drop: str = "", **changes: np.ndarray) -> None:
+    tensors = {name: value for name, value in load_file(root / "a" / GALLERY).items() if name != drop}
+    save_file({**tensors, **changes}, root / "a" / GALLERY)
+
+
+def test_what_is_stored_is_read(tmp_path: Path) -> None:
+    attacked(tmp_path)
+    gallery = read_gallery(tmp_path / "a")
+    assert gallery.is_image
+    assert gallery.clean.shape == (4, 1, 28, 28)
+    assert set(gallery.adversarial) == set(ATTACKS)
+    assert len(gallery.index) == 4
+
+
+def test_the_last_row_is_the_gradient_step(tmp_path: Path) -> None:
+    caption, _, figure = pictures.exhibit(attacked(tmp_path))
+    texts = [text.get_text() for text in figure.axes[0].texts]
+    names = [text for text in texts if text in ("input", *ATTACKS, pictures.TRANSPORT)]
+    assert names[0] == "input"
+    assert names[-1] == pictures.TRANSPORT
+    assert pictures.TRANSPORT in caption
+
+
+def test_captions_are_the_records_class_and_distance_rounded_up(tmp_path: Path) -> None:
+    item = attacked(tmp_path)
+    record = {record.index: record for record in item.attack.records}[read_gallery(tmp_path / "a").index[0]]
+    outcome = record.attacks["deepfool"]
+    texts = [text.get_text() for text in pictures.exhibit(item)[2].axes[0].texts]
+    shown = [text for text in texts if text.startswith(f"{outcome.predicted}, ")]
+    assert any(0 <= float(text.split(", ")[1]) - outcome.distance <= 0.0100001 for text in shown)
+
+
+@pytest.mark.parametrize("drop", ["transport", "adversarial/pgd"])
+def test_missing_parts_are_left_out(tmp_path: Path, drop: str) -> None:
+    item = attacked(tmp_path)
+    rewrite(tmp_path, drop)
+    _, alt, figure = pictures.exhibit(item)
+    texts = [text.get_text() for text in figure.axes[0].texts]
+    assert (pictures.TRANSPORT if drop == "transport" else "pgd") not in texts
+    assert "Grid of 4 inputs" in alt
+
+
+def test_an_attack_that_found_nothing_has_no_row(tmp_path: Path) -> None:
+    item = attacked(tmp_path)
+    rewrite(tmp_path, **{"adversarial/pgd": np.full((4, 1, 28, 28), np.nan, np.float32)})
+    caption, _, figure = pictures.exhibit(item)
+    assert "pgd" not in [text.get_text() for text in figure.axes[0].texts]
+    assert "none of these by pgd" in caption
+
+
+def test_points_of_the_plane_get_arrows_and_no_grid(tmp_path: Path) -> None:
+    model = Synthetic(data="two-moons", shape=(2,), classes=2)
+    item = attacked(tmp_path, model)
+    caption, _, figure = pictures.exhibit(item)
+    assert "plane" in caption
+    assert figure.axes[0].get_xlabel() == "x₁ (input units)"
+
+
+def test_no_gallery_no_figure(tmp_path: Path) -> None:
+    Synthetic().write_attack(tmp_path / "a", 20)
+    assert pictures.exhibit(read_evaluations([tmp_path])[0]) is None
+
+
+def test_a_broken_file_is_refused(tmp_path: Path) -> None:
+    attacked(tmp_path)
+    (tmp_path / "a" / GALLERY).write_bytes(b"no safetensors")
+    with pytest.raises(RunError, match="not a gallery"):
+        read_gallery(tmp_path / "a")
+
+
+def test_arrays_that_do_not_fit_are_refused(tmp_path: Path) -> None:
+    attacked(tmp_path)
+    rewrite(tmp_path, transport=np.zeros((3, 1, 28, 28), np.float32))
+    with pytest.raises(RunError, match="transport"):
+        read_gallery(tmp_path / "a")

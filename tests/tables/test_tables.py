@@ -1,0 +1,150 @@
+"""Tables against numbers computed from the raw records, and the direction of every rounding."""
+
+import json
+import math
+from fractions import Fraction
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from robench import tables
+from robench.evaluations import Evaluation, read_evaluations
+from robench.specs.epsilon import epsilon_value
+from tests.report.synthetic import ATTACKS, EPS, Synthetic
+
+
+def evaluate(root: Path) -> list[Evaluation]:
+    return read_evaluations([root])
+
+
+@pytest.fixture
+def thirds(tmp_path: Path) -> Evaluation:
+    """A model whose counts are out of 3 · 2^k images, so that no rate has a finite decimal."""
+    model = Synthetic(accuracy=0.8, seed=3)
+    model.write_certify(tmp_path / "c", 93)
+    model.write_attack(tmp_path / "a", 93, full=True)
+    return evaluate(tmp_path)[0]
+
+
+def test_certified_is_never_rounded_up_and_attacked_never_down(thirds: Evaluation) -> None:
+    frame = tables.accuracy(thirds).set_index("ε")
+    certificates, attacked = Synthetic(accuracy=0.8, seed=3).certificates(93), thirds.attack.records
+    for text in EPS:
+        epsilon = epsilon_value(text)
+        for rule in ("paper", "pairwise"):
+            true = Fraction(100 * sum(getattr(r, f"radius_{rule}") > epsilon for r in certificates), 93)
+            shown = Fraction(frame.loc[text, f"certified % ({rule})"])
+            assert 0 <= true - shown < Fraction(1, 10)
+        for name in ATTACKS:
+            true = Fraction(100 * sum(r.robust_to(name, epsilon) for r in attacked), 93)
+            assert 0 <= Fraction(frame.loc[text, f"{name} %"]) - true < Fraction(1, 10)
+        true = Fraction(100 * sum(r.robust_at(epsilon) for r in attacked), 93)
+        assert 0 <= Fraction(frame.loc[text, "combined %"]) - true < Fraction(1, 10)
+
+
+def test_printed_bounds_keep_their_order(thirds: Evaluation) -> None:
+    frame = tables.bounds([thirds]).drop(columns=["model", "", "n"]).map(Fraction)
+    paper, pairwise, attacked = (frame.iloc[row] for row in range(3))
+    assert (paper <= pairwise).all()
+    assert (pairwise <= attacked).all()
+    assert (attacked <= Fraction(tables.models([thirds])["clean %"][0])).all()
+
+
+def test_intervals_hold_the_printed_rate(thirds: Evaluation) -> None:
+    for _, row in tables.accuracy(thirds).iterrows():
+        low, high = map(float, row["95 % interval, combined"].split(" to "))
+        assert low <= float(row["combined %"]) <= high
+
+
+def test_lipschitz_bounds_and_radii_are_rounded_outwards(thirds: Evaluation) -> None:
+    row = tables.models([thirds]).iloc[0]
+    assert (row["Lipschitz upper"], row["Lipschitz lower"]) == ("1.0001", "0.9712")
+    radii = [record.radius_pairwise for record in Synthetic(accuracy=0.8, seed=3).certificates(93)]
+    assert 0 <= math.fsum(radii) / 93 - float(row["mean radius (pairwise)"]) < 1e-4
+    assert list(tables.audit(thirds)["Lipschitz upper"]) == ["1.000001"] * 4
+
+
+def test_table_1_has_the_combined_rule_below_every_attack(thirds: Evaluation) -> None:
+    frame = tables.attack_accuracy([thirds])
+    cells = {(attack, eps): float(value) for attack, eps, value in frame.itertuples(index=False, name=None)}
+    for text in EPS:
+        assert cells["combined", text] == min(cells[name, text] for name in (*ATTACKS, "combined"))
+        assert cells["certified (pairwise)", text] <= cells["combined", text] <= cells["none (clean)", "0"]
+
+
+def test_a_cascade_marks_the_columns_of_single_attacks_only(tmp_path: Path) -> None:
+    Synthetic().write_attack(tmp_path / "a", 40)
+    frame = tables.attack_accuracy(evaluate(tmp_path)).set_index("attack")["hkr"]
+    assert all(cell.endswith(" †") for name in ATTACKS for cell in frame[name])
+    assert not any("†" in cell for cell in frame["combined"])
+
+
+def test_a_radius_that_no_attack_was_asked_about_is_left_open(tmp_path: Path) -> None:
+    Synthetic().write_certify(tmp_path / "c", 40)
+    Synthetic().write_attack(tmp_path / "a", 40, eps=("0.5", "1"))
+    frame = tables.accuracy(evaluate(tmp_path)[0]).set_index("ε")
+    assert frame.loc["2", "combined %"] == "–"
+    assert frame.loc["2", "certified % (pairwise)"] != "–"
+    assert frame.loc["1", "combined %"] != "–"
+
+
+def test_a_contradiction_is_listed_with_both_numbers_in_full(tmp_path: Path) -> None:
+    model = Synthetic()
+    folder = model.write_attack(tmp_path / "a", 40)
+    lines = [json.loads(line) for line in (folder / "records.jsonl").read_text().splitlines()]
+    victim = next(line for line in lines if line["distance"])
+    victim["certified_radius"] = math.nextafter(victim["distance"], math.inf)
+    (folder / "records.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    frame = tables.contradictions(evaluate(tmp_path))
+    assert frame[["image", "certified radius", "distance"]].to_numpy().tolist() == [
+        [str(victim["index"]), repr(victim["certified_radius"]), repr(victim["distance"])]
+    ]
+
+
+def test_no_contradiction_where_distance_equals_the_radius(tmp_path: Path) -> None:
+    folder = Synthetic().write_attack(tmp_path / "a", 40)
+    lines = [json.loads(line) for line in (folder / "records.jsonl").read_text().splitlines()]
+    victim = next(line for line in lines if line["distance"])
+    victim["certified_radius"] = victim["distance"]
+    (folder / "records.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assert tables.contradictions(evaluate(tmp_path)).empty
+
+
+def test_rates_are_exact_numbers(thirds: Evaluation) -> None:
+    frame = tables.rates([thirds])
+    assert (frame["rate"] == frame["count"] / frame["n"]).all()
+    assert ((frame["interval_low"] <= frame["rate"]) & (frame["rate"] <= frame["interval_high"])).all()
+    assert set(frame["measure"]) == {"certified paper", "certified pairwise", "attacked combined"} | {
+        f"attacked {name}" for name in ATTACKS
+    }
+
+
+def test_flags_of_manifest_and_summary_are_each_shown_once(tmp_path: Path) -> None:
+    flag = {"name": "zero-gradients", "message": "3 of 40 images have none"}
+    folder = Synthetic().write_attack(tmp_path / "a", 40)
+    for name in ("manifest.json", "summary.json"):
+        data = json.loads((folder / name).read_text())
+        (data["facts"] if name == "manifest.json" else data)["flags"] = [flag]
+        (folder / name).write_text(json.dumps(data))
+    assert tables.flags(evaluate(tmp_path)).to_numpy().tolist() == [["hkr", "a", flag["name"], flag["message"]]]
+
+
+def test_a_model_may_be_called_like_a_column(tmp_path: Path) -> None:
+    Synthetic(name="attack").write_attack(tmp_path / "a", 20)
+    frame = tables.attack_accuracy(evaluate(tmp_path))
+    assert list(frame.columns) == ["attack", "ε", "attack"]
+    assert frame.shape[0] == 1 + 6 * 6
+
+
+def test_two_digits_above_a_thousand_images(tmp_path: Path) -> None:
+    Synthetic().write_certify(tmp_path / "c", 1001)
+    frame = tables.bounds(evaluate(tmp_path))
+    assert all(len(cell.split(".")[1]) == 2 for cell in frame.iloc[0, 3:])
+
+
+def test_the_wide_comparison_holds_both_narrow_tables(thirds: Evaluation) -> None:
+    wide = tables.comparison([thirds])
+    pd.testing.assert_frame_equal(wide[tables.models([thirds]).columns], tables.models([thirds]))
+    expected = [f"{measure} ε = {text}" for measure in ("certified % (paper)", "attacked % (combined)") for text in EPS]
+    assert set(expected) <= set(wide.columns)
