@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -20,6 +21,10 @@ class WeightMap(nn.Module, ABC):
     @abstractmethod
     def exact(self, weight: Tensor) -> Tensor:
         """The constrained weight by a direct float64 method, without gradient and without change of state."""
+
+    def right_inverse(self, weight: Tensor) -> Any:
+        """The parameter (or parameters) for a weight that is assigned: the weight itself, unless overridden."""
+        return weight
 
 
 class Scale(WeightMap):
@@ -40,6 +45,10 @@ class Scale(WeightMap):
     def exact(self, weight: Tensor) -> Tensor:
         """`factor * weight`."""
         return weight * self.factor
+
+    def right_inverse(self, weight: Tensor) -> Tensor:
+        """`weight / factor`."""
+        return weight / self.factor
 
     def extra_repr(self) -> str:
         """The factor."""
