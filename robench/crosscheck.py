@@ -20,7 +20,7 @@ class Contradiction:
     Fields:
         index: position of the image in its split.
         radius: the certified radius, by the rule that claims more.
-        distance: of the adversarial; 0.0 if the certified image is misclassified without any attack.
+        distance: of the adversarial; 0.0 if the image itself has another class than its certificate says.
         attack: what found it; None if no attack was needed.
         rule: `paper` or `pairwise`.
     """
@@ -34,7 +34,7 @@ class Contradiction:
     @property
     def sentence(self) -> str:
         """What contradicts what."""
-        found = "is misclassified" if self.attack is None else f"is fooled by {self.attack} at {self.distance:.6g}"
+        found = "has another class" if self.attack is None else f"is fooled by {self.attack} at {self.distance:.6g}"
         return f"image {self.index} {found}, within its certified radius {self.radius:.6g} ({self.rule} rule)"
 
 
@@ -60,16 +60,17 @@ def contradictions(
 
 def _contradiction(certificate: CertifyRecord | None, attack: AttackRecord) -> Contradiction | None:
     radii = {"pairwise": attack.certified_radius}
+    distance = attack.distance if attack.correct else None
     if certificate is not None:
         _check_same_image(certificate, attack)
-        radii = {
-            "pairwise": max(attack.certified_radius, certificate.radius_pairwise),
-            "paper": certificate.radius_paper,
-        }
+        radii["pairwise"] = max(attack.certified_radius, certificate.radius_pairwise)
+        radii["paper"] = certificate.radius_paper
+        if certificate.predicted != attack.predicted:
+            distance = 0.0
     rule = max(radii, key=lambda name: radii[name])
-    if attack.distance is None or not attack.distance < radii[rule]:
+    if distance is None or not distance < radii[rule]:
         return None
-    return Contradiction(attack.index, radii[rule], attack.distance, attack.attack, rule)
+    return Contradiction(attack.index, radii[rule], distance, attack.attack if distance else None, rule)
 
 
 def _check_same_image(certificate: CertifyRecord, attack: AttackRecord) -> None:

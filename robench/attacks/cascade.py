@@ -106,7 +106,6 @@ def attack_records(
     _check_labels(dataset, model.classes)
     done = set(skip)
     rows = np.array([row for row, index in enumerate(dataset.index.tolist()) if index not in done], dtype=np.int64)
-    progress.start("attack", len(rows))
     if not len(rows):
         return
     with exact_arithmetic():

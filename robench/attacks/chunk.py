@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from robench.numerics import distance_upper
-from robench.records import AttackOutcome, AttackRecord, AttackStatus, CertifyRecord
+from robench.records import AttackOutcome, AttackRecord, AttackStatus, CertifyRecord, Status
 
 Floats = npt.NDArray[np.float64]
 
@@ -94,4 +94,7 @@ class Chunk:
 
 
 def _radius(certificate: CertifyRecord | None) -> float:
-    return 0.0 if certificate is None else certificate.radius_pairwise
+    """Radius of the true class; a certificate of a wrong prediction speaks of that one, and is none here."""
+    if certificate is None or certificate.status is not Status.CERTIFIED:
+        return 0.0
+    return certificate.radius_pairwise

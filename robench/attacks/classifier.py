@@ -20,7 +20,7 @@ from robench.errors import ModelError
 LogitLoss = Callable[[Tensor], Tensor]
 """Logits (T, q) to the loss of each row (T,)."""
 
-CPU_SIZES = (1, 2, 4, 8, 16, 32)
+CPU_SIZES = (1, 2, 4, 8, 16, 32, 64)
 CUDA_SIZES = (1, 8, 64, 256)
 
 

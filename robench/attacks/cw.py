@@ -2,7 +2,8 @@
 
 Carlini & Wagner, arXiv 1608.04644; as foolbox's `L2CarliniWagnerAttack`, with three differences. Progress is judged by
 the loss of the image, where foolbox breaks off the whole batch by its sum, so that results depend on batch-mates. A
-failure is a failure, where foolbox returns a black image. An image ends once its distance leaves nothing to ask.
+failure is a failure, where foolbox returns a black image. And an image ends once its distance leaves nothing to ask, or
+has come to rest clearly above the next ε that is open (`_hopeless`).
 """
 
 from __future__ import annotations
@@ -20,6 +21,10 @@ BETA1, BETA2, TINY = 0.9, 0.999, 1e-8
 """Adam's constants, as in foolbox."""
 INSIDE = 0.999999
 """Shrinks [-1, 1] so that arctanh is finite, as in foolbox."""
+AT_REST, OUT_OF_REACH = 0.003, 0.03
+"""An image ends when its distance shrank by less than the first over a tenth of the steps, and is larger than the next
+open ε by more than the second. Measured over all constants on MNIST nets, what was left to gain then was below 1 % for
+nine images in ten."""
 
 
 class CarliniWagner:
@@ -36,7 +41,7 @@ class CarliniWagner:
         x, label = rows["x"], rows["label"]
         space = torch.atanh((x - self.center) / self.half * INSIDE)
         c = torch.full_like(rows["scale"], self.spec.initial_const)
-        state = {
+        return {
             **rows,
             "space": space,
             "anchor": self._to_input(space),
@@ -51,10 +56,10 @@ class CarliniWagner:
             "flipped": torch.zeros_like(label, dtype=torch.bool),
             "checked": torch.full_like(c, torch.inf),
             "best": torch.full_like(c, torch.inf),
+            "rested": torch.full_like(c, torch.inf),
             "point": x.clone(),
             "found": torch.zeros_like(label, dtype=torch.bool),
         }
-        return state
 
     def step(self, model: TiledModel, state: State, active: int) -> Tensor:
         """One Adam step of each row; rows whose steps are over take their next c."""
@@ -65,11 +70,13 @@ class CarliniWagner:
         self._keep_best(state, current, margin(logits, state["label"]) < -self.spec.confidence)
         gradient = (gradient + 2.0 * shift) * self.half * (1.0 - ((current - self.center) / self.half).square())
         self._adam(state, gradient)
-        stalled = self._stalled(state, loss)
+        check = state["t"] % self.check_every == 0
+        stalled = self._stalled(state, loss, check)
+        enough = (state["best"] <= state["goal"]) | self._hopeless(state, check)
         state["t"] += 1
-        enough = state["found"] & (state["best"] <= state["goal"])
         over = (state["t"] >= self.spec.steps) | stalled
-        self._next_constant(state, over)
+        if bool(over.any()):
+            self._next_constant(state, over)
         return enough | (state["search"] >= self.spec.binary_search_steps)
 
     def _to_input(self, space: Tensor) -> Tensor:
@@ -95,11 +102,19 @@ class CarliniWagner:
         step = state["mean"] / first / ((state["square"] / second).sqrt() + TINY)
         state["delta"] = state["delta"] - self.spec.stepsize * step
 
-    def _stalled(self, state: State, loss: Tensor) -> Tensor:
+    def _hopeless(self, state: State, check: Tensor) -> Tensor:
+        """Rows whose distance no longer shrinks and lies clearly above the next ε that is open."""
+        best = state["best"]
+        below = torch.where(state["eps"] < best[:, None], state["eps"], torch.zeros_like(state["eps"]))
+        resting = state["found"] & (state["rested"] < (1.0 + AT_REST) * best)
+        hopeless = check & resting & (best > (1.0 + OUT_OF_REACH) * below.amax(dim=1))
+        state["rested"] = torch.where(check, best, state["rested"])
+        return hopeless if self.spec.abort_early else torch.zeros_like(hopeless)
+
+    def _stalled(self, state: State, loss: Tensor, check: Tensor) -> Tensor:
         """Rows whose own loss has not dropped by 0.01 % since the check before."""
         if not self.spec.abort_early:
             return torch.zeros_like(state["found"])
-        check = state["t"] % self.check_every == 0
         stalled = check & ~(loss <= 0.9999 * state["checked"])
         state["checked"] = torch.where(check, loss, state["checked"])
         return stalled

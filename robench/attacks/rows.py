@@ -7,7 +7,7 @@ happens to an image depends on nothing but the image.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from itertools import islice
 from typing import Protocol
 
@@ -58,16 +58,13 @@ def tiles(model: TiledModel, rows: State) -> Iterator[tuple[State, int]]:
         yield padded(part, model.fit(count(part))), count(part)
 
 
-def run_rows(
-    attack: RowAttack, model: TiledModel, jobs: State, *, finished: Callable[[], None] = lambda: None
-) -> tuple[Tensor, Tensor]:
+def run_rows(attack: RowAttack, model: TiledModel, jobs: State) -> tuple[Tensor, Tensor]:
     """Run an attack on all rows of `jobs`.
 
     Args:
         attack: what to run.
         model: what to run it on.
         jobs: rows as in `State`, less the result.
-        finished: called for each row that ends.
 
     Returns:
         The points found (N, *shape), and where one was found (N,); a point claims to be adversarial, no more.
@@ -84,7 +81,6 @@ def run_rows(
         for slot in ended:
             points[owners[slot]] = state["point"][slot]
             found[owners[slot]] = state["found"][slot]
-            finished()
         vacant = _refill(state, owners, ended, supply)
         if vacant:
             kept = [slot for slot in range(len(owners)) if slot not in vacant]

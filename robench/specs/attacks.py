@@ -66,7 +66,8 @@ class CwSpec(Spec):
         stepsize: Adam's rate, in arctanh space.
         confidence: margin asked of an adversarial, in normalised logits.
         initial_const: the first c, for normalised logits (slope 1 at the image).
-        abort_early: end a c when the image's own loss has not dropped by 0.01 % over a tenth of the steps.
+        abort_early: end a c when the image's own loss has not dropped by 0.01 % over a tenth of the steps, and the
+            image when its distance rests clearly above the next open ε.
     """
 
     binary_search_steps: int = 3

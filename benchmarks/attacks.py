@@ -1,0 +1,159 @@
+"""The paper's attack protocol, by a plain foolbox script and by robench: time, passes, accuracy at each ε.
+
+    python benchmarks/attacks.py MODEL [MODEL ...] --data mnist --data-dir DIR [--n 500] [--default-cw] [--repeat 3]
+
+The script is what a careful user writes from foolbox's examples: frozen exported model in eval mode, one logit as
+[-f/2, f/2], every attack on every image at every ε, success if any attack succeeds. Both sides get the same model,
+images, ε, attack options and threads, in turn; robench's time includes its audit and certificates. Time is CPU time
+of the process (`process_time`), so that a shared machine does not blur it; wall time is shown beside it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import foolbox
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from robench.attacks.cascade import attack_records
+from robench.attacks.passes import PassCounter
+from robench.attacks.summary import summarize
+from robench.certify import certify_records
+from robench.checkpoint import LoadedModel, load_model
+from robench.data import Dataset, load
+from robench.errors import AuditError
+from robench.lipschitz import audit
+from robench.progress import NoProgress
+from robench.specs.data import DataSpec
+from robench.specs.evaluation import AttackSpec
+from robench.witnesses import WitnessStore
+
+EPS = ("0.25", "0.5", "0.75", "1", "1.25", "1.5", "1.75", "2", "2.25", "2.5", "2.75", "3")
+TUNED_CW = {"binary_search_steps": 3, "steps": 300, "stepsize": 0.05, "initial_const": 10.0}
+FOOLBOX_CW = {"binary_search_steps": 9, "steps": 10000, "stepsize": 0.01, "initial_const": 0.001}
+
+
+class Logits(nn.Module):
+    """The script's model: one logit as two; counts passes."""
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.module = module
+        self.forward_passes = self.backward_passes = 0
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.forward_passes += len(x)
+        self.backward_passes += len(x) if x.requires_grad else 0
+        f = self.module(x)
+        return torch.cat([-f / 2, f / 2], dim=1) if f.shape[1] == 1 else f
+
+
+def script(model: LoadedModel, data: Dataset, cw: dict[str, Any], batch: int = 100) -> dict[str, Any]:
+    """Every attack on every image at every ε."""
+    torch.manual_seed(0)
+    module = Logits(model.module).eval().requires_grad_(False)
+    target = foolbox.PyTorchModel(module, bounds=(0, 1), device="cpu")
+    attacks = {
+        "fgsm": foolbox.attacks.L2FastGradientAttack(),
+        "pgd": foolbox.attacks.L2ProjectedGradientDescentAttack(),
+        "deepfool": foolbox.attacks.L2DeepFoolAttack(),
+        "cw": foolbox.attacks.L2CarliniWagnerAttack(**cw),
+    }
+    epsilons = [float(text) for text in EPS]
+    success: dict[str, list[Tensor]] = {name: [] for name in attacks}
+    for start in range(0, len(data.labels), batch):
+        rows = slice(start, start + batch)
+        x, y = torch.from_numpy(data.batch(rows)), torch.from_numpy(data.labels[rows])
+        for name, attack in attacks.items():
+            _, _, fooled = attack(target, x, y, epsilons=epsilons)
+            success[name].append(fooled)
+    tables = {name: torch.cat(parts, dim=1) for name, parts in success.items()}
+    tables["combined"] = torch.stack(list(tables.values())).any(dim=0)
+    robust = {name: dict(zip(EPS, (~table).sum(dim=1).tolist(), strict=True)) for name, table in tables.items()}
+    return {
+        "n_robust": robust,
+        "passes": {"forward": module.forward_passes, "backward": module.backward_passes},
+    }
+
+
+def robench_attack(model: LoadedModel, data: Dataset, cw: dict[str, Any], batch: int = 250) -> dict[str, Any]:
+    """What `robench attack` computes: audit, certificates, cascade, verification, crosscheck."""
+    spec = AttackSpec(data=DataSpec(name=data.name), eps=EPS, attacks={"fgsm": {}, "pgd": {}, "deepfool": {}, "cw": cw})
+    cpu = torch.device("cpu")
+    certificates = {}
+    try:
+        bounds = audit(model.module, model.input_shape)
+        found = certify_records(model, bounds, data, deploy_dtype="float64", batch_size=500, device=cpu)
+        certificates = {record.index: record for record in found}
+    except AuditError as error:
+        print(f"no certificates: {error.message}")
+    passes = PassCounter()
+    records = list(
+        attack_records(
+            model,
+            data,
+            certificates,
+            spec,
+            batch_size=batch,
+            device=cpu,
+            progress=NoProgress(),
+            witnesses=WitnessStore(None),
+            passes=passes,
+        )
+    )
+    return summarize(
+        records, EPS, full=False, passes=passes.to_dict(), seconds=0.0, certificates=list(certificates.values())
+    )
+
+
+def timed(run: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    cpu, wall = time.process_time(), time.perf_counter()
+    result = run()
+    return {**result, "cpu_seconds": time.process_time() - cpu, "wall_seconds": time.perf_counter() - wall}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("models", nargs="+")
+    parser.add_argument("--data", default="mnist")
+    parser.add_argument("--data-dir", type=Path)
+    parser.add_argument("--n", type=int, default=500)
+    parser.add_argument("--default-cw", action="store_true", help="foolbox's own CW options")
+    parser.add_argument("--repeat", type=int, default=1)
+    parser.add_argument("--threads", type=int, default=1)
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    cw = FOOLBOX_CW if arguments.default_cw else TUNED_CW
+    for name in arguments.models:
+        model = load_model(name)
+        data = load(
+            DataSpec(name=arguments.data), "test", data_dir=arguments.data_dir, limit=arguments.n, progress=NoProgress()
+        )
+        for _ in range(arguments.repeat):
+            ours = timed(lambda model=model, data=data: robench_attack(model, data, cw))
+            theirs = timed(lambda model=model, data=data: script(model, data, cw))
+            show(name, ours, theirs)
+
+
+def show(name: str, ours: dict[str, Any], theirs: dict[str, Any]) -> None:
+    for side, result in (("script", theirs), ("robench", ours)):
+        print(name, side, json.dumps({key: result[key] for key in ("cpu_seconds", "wall_seconds", "passes")}))
+        for attack, row in result["n_robust"].items():
+            print(f"  {attack:9s}", *(f"{count:4d}" for count in row.values()))
+    print("  certified", *(f"{count:4d}" for count in ours["n_certified"].values()), f"violations {ours['violations']}")
+    gap = np.array(list(ours["n_robust"]["combined"].values())) - np.array(
+        list(theirs["n_robust"]["combined"].values())
+    )
+    ratio = theirs["cpu_seconds"] / ours["cpu_seconds"]
+    print(f"{name}: {ratio:.1f} times less CPU time; combined minus script's, images at each ε: {gap.tolist()}")
+
+
+if __name__ == "__main__":
+    main()
