@@ -48,8 +48,8 @@ class Defaults(NamedTuple):
 
 
 DEFAULTS: Mapping[str, Defaults] = {
-    "two-moons": Defaults("dense-small", 40, 256, margin=0.3, radius_margin=0.5, select_eps="0.2", adversarial_eps=0.2),
-    "digits": Defaults("dense-small", 40, 128, margin=0.5, radius_margin=1.5, select_eps="0.5", adversarial_eps=0.5),
+    "two-moons": Defaults("dense-small", 40, 256, margin=0.3, radius_margin=0.3, select_eps="0.2", adversarial_eps=0.2),
+    "digits": Defaults("dense-small", 40, 128, margin=0.7, radius_margin=1.5, select_eps="0.5", adversarial_eps=0.5),
     "mnist": Defaults("dense", 10, 256, margin=1.0, radius_margin=3.0, select_eps="1.58", adversarial_eps=1.5),
     "fashion-mnist": Defaults("dense", 10, 256, margin=1.0, radius_margin=1.5, select_eps="0.5", adversarial_eps=1.0),
     "cifar10": Defaults("cifar", 60, 256, margin=1.0, radius_margin=0.6, select_eps="36/255", adversarial_eps=0.5),

@@ -11,6 +11,8 @@ from robench.checkpoint.folder import (
     save_model,
 )
 from robench.checkpoint.loaded import LoadedModel
+from robench.checkpoint.loading import load_model
+from robench.checkpoint.plain import plain_module
 from robench.checkpoint.tensors import TensorFile, read_tensors, write_tensors
 
 __all__ = [
@@ -22,6 +24,8 @@ __all__ = [
     "LoadedModel",
     "TensorFile",
     "load_folder",
+    "load_model",
+    "plain_module",
     "read_description",
     "read_tensors",
     "save_model",

@@ -25,7 +25,7 @@ from robench.training.scoring import Score, centre, head_of, score
 
 AGREEMENT_INPUTS = 64
 TRAINED_AGREEMENT = 1e-2
-"""In training weights are computed in float32, in an export exactly: ill-conditioned ones differ this much in outputs."""
+"""Training computes weights in float32, an export exactly: outputs of ill-conditioned ones differ this much."""
 NOISE_STREAM = 1
 
 

@@ -1,0 +1,160 @@
+"""Exported programs (`.pt2`), refused before they are opened if they could run code.
+
+`torch.export.load` unpickles some payloads, evaluates symbolic sizes as Python, and calls any function below `torch`
+that the graph names. So the archive is inspected first: it must hold nothing but raw tensors, example inputs made of
+tensors, sizes that are plain arithmetic, and graphs of aten operators.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import io
+import json
+import re
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from robench.checkpoint.loaded import LoadedModel, probe_outputs, require_finite
+from robench.checkpoint.tensors import read_bytes
+from robench.errors import ModelError
+
+ENTRY = re.compile(
+    r"[^/]+/(data/(weights|constants)/\w+(\.json)?|data/sample_inputs/\w+\.pt|models/\w+\.json"
+    r"|archive_format|archive_version|byteorder|version|\.data/\w+)"
+)
+OPERATOR = re.compile(
+    r"torch\.ops\.aten\.\w+(\.\w+)?|_operator\.(getitem|add|sub|mul|floordiv|mod|neg|eq|ne|ge|gt|le|lt)"
+)
+SIZE = re.compile(
+    r"[\s\d()+*/,<>=-]|Symbol\('[su]\d+', (positive=True, )?integer=True\)|\b[su]\d+\b|\b(Max|Min|Mod|FloorDiv)\b"
+)
+TREE_TYPE = re.compile(r"builtins\.(tuple|list|dict)")
+CUSTOM = ("as_custom_obj", "as_operator", "as_script_object")
+
+
+def load_program(path: Path, input_shape: tuple[int, ...] | None) -> LoadedModel:
+    """The model in a `.pt2` file that `torch.export.save` wrote: one input, free batch size.
+
+    Raises:
+        ModelError: damaged, possibly unsafe, or not a classifier with one input.
+    """
+    content = read_bytes(path)
+    try:
+        require_safe(content)
+    except _Unsafe as error:
+        raise ModelError(f"`{path}` is refused: {error}", hint=HINT) from None
+    except (zipfile.BadZipFile, ValueError, KeyError, RecursionError, NotImplementedError, EOFError) as error:
+        raise ModelError(f"`{path}` is damaged or no exported program: {error}", hint=HINT) from None
+    try:
+        program = torch.export.load(io.BytesIO(content))
+        guards = {"check_guards": False} if "check_guards" in inspect.signature(program.module).parameters else {}
+        module = program.module(**guards)
+        shape = input_shape if input_shape is not None else _input_shape(program)
+    except Exception as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ModelError(f"`{path}` cannot be read as an exported program: {reason}", hint=HINT) from None
+    module.requires_grad_(False)
+    require_finite(module, f"`{path}`")
+    return LoadedModel(
+        module=module,
+        input_shape=shape,
+        outputs=probe_outputs(module, shape, f"`{path}`"),
+        name=path.stem,
+        recipe=None,
+        weights_sha256=hashlib.sha256(content).hexdigest(),
+        trained_on=None,
+    )
+
+
+HINT = "write it again with torch.export.save, in evaluation mode, or use FILE.py:factory with --weights"
+
+
+class _Unsafe(Exception):
+    """Why an archive is not opened."""
+
+
+def require_safe(content: bytes) -> None:
+    """Refuse an archive whose opening could do more than build a graph of tensor operations.
+
+    Raises:
+        _Unsafe: what was found.
+        ValueError: an entry is not what its name says; and what `zipfile` raises on damage.
+    """
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        names = archive.namelist()
+        if len(set(names)) != len(names):
+            raise _Unsafe("two entries have the same name")
+        for name in names:
+            if not ENTRY.fullmatch(name):
+                raise _Unsafe(f"it holds `{name}`, which is no part of a plain exported program")
+        if not any(name.endswith("/archive_format") for name in names):
+            raise ValueError("it is of an old format, or of another kind")
+        for name in names:
+            if name.endswith("_config.json"):
+                _require_raw(json.loads(archive.read(name)))
+            elif name.endswith(".json"):
+                _require_plain_graph(json.loads(archive.read(name)))
+            elif "/sample_inputs/" in name and (payload := archive.read(name)):
+                _require_tensors(payload)
+
+
+def _require_raw(config: Any) -> None:
+    for key, value in _leaves(config):
+        if key == "use_pickle" and value is not False:
+            raise _Unsafe("it holds pickled tensors")
+
+
+def _require_tensors(payload: bytes) -> None:
+    try:
+        torch.load(io.BytesIO(payload), weights_only=True)
+    except Exception:
+        raise _Unsafe("its example inputs hold more than tensors") from None
+
+
+def _require_plain_graph(model: Any) -> None:
+    for key, value in _leaves(model):
+        if key in CUSTOM and value is not None:
+            raise _Unsafe("its graph uses an object that is no tensor")
+        if key == "target" and not OPERATOR.fullmatch(str(value)):
+            raise _Unsafe(f"its graph calls `{value}`, which is no aten operator")
+        if key == "expr_str" and SIZE.sub("", str(value)):
+            raise _Unsafe(f"the size `{value}` is not plain arithmetic")
+        if key in ("in_spec", "out_spec") and value:
+            for kind, tree_type in _leaves(json.loads(str(value))):
+                if kind == "type" and tree_type is not None and not TREE_TYPE.fullmatch(str(tree_type)):
+                    raise _Unsafe(f"an input or output is a `{tree_type}`")
+
+
+def _leaves(data: Any, key: str = "") -> Iterator[tuple[str, Any]]:
+    """All values that are neither tables nor lists, and the tables below custom keys, each with its key."""
+    if isinstance(data, dict):
+        for name, value in data.items():
+            if name in CUSTOM:
+                yield name, value
+            yield from _leaves(value, name)
+    elif isinstance(data, list):
+        for value in data:
+            yield from _leaves(value, key)
+    else:
+        yield key, data
+
+
+def _input_shape(program: torch.export.ExportedProgram) -> tuple[int, ...]:
+    """Shape of the one input, without the batch.
+
+    Raises:
+        ValueError: there is more than one input, or a size other than the batch is free.
+    """
+    inputs = program.graph_signature.user_inputs
+    if len(inputs) != 1:
+        raise ValueError(f"it has {len(inputs)} inputs, not 1")
+    (node,) = [node for node in program.graph.nodes if node.name == inputs[0]]
+    sizes = node.meta["val"].shape[1:]
+    if not all(isinstance(size, int) for size in sizes):
+        raise ValueError("a size other than the batch is free")
+    return tuple(int(size) for size in sizes)
