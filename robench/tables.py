@@ -174,8 +174,9 @@ def runs(evaluations: Sequence[Evaluation]) -> pd.DataFrame:
 
 
 def provenance(evaluations: Sequence[Evaluation]) -> pd.DataFrame:
-    """One row a run: command line, hashes and versions, in full: what it takes to make it again."""
-    return pd.DataFrame([_provenance_row(run) for _, run in _each_run(evaluations)])
+    """Command line, hashes and versions of each run, in full, one row each: what it takes to make it again."""
+    rows = [(run.name, *item) for _, run in _each_run(evaluations) for item in _provenance(run).items()]
+    return pd.DataFrame(rows, columns=["run", "", "value"])
 
 
 def rates(evaluations: Sequence[Evaluation]) -> pd.DataFrame:
@@ -301,13 +302,12 @@ def _run_row(model: str, run: AnyRun) -> dict[str, str]:
     }
 
 
-def _provenance_row(run: AnyRun) -> dict[str, str]:
+def _provenance(run: AnyRun) -> dict[str, str]:
     environment = run.manifest.get("environment", {})
     git = environment.get("git") or {}
     versions = environment.get("versions", {})
     commit = f"{git['commit']}{' with changes' if git.get('dirty') else ''}" if "commit" in git else ABSENT
     return {
-        "run": run.name,
         "command line": " ".join(["robench", *map(str, run.manifest.get("argv", ()))]),
         "seed": _text(run.manifest.get("spec", {}).get("seed")),
         "created": _text(run.manifest.get("created")),

@@ -75,4 +75,5 @@ def _reached(names: Sequence[str], record: AttackRecord | None, attack: str) -> 
 
 
 def _class(names: Sequence[str], label: int) -> str:
-    return names[label] if 0 <= label < len(names) else str(label)
+    name = names[label] if 0 <= label < len(names) else str(label)
+    return name if len(name) <= 12 else f"{name[:11]}…"

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import groupby
+from typing import Any
 
 from robench import plots, tables
 from robench.curves import COMBINED
@@ -67,6 +68,8 @@ def _remarks(item: Evaluation) -> list[str]:
         for run in item.runs
         if run.status != "success"
     ]
+    if item.facts("data").get("canonical") is False:
+        remarks.append(f"the files of {item.data_name} are not the published ones, byte for byte.")
     if item.refusal is not None:
         remarks.append(f"no certificate, since the Lipschitz constant has no bound: {item.refusal}.")
     elif item.certified("pairwise") is None:
@@ -75,8 +78,8 @@ def _remarks(item: Evaluation) -> list[str]:
         remarks.append("not attacked; nothing is known from above but the clean accuracy.")
     if item.certify and item.attack and item.certify.n != item.attack.n:
         remarks.append(
-            f"{item.certify.n} images were certified and {item.attack.n} attacked. The comparison table states "
-            "certified accuracy on the former; wherever attacks stand beside it, both are on the latter."
+            f"{item.certify.n} images were certified and {item.attack.n} attacked. The comparison of bounds states "
+            "certified accuracy on the former; everywhere else certificates and attacks are on the latter."
         )
     if item.attack and not item.full:
         remarks.append(
@@ -210,7 +213,7 @@ def _facts(item: Evaluation) -> tuple[tuple[str, str], ...]:
     found = [
         ("recipe", model.get("recipe")),
         ("data", item.data_name),
-        ("subset", data.get("subset")),
+        ("subset", _subset(data.get("subset"))),
         ("input", "×".join(map(str, model.get("input_shape", ())))),
         ("classes", model.get("classes")),
         ("parameters", f"{parameters:,}".replace(",", " ") if isinstance(parameters, int) else None),
@@ -221,6 +224,14 @@ def _facts(item: Evaluation) -> tuple[tuple[str, str], ...]:
         ("weights SHA-256", item.weights_sha256[:16]),
     ]
     return tuple((name, str(value)) for name, value in found if value not in (None, ""))
+
+
+def _subset(subset: Any) -> str:
+    """Which rows of the split were used, in words."""
+    if not isinstance(subset, Mapping):
+        return ""
+    source = f"of {subset.get('of')}"
+    return f"first {source}" if subset.get("kind") == "first" else f"draw {source}, seed {subset.get('seed')}"
 
 
 def _closing(evaluations: Sequence[Evaluation]) -> tuple[Section, ...]:

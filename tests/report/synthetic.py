@@ -99,9 +99,9 @@ class Synthetic:
             "lipschitz_upper": 1.0000031415,
             "lipschitz_lower": 0.9712345,
             "body_upper": 1.0000031415,
-            "head": {"kind": "unit_rows"},
+            "head": "unit_rows",
             "layers": [
-                {"name": f"{place}.conv", "operation": "conv 3x3, 16 to 32", "lipschitz_upper": 1.0000001 + place * 1e-7}
+                {"name": f"{place}.conv", "operation": "conv 3x3 of 16", "lipschitz_upper": 1.0000001 + place * 1e-7}
                 for place in range(4)
             ],
         }  # fmt: skip
@@ -113,7 +113,8 @@ class Synthetic:
             "data": {
                 "name": self.data, "split": "test", "n": n, "classes": self.classes,
                 "class_names": [str(place) for place in range(self.classes)], "shape": list(self.shape),
-                "bounds": [0.0, 1.0], "sha256": hashlib.sha256(self.data.encode()).hexdigest(), "subset": "first",
+                "bounds": [0.0, 1.0], "sha256": hashlib.sha256(self.data.encode()).hexdigest(), "canonical": True,
+                "subset": {"kind": "first", "seed": None, "of": 10000},
             },
             "audit": audit if self.audit else {"refused": "the operation `roll` of layer `3` has no rule"},
             "device": "cpu", "device_name": "x86_64", "threads": 2,
