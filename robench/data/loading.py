@@ -76,7 +76,7 @@ def load(
     order = permutation(len(rows), spec.subset_seed) if spec.subset == "draw" else np.arange(len(rows))
     order = order[:limit]
     absent = len(np.unique(labels)) - len(np.unique(labels[order]))
-    if absent:
+    if absent and len(order) >= len(class_names):
         progress.note(f"{spec.name}: {absent} of {len(class_names)} classes are not among the {len(order)} images used")
     return Dataset(
         name=spec.name,

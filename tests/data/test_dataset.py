@@ -142,10 +142,16 @@ def test_negative_seed_is_refused():
         DataSpec(name="digits", subset="draw", subset_seed=-1)
 
 
-def test_a_subset_that_lacks_classes_is_noted():
+def test_a_subset_that_could_hold_all_classes_and_does_not_is_noted():
+    told = Told()
+    first = load(DataSpec(name="digits"), "test", limit=10, progress=told)
+    absent = 10 - len(set(first.labels.tolist()))
+    assert absent
+    assert any(f"{absent} of 10 classes" in note for note in told.notes)
     told = Told()
     load(DataSpec(name="digits"), "test", limit=1, progress=told)
-    assert any("9 of 10 classes" in note for note in told.notes)
+    load(DataSpec(name="digits"), "test", progress=told)
+    assert told.notes == []
 
 
 def test_sha256_depends_on_every_part():

@@ -129,6 +129,12 @@ def test_what_is_no_image_file_is_refused(tmp_path, name):
     refused(tmp_path, path.name)
 
 
+def test_classes_are_numbered_by_sorted_name(tmp_path):
+    names = ["b", "a10", "a9", "Z", "é", *(f"c{i}" for i in range(20, 0, -1))]
+    write_class_folders(tmp_path, dict.fromkeys(names, 2))
+    assert get(tmp_path, "train").class_names == tuple(sorted(names))
+
+
 def test_hidden_files_are_passed_over(tmp_path):
     write_class_folders(tmp_path, COUNTS)
     (tmp_path / "cat" / ".DS_Store").write_bytes(b"x")
@@ -175,7 +181,7 @@ def test_decompression_bombs_are_refused_by_their_header(tmp_path, side):
     write_class_folders(tmp_path, COUNTS)
     for path in (tmp_path / "ant").iterdir():
         path.write_bytes(png_header(side, side))
-    refused(tmp_path, ".png", "pixels")
+    refused(tmp_path, ".png", "too many")
 
 
 def test_truncated_images_are_refused(tmp_path):

@@ -149,7 +149,7 @@ def test_label_count_and_range_are_checked(tmp_path):
     path = tmp_path / TEST_LABELS
     path.write_bytes(idx_bytes(np.zeros(4)))
     refused(tmp_path, TEST_LABELS, "4 labels", "5 images")
-    path.write_bytes(idx_bytes(np.array([1, 2, 10, 3, 255])))
+    path.write_bytes(idx_bytes(np.array([1, 2, 10, 3, 9])))
     refused(tmp_path, TEST_LABELS, "label 10 at position 2")
 
 
