@@ -129,7 +129,7 @@ def train_spec(
         SpecError: an unknown recipe, architecture or field, or a value of the wrong type.
         DataError: the data cannot be read.
     """
-    recipes.check_recipe(recipe)
+    recipes.check_recipe(recipe)  # refused before any data is read
     sample = load(data, "train", data_dir=data_dir, limit=1, progress=progress)
     return recipes.build_spec(
         recipe,
@@ -154,11 +154,9 @@ def train(spec: TrainSpec, out: Path, *, data_dir: Path | None = None, execution
     execution = execution or Execution()
     device = execution.start()
     progress = execution.progress
-    splits = (
-        load(spec.data, split, data_dir=data_dir, limit=limit, progress=progress)
-        for split, limit in (("train", spec.limit), ("validation", None))
-    )
-    result = training.fit(spec, *splits, out=out, device=device, progress=progress)
+    examples = load(spec.data, "train", data_dir=data_dir, limit=spec.limit, progress=progress)
+    held_out = load(spec.data, "validation", data_dir=data_dir, progress=progress)
+    result = training.fit(spec, examples, held_out, out=out, device=device, progress=progress)
     progress.close()
     return Outcome(out, {"command": "train", **dataclasses.asdict(result), "folder": str(out)})
 

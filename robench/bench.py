@@ -12,8 +12,6 @@ from robench.errors import SpecError, did_you_mean
 from robench.recipes import RECIPES
 from robench.specs.data import DataSpec
 
-FOLDERS = ("models", "runs", "report")
-
 
 class Entry(NamedTuple):
     """One model of a suite.
@@ -172,10 +170,12 @@ def run_entry(
     return {
         "data": track.data,
         "model": entry.label,
-        "accuracy": certified["accuracy"],
+        "n": certified["n"],
+        "n_correct": certified["n_correct"],
         "lipschitz_upper": certified["lipschitz_upper"],
         "mean_radius": certified["mean_radius"]["pairwise"],
-        "certified_accuracy": certified["certified_accuracy"]["pairwise"],
-        "robust_accuracy": attacked["robust_accuracy"]["combined"],
+        "n_certified": certified["n_certified"]["pairwise"],
+        "n_attacked": attacked["n"],
+        "n_robust": attacked["n_robust"]["combined"],
         "violations": attacked["violations"],
     }

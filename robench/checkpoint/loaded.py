@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import nn
@@ -36,6 +37,19 @@ class LoadedModel:
     def classes(self) -> int:
         """Number of classes: 2 for one logit."""
         return 2 if self.outputs == 1 else self.outputs
+
+    def describe(self) -> dict[str, Any]:
+        """Plain data that says in a manifest what was used."""
+        return {
+            "name": self.name,
+            "recipe": self.recipe,
+            "input_shape": list(self.input_shape),
+            "outputs": self.outputs,
+            "classes": self.classes,
+            "n_params": sum(parameter.numel() for parameter in self.module.parameters()),
+            "trained_on": self.trained_on,
+            "weights_sha256": self.weights_sha256,
+        }
 
 
 def require_finite(module: nn.Module, source: str) -> None:

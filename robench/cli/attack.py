@@ -52,11 +52,11 @@ def attack(fail_under: float | None, json_output: bool, **given: Any) -> int:
     image is a contradiction: it is stored with its witness and the exit code is 1.
     """
     from robench import api
-    from robench.attacks import parse_attack_options
     from robench.cli.console import Screen, print_json
     from robench.cli.main import FINDING
     from robench.cli.requests import data_ref, execution, model_ref
     from robench.cli.results import attack_result, unmet
+    from robench.specs.attacks import parse_attack_options
 
     screen = Screen(quiet=given["quiet"])
     outcome = api.attack(

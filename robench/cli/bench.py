@@ -34,19 +34,18 @@ def bench(suite: str, data_dir: Path | None, out: Path | None, json_output: bool
     The same command goes on where it was stopped. It ends with the comparison table and the path of the report.
     """
     from robench.bench import run_suite, suite_named
-    from robench.cli.console import Screen, print_json, print_table
+    from robench.cli.console import Screen, print_json
     from robench.cli.main import FINDING
     from robench.cli.requests import execution
+    from robench.cli.results import bench_result
 
     screen = Screen(quiet=given["quiet"])
     chosen = suite_named(suite)
-    result = run_suite(
-        chosen, out or Path("runs") / f"bench-{suite}", data_dir=data_dir, execution=execution(given, screen)
-    )
+    folder = out or Path("runs") / f"bench-{chosen.name}"
+    result = run_suite(chosen, folder, data_dir=data_dir, execution=execution(given, screen))
     if json_output:
-        print_json(result.to_dict())
+        print_json({"models": result.rows, "violations": result.violations, "report": str(result.page)})
     else:
-        for table in result.tables:
-            print_table(table.title, table.columns, table.rows)
+        bench_result(result.rows)
         click.echo(f"report: {result.page}")
     return FINDING if result.violations else 0

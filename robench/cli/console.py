@@ -19,18 +19,20 @@ def print_json(data: Mapping[str, Any]) -> None:
 
 
 def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """A table on stdout; the first column is left-aligned, the others right."""
+    """A table on stdout under its title; the first column is left-aligned, the others right."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(title=Text(title), title_justify="left", title_style="bold")
+    table = Table()
     for number, column in enumerate(columns):
         table.add_column(Text(column), justify="left" if number == 0 else "right", no_wrap=number == 0)
     for row in rows:
         table.add_row(*(Text(cell) for cell in row))
     width = None if sys.stdout.isatty() else 160
-    Console(file=sys.stdout, width=width, highlight=False).print(table)
+    console = Console(file=sys.stdout, width=width, highlight=False)
+    console.print(Text(title, style="bold"), soft_wrap=True)
+    console.print(table)
 
 
 class Screen:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import click
 
@@ -15,7 +15,7 @@ from robench.cli import options
 @click.option("--format", "file_format", type=click.Choice(["state-dict", "pt2", "onnx"]), required=True)
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), required=True, metavar="FILE")
 @options.quiet
-def export(file_format: str, out: Path, **given: Any) -> None:
+def export(file_format: Literal["state-dict", "pt2", "onnx"], out: Path, **given: Any) -> None:
     """Write a model for another runtime, and check that its outputs agree.
 
     \b

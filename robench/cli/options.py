@@ -13,22 +13,17 @@ from robench.specs.epsilon import split_epsilons
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-class InputShape(click.ParamType):
-    """`C,H,W`, or one number for points."""
-
-    name = "C,H,W"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, ...]:
-        """Positive integers, separated by commas."""
-        if isinstance(value, tuple):
-            return value
-        try:
-            shape = tuple(int(part) for part in str(value).split(","))
-        except ValueError:
-            shape = ()
-        if not shape or min(shape) < 1:
-            self.fail(f"`{value}` is not a shape such as 1,28,28", param, ctx)
-        return shape
+def shape_callback(ctx: click.Context, param: click.Parameter, value: str | None) -> tuple[int, ...] | None:
+    """`C,H,W`, or one number for points, as integers."""
+    if value is None:
+        return None
+    try:
+        shape = tuple(int(part) for part in value.split(","))
+    except ValueError:
+        shape = ()
+    if not shape or min(shape) < 1:
+        raise click.BadParameter(f"`{value}` is not a shape such as 1,28,28", ctx, param)
+    return shape
 
 
 def epsilon_callback(ctx: click.Context, param: click.Parameter, value: tuple[str, ...]) -> tuple[str, ...]:
@@ -87,7 +82,12 @@ def subset(function: F) -> F:
 def model(function: F) -> F:
     """MODEL, `--weights` and `--input-shape`."""
     for decorator in (
-        click.option("--input-shape", type=InputShape(), help="Input shape without the batch, for FILE.py:factory."),
+        click.option(
+            "--input-shape",
+            callback=shape_callback,
+            metavar="C,H,W",
+            help="Input shape without the batch, for FILE.py:factory.",
+        ),
         click.option(
             "--weights",
             type=click.Path(exists=True, dir_okay=False, path_type=Path),

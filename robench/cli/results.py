@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from typing import Any
 
@@ -54,6 +54,30 @@ def audit_result(summary: Mapping[str, Any]) -> None:
         f"at least {floor_decimals(summary['lipschitz_lower'], 6)}"
     )
     print_table(title, ["layer", "operation", "at most"], rows)
+
+
+def bench_result(rows: Sequence[Mapping[str, Any]]) -> None:
+    """One table a data set: accuracy, Lipschitz bound, mean radius, and certified | attacked accuracy at each ε."""
+    for data in dict.fromkeys(row["data"] for row in rows):
+        chosen = [row for row in rows if row["data"] == data]
+        eps = list(chosen[0]["n_certified"])
+        columns = ["model", "clean %", "Lipschitz <=", "mean radius", *(f"ε = {text}" for text in eps)]
+        cells = []
+        for row in chosen:
+            certified = [percent(row["n_certified"][text], row["n"]).rstrip(" %") for text in eps]
+            attacked = [percent(row["n_robust"][text], row["n_attacked"]).rstrip(" %") for text in eps]
+            cells.append(
+                [
+                    row["model"],
+                    percent(row["n_correct"], row["n"]).rstrip(" %"),
+                    ceil_decimals(row["lipschitz_upper"], 2),
+                    floor_decimals(row["mean_radius"], 3),
+                    *(f"{low} | {high}" for low, high in zip(certified, attacked, strict=True)),
+                ]
+            )
+        n, attacked_n = chosen[0]["n"], chosen[0]["n_attacked"]
+        title = f"{data}: certified | attacked accuracy in %, at L2 radius ε ({n} certified, {attacked_n} attacked)"
+        print_table(title, columns, cells)
 
 
 def unmet(rates: Mapping[str, float], fail_under: float | None, screen: Screen) -> int:

@@ -10,6 +10,7 @@ import click
 
 from robench.cli import options
 from robench.errors import SpecError
+from robench.specs.data import DataSpec
 
 
 @click.command(short_help="Train a 1-Lipschitz network or a baseline")
@@ -53,7 +54,7 @@ def train(**given: Any) -> None:
     screen = Screen(quiet=given["quiet"])
     spec = api.train_spec(
         given["recipe"],
-        given["data"],
+        DataSpec(name=given["data"]),
         data_dir=given["data_dir"],
         arch=given["arch"],
         epochs=given["epochs"],
