@@ -26,7 +26,6 @@ from robench.devices import device_facts, resolve_device
 from robench.errors import AuditError, ModelError, RunError
 from robench.progress import NoProgress, Progress
 from robench.records import AttackRecord, CertifyRecord, attack_record, certify_record, to_line
-from robench.report import build_report
 from robench.runs import RunFolder, RunRequest
 from robench.specs.base import digest
 from robench.specs.data import DataSpec, Split
@@ -307,6 +306,8 @@ def report(runs: Sequence[Path], out: Path) -> Path:
     Raises:
         RunError: there is no run, or the report cannot be written.
     """
+    from robench.report import build_report  # plotting libraries, which no other command needs
+
     return build_report(runs, out)
 
 
