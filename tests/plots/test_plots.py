@@ -11,11 +11,14 @@ from robench.evaluations import Evaluation, read_evaluations
 from robench.specs.epsilon import epsilon_value
 from tests.report.synthetic import ATTACKS, EPS, Synthetic
 
+NAME = r"_hkr $\frac{$"
+"""Hidden from legends and broken mathematics, if names were not taken as text."""
+
 
 @pytest.fixture
 def evaluation(tmp_path: Path) -> Evaluation:
-    Synthetic(name="_hkr $1$").write_certify(tmp_path / "c", 60)
-    Synthetic(name="_hkr $1$").write_attack(tmp_path / "a", 40, full=True)
+    Synthetic(name=NAME).write_certify(tmp_path / "c", 60)
+    Synthetic(name=NAME).write_attack(tmp_path / "a", 40, full=True)
     return read_evaluations([tmp_path])[0]
 
 
@@ -45,8 +48,8 @@ def test_axes_have_units_and_models_a_name_in_the_legend(evaluation: Evaluation)
     figure = plots.comparison([evaluation])
     assert figure.axes[0].get_xlabel() == "L2 perturbation ε (pixel units)"
     assert [text.get_text() for text in figure.legends[0].get_texts()] == [
-        "attacked: _hkr $1$",
-        "certified: _hkr $1$",
+        f"attacked: {NAME}",
+        f"certified: {NAME}",
     ]
     assert plots.image_bytes(figure, "svg")
 
