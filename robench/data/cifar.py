@@ -124,12 +124,19 @@ def _from_archive(path: Path, names: Collection[str]) -> Batches:
                 file = archive.extractfile(member)
                 if name in names and file is not None:
                     contents[name] = file.read()
+            _read_to_end(archive)
     except tarfile.TarError as error:
         raise broken(path, f"is truncated or no tar archive: {error}") from None
     for name in names:
         if name not in contents:
             raise broken(path, f"holds no `{name}`", hint=HINT)
     return Batches(path, sizes, contents)
+
+
+def _read_to_end(archive: tarfile.TarFile) -> None:
+    """Read what follows the last member: only at the end of its stream does gzip compare the checksum."""
+    while archive.fileobj is not None and archive.fileobj.read(tarfile.RECORDSIZE):
+        pass
 
 
 def _check_sizes(batches: Batches, names: Collection[str]) -> None:
