@@ -2,7 +2,9 @@
 
 An image is fooled at ε if at least one attack finds a wrong class within ε (the combined rule of Serrurier et al.,
 section 5); success at one ε is success at every larger one. What is misclassified or certified at ε is not attacked
-at ε. With `spec.full` every attack sees every image that is not certified everywhere.
+at ε. With `spec.full` every attack sees every image that is not certified everywhere; without it, adversarials are
+moved along the boundary (`walk`), and where they come to rest between a close certificate and an ε clearly below, the
+dear attacks are spared (`Chunk.promising`).
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ from robench.attacks.losses import ascended
 from robench.attacks.passes import PassCounter
 from robench.attacks.rows import State, norms, rows_of, run_rows, tiles
 from robench.attacks.verification import nearest_on_segment, predict_alone
+from robench.attacks.walk import Walk
 from robench.devices import exact_arithmetic
 from robench.errors import DataError, ModelError
 from robench.progress import Progress
@@ -143,7 +146,7 @@ class Cascade:
         chunk = Chunk(index, x, label, self._predict(jobs), certificates, self.eps, list(self.attacks))
         jobs["scale"] = self._scales(jobs)
         for position, name in enumerate(self.attacks):
-            asked = chunk.uncertified() if self.spec.full else chunk.open()
+            asked = chunk.uncertified() if self.spec.full else chunk.promising()
             rows = np.flatnonzero(asked.any(axis=1) | (chunk.audited() if position == 0 else False))
             if len(rows):
                 self._attack(name, chunk, jobs, rows, asked[rows])
@@ -164,7 +167,10 @@ class Cascade:
         hits = claimed.nonzero().squeeze(1)
         if not len(hits):
             return
-        nearest, wrong = nearest_on_segment(self.classifier, rows_of(chosen, hits), points[hits], self.bounds)
+        targets = {**rows_of(chosen, hits), "claimed": points[hits]}
+        if not self.spec.full:
+            targets["claimed"], _ = run_rows(Walk(self.bounds), self.classifier, targets)
+        nearest, wrong = nearest_on_segment(self.classifier, targets, targets["claimed"], self.bounds)
         for position, hit in enumerate(hits.tolist()):
             row = int(rows[hit])
             point = nearest[position : position + 1]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import hashlib
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -77,7 +78,7 @@ def lipschitz_net(outputs: int, data: Data, *, steps: int = 150, seed: int = 0) 
     generator = torch.Generator().manual_seed(seed)
     sizes = (int(np.prod(data.inputs.shape[1:])), 64, 32)
     layers: list[nn.Module] = [nn.Flatten()]
-    for a, b in zip(sizes, sizes[1:], strict=False):
+    for a, b in pairwise(sizes):
         layers += [nn.Linear(a, b), GroupSort2()]
     module = nn.Sequential(*layers, nn.Linear(sizes[-1], outputs))
     linears = [layer for layer in module if isinstance(layer, nn.Linear)]
