@@ -108,7 +108,7 @@ def convolution(call: Call) -> Value:
             geometry = Geometry(tuple(size), stride, dilation, circular=True)
             op = Convolution(kernel, geometry, pads, inner.lead, output, operation=call.operation)
             return call.trace.linear(inner, op, call.zero, _channels(call))
-    geometry = Geometry(tuple(view.shape[2:]), stride, dilation)
+    geometry = Geometry(tuple(view.shape[2:]), stride, dilation, padding=padding)
     op = Convolution(kernel, geometry, padding, view.lead, output, operation=call.operation)
     return call.trace.linear(view, op, call.zero, _channels(call))
 
@@ -159,8 +159,8 @@ def _transposed(call: Call, stride: Any, padding: Any, output_padding: Any, grou
     size = tuple(call.zero.shape[2:])
     # of the forward convolution: reads the result, gives the input; weight is (in, out / groups, *taps) there too
     kernel = weight.reshape(groups, -1, *weight.shape[1:])
-    geometry = Geometry(size, stride, dilation)
     pads = tuple((side, side) for side in padding)
+    geometry = Geometry(size, stride, dilation, padding=pads)
     op = Convolution(kernel, geometry, pads, view.lead, size, adjoint=True, operation="conv_transpose")
     if op.output_of_forward != tuple(view.shape[2:]):
         raise call.refusal(f"its output padding {output_padding} does not fit its stride")

@@ -9,17 +9,25 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from robench.lipschitz.spectral import largest_eigenvalue_upper, spectral_norm_upper
+from robench.lipschitz.spectral import largest_eigenvalue_upper, section_eigenvalue_upper, spectral_norm_upper
 from robench.numerics import gamma, round_up
 
 CHUNK = 1 << 22
 """Complex numbers of the symbol that are held at once."""
+LOOSE, VERY_LOOSE = 0.08, 0.2
+"""(k − 1)/n above which the section of the torus, and the strip, are worth their price."""
+SHIFTS = {1: 9, 2: 4, 3: 2}
+"""Largest shift of a multiplier along an axis, by the number of axes."""
+SECTION_WORK = 1e8
+"""Frequencies × side³ of their matrices up to which the section is bounded."""
+STRIP_SIDE = 400
+"""Largest Gram matrix of a strip."""
 
 
 @dataclass(frozen=True)
@@ -30,12 +38,14 @@ class Geometry:
         size: side of its input.
         stride, dilation: as in torch.
         circular: the input is closed to a torus of side `size` and the stride divides it.
+        padding: zeros before and after; None if unknown, which is sound for any.
     """
 
     size: tuple[int, ...]
     stride: tuple[int, ...]
     dilation: tuple[int, ...]
     circular: bool = False
+    padding: tuple[tuple[int, int], ...] | None = None
 
 
 def convolution_norm_upper(kernel: Tensor, geometry: Geometry) -> float:
@@ -45,9 +55,36 @@ def convolution_norm_upper(kernel: Tensor, geometry: Geometry) -> float:
         kernel: (groups, out per group, in per group, *taps), float64.
         geometry: input side, stride and dilation.
     """
-    return max(
-        min(_torus_bound(group, geometry), reshaped_kernel_bound(group, geometry)) for group in kernel
-    )  # the map is block diagonal: the largest block decides
+    return max(_group_bound(group, geometry) for group in kernel)  # block diagonal: the largest block decides
+
+
+def _group_bound(kernel: Tensor, geometry: Geometry) -> float:
+    """The least of the bounds of one group."""
+    scale = float(kernel.abs().max())
+    if scale == 0.0:
+        return 0.0
+    exponent = 2.0 ** math.frexp(scale)[1]  # a power of two: exact
+    kernel = kernel / exponent
+    bound = _torus_bound(kernel, geometry)
+    if _strip_is_worth_it(kernel, geometry):
+        bound = min(bound, _strip_bound(kernel, geometry))
+    # error of the symbol: sums of one product for each tap, with phases that are right to a few units
+    magnitude = float(torch.linalg.vector_norm(kernel.abs().flatten(2).sum(-1)))
+    error = gamma(math.prod(kernel.shape[2:]) + 64) * 2 * magnitude
+    return min(
+        round_up((bound + error) * exponent * (1 + 2.0**-50), 2),
+        reshaped_kernel_bound(kernel, geometry) * exponent,
+    )
+
+
+def _strip_is_worth_it(kernel: Tensor, geometry: Geometry) -> bool:
+    """Where windows are large beside the image the torus is loose; a strip is exact along one axis."""
+    if geometry.circular or geometry.padding is None or any(step != 1 for step in geometry.stride + geometry.dilation):
+        return False
+    if kernel.dim() < 4 or _looseness(tuple(kernel.shape[2:]), geometry) <= VERY_LOOSE:
+        return False
+    windows = geometry.size[-1] + sum(geometry.padding[-1]) - kernel.shape[-1] + 1
+    return min(kernel.shape[1] * geometry.size[-1], kernel.shape[0] * windows) <= STRIP_SIDE
 
 
 def reshaped_kernel_bound(kernel: Tensor, geometry: Geometry) -> float:
@@ -73,47 +110,144 @@ def torus_sides(taps: tuple[int, ...], geometry: Geometry) -> tuple[int, ...]:
 
 
 def _torus_bound(kernel: Tensor, geometry: Geometry) -> float:
-    """Largest singular value over all frequencies of the folded symbol; kernel (out, in, *taps)."""
-    scale = float(kernel.abs().max())
-    if scale == 0.0:
-        return 0.0
-    exponent = 2.0 ** math.frexp(scale)[1]
-    kernel = kernel / exponent
+    """From the folded symbol on the torus; kernel (out, in, *taps)."""
     out, inner = kernel.shape[:2]
     taps = tuple(kernel.shape[2:])
     sides = torus_sides(taps, geometry)
     aliases = math.prod(geometry.stride)
-    flat = kernel.flatten(2).permute(2, 0, 1).reshape(-1, out * inner)
-    flat = flat.to(torch.complex128)
-    square = 0.0
-    for phases in _phases(taps, geometry, sides, chunk=max(1, CHUNK // (out * inner * aliases))):
+    flat = kernel.flatten(2).permute(2, 0, 1).reshape(-1, out * inner).to(torch.complex128)
+    waves = _coarse_frequencies(geometry, sides)
+
+    def grams(part: Tensor) -> Tensor:
+        phases = _phases(part, taps, geometry, sides)
         symbol = (phases.reshape(-1, flat.shape[0]) @ flat).reshape(-1, aliases, out, inner)
         folded = symbol.transpose(1, 2).reshape(-1, out, aliases * inner) / math.sqrt(aliases)
-        gram = folded @ folded.mH if out <= aliases * inner else folded.mH @ folded
-        square = largest_eigenvalue_upper(gram, inner=max(out, aliases * inner), floor=square)
-    # error of the symbol: sums of `taps` products with phases that are right to a few units
-    magnitude = float(torch.linalg.vector_norm(kernel.abs().flatten(2).sum(-1)))
-    error = gamma(flat.shape[0] + 64) * 2 * magnitude
-    return round_up((math.sqrt(square) + error) * exponent * (1 + 2.0**-50), 2)
+        return folded @ folded.mH if out <= aliases * inner else folded.mH @ folded
 
-
-def _phases(taps: tuple[int, ...], geometry: Geometry, sides: tuple[int, ...], *, chunk: int) -> Iterator[Tensor]:
-    """exp(−2πi w·t) for coarse frequencies, their aliases and taps: (≤ chunk, aliases, taps) at a time.
-
-    A real kernel has conjugate symbols at w and −w, so one of the two is enough.
-    """
+    side = min(out, aliases * inner)
+    work = (out * inner * aliases, side * side)
+    lengths = None if geometry.circular else _section_lengths(taps, geometry)
+    loose = _looseness(taps, geometry) > LOOSE
     coarse = tuple(side // stride for side, stride in zip(sides, geometry.stride, strict=True))
-    frequencies = torch.cartesian_prod(*[torch.arange(side) for side in coarse]).reshape(-1, len(coarse))
-    mirrored = (-frequencies) % torch.tensor(coarse)
+    square = _largest(grams, waves, work, max(out, aliases * inner), coarse, lengths if loose else None)
+    return math.sqrt(square)
+
+
+def _strip_bound(kernel: Tensor, geometry: Geometry) -> float:
+    """As the torus, but with the last axis left open, with its own padding: one matrix for each other frequency.
+
+    Row block a (window), column block i (pixel) of the matrix is K̂_{i − a + padding}, with K̂_t the symbol over the
+    other axes of tap t on the last.
+    """
+    assert geometry.padding is not None
+    out, inner = kernel.shape[:2]
+    taps, last = tuple(kernel.shape[2:-1]), kernel.shape[-1]
+    size, (before, after) = geometry.size[-1], geometry.padding[-1]
+    windows = size + before + after - last + 1
+    others = Geometry(geometry.size[:-1], geometry.stride[:-1], geometry.dilation[:-1], padding=geometry.padding[:-1])
+    sides = torus_sides(taps, others)
+    flat = kernel.flatten(2, -2).permute(2, 3, 0, 1).reshape(math.prod(taps), -1).to(torch.complex128)
+    tap = torch.arange(size) - torch.arange(windows)[:, None] + before
+    tap = torch.where((tap >= 0) & (tap < last), tap, last)  # position `last` holds zeros
+
+    def grams(part: Tensor) -> Tensor:
+        symbol = (_phases(part, taps, others, sides).reshape(-1, flat.shape[0]) @ flat).reshape(-1, last, out, inner)
+        symbol = torch.cat((symbol, torch.zeros_like(symbol[:, :1])), dim=1)
+        strip = symbol[:, tap].transpose(2, 3).reshape(-1, windows * out, size * inner)
+        return strip.mH @ strip if size * inner <= windows * out else strip @ strip.mH
+
+    side = min(size * inner, windows * out)
+    work = (size * inner * windows * out, side * side)
+    waves = _coarse_frequencies(others, sides)
+    lengths = _section_lengths(taps, others)
+    square = _largest(grams, waves, work, max(size * inner, windows * out), sides, lengths)
+    return math.sqrt(square)
+
+
+def _largest(
+    grams: Callable[[Tensor], Tensor],
+    waves: Tensor,
+    work: tuple[int, int],
+    inner: int,
+    sides: tuple[int, ...],
+    lengths: tuple[int, ...] | None,
+) -> float:
+    """Largest eigenvalue of the operator with these Gram matrices, or of its section where that is worth it.
+
+    Args:
+        grams: Gram matrices at some frequencies.
+        waves: all frequencies.
+        work: complex numbers to make and to keep for each.
+        inner: terms in the sums of the Gram matrices.
+        sides: of the coarse torus.
+        lengths: of the section's box; None for the whole torus.
+    """
+    chunk = max(1, CHUNK // max(work))
+    if lengths is not None and waves.shape[0] * work[1] ** 1.5 <= SECTION_WORK:
+        shifts = _shifts(sides)
+        if len(shifts):
+            gram = torch.cat([grams(waves[start : start + chunk]) for start in range(0, waves.shape[0], chunk)])
+            turn = (waves[:, None] * shifts % torch.tensor(sides)).double() / torch.tensor(sides)
+            cosines = 2 * torch.cos(2 * math.pi * turn.sum(-1))
+            return section_eigenvalue_upper(gram, cosines, _section_limits(shifts, lengths), inner=inner)
+    square = 0.0
+    for start in range(0, waves.shape[0], chunk):
+        square = largest_eigenvalue_upper(grams(waves[start : start + chunk]), inner=inner, floor=square)
+    return square
+
+
+def _looseness(taps: tuple[int, ...], geometry: Geometry) -> float:
+    """How large windows are beside the image: the torus exceeds the true norm by about the square of this."""
+    reach = (d * (k - 1) / n for k, d, n in zip(taps, geometry.dilation, geometry.size, strict=True))
+    return max(reach)
+
+
+def _section_lengths(taps: tuple[int, ...], geometry: Geometry) -> tuple[int, ...]:
+    """Sides of the box on the coarse torus that holds all pixels, or all windows if that is known and less."""
+    lengths = []
+    for axis, (size, stride) in enumerate(zip(geometry.size, geometry.stride, strict=True)):
+        pixels = 1 + math.ceil((size - 1) / stride)
+        if geometry.padding is not None:
+            reach = geometry.dilation[axis] * (taps[axis] - 1)
+            pixels = min(pixels, (size + sum(geometry.padding[axis]) - reach - 1) // stride + 1)
+        lengths.append(pixels)
+    return tuple(lengths)
+
+
+def _shifts(sides: tuple[int, ...]) -> Tensor:
+    """Shifts m of the multipliers 2 cos(m·w), one of m and −m, no longer than half the torus."""
+    reach = [min(SHIFTS[len(sides)], (side - 1) // 2) for side in sides]
+    ranges = [range(-largest, largest + 1) for largest in reach]
+    zero = (0,) * len(sides)
+    return torch.tensor([shift for shift in itertools.product(*ranges) if shift > zero])
+
+
+def _section_limits(shifts: Tensor, lengths: tuple[int, ...]) -> Tensor:
+    """Norm of the section of 2 cos(m·w) on the box: paths of at most ⌈n/|m|⌉ pixels, each 2 cos(π/(pixels + 1))."""
+    limits = []
+    for shift in shifts.tolist():
+        path = min(math.ceil(length / abs(step)) for length, step in zip(lengths, shift, strict=True) if step)
+        limits.append(round_up(2 * math.cos(math.pi / (path + 1)), 4) if path > 1 else 0.0)
+    return torch.tensor(limits, dtype=torch.float64)
+
+
+def _coarse_frequencies(geometry: Geometry, sides: tuple[int, ...]) -> Tensor:
+    """One of w and −w on the coarse torus: a real kernel has conjugate symbols there."""
+    coarse = tuple(side // stride for side, stride in zip(sides, geometry.stride, strict=True))
+    waves = torch.cartesian_prod(*[torch.arange(side) for side in coarse]).reshape(-1, len(coarse))
+    mirrored = (-waves) % torch.tensor(coarse)
     weight = torch.tensor([math.prod(coarse[axis + 1 :]) for axis in range(len(coarse))])
-    frequencies = frequencies[(frequencies * weight).sum(1) <= (mirrored * weight).sum(1)]
+    return waves[(waves * weight).sum(1) <= (mirrored * weight).sum(1)]
+
+
+def _phases(waves: Tensor, taps: tuple[int, ...], geometry: Geometry, sides: tuple[int, ...]) -> Tensor:
+    """exp(−2πi w·t) for coarse frequencies, their aliases and taps: (frequencies, aliases, taps)."""
+    coarse = torch.tensor([side // stride for side, stride in zip(sides, geometry.stride, strict=True)])
     shifts = torch.tensor(list(itertools.product(*[range(stride) for stride in geometry.stride])))
     positions = torch.tensor(list(itertools.product(*[range(k) for k in taps]))) * torch.tensor(geometry.dilation)
-    for start in range(0, frequencies.shape[0], chunk):
-        waves = frequencies[start : start + chunk, None] + shifts * torch.tensor(coarse)
-        turn = torch.zeros(waves.shape[0], waves.shape[1], positions.shape[0], dtype=torch.float64)
-        for axis, side in enumerate(sides):
-            # reduced modulo the side in integers: the angle stays exact to a unit
-            turn += ((waves[:, :, None, axis] * positions[:, axis]) % side).double() / side
-        angle = turn * (-2 * math.pi)
-        yield torch.complex(torch.cos(angle), torch.sin(angle))
+    fine = waves[:, None] + shifts * coarse
+    turn = torch.zeros(fine.shape[0], fine.shape[1], positions.shape[0], dtype=torch.float64)
+    for axis, side in enumerate(sides):  # reduced modulo the side in integers: the angle stays exact to a unit
+        turn += ((fine[:, :, None, axis] * positions[:, axis]) % side).double() / side
+    angle = turn * (-2 * math.pi)
+    return torch.complex(torch.cos(angle), torch.sin(angle))

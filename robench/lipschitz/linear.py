@@ -204,6 +204,7 @@ class Convolution(LinearOp):
             first.geometry.size,
             tuple(a * b for a, b in zip(first.geometry.stride, self.geometry.stride, strict=True)),
             (1,) * len(sides),
+            padding=first.padding,
         )
         joint = Convolution(
             joined[None],

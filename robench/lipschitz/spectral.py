@@ -7,13 +7,17 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import torch
+from scipy.optimize import linprog
 from torch import Tensor
 
 from robench.numerics import gamma, round_up
 
 SLACK = 1e-11
 """Relative slack of the first value that is put to the Cholesky test."""
+ROUNDS = 8
+"""Linear programs that are tried before the bound of the whole torus is taken."""
 
 
 def spectral_norm_upper(matrix: Tensor) -> float:
@@ -37,34 +41,112 @@ def largest_eigenvalue_upper(gram: Tensor, *, inner: int, floor: float = 0.0) ->
         inner: number of terms in the sums of A Aᴴ.
         floor: a bound that is already needed; matrices below it cost one factorisation and no eigenvalues.
     """
-    size = gram.shape[-1]
-    trace = float(torch.diagonal(gram, dim1=-2, dim2=-1).real.sum(-1).max())
-    if trace == 0.0:
+    if not bool(gram.any()):
         return floor
-    complexity = 4 if gram.is_complex() else 1
-    product_error = gamma(complexity * (inner + 4)) * trace * 1.01
     value = max(floor, _largest_eigenvalue_estimate(gram) * (1 + SLACK))
     slack = SLACK
     while True:
-        shifted = torch.diag_embed(torch.full(gram.shape[:-1], value, dtype=gram.dtype)) - gram
-        failed = torch.linalg.cholesky_ex(shifted).info != 0
+        failed = _not_below(gram, torch.full(gram.shape[:1], value, dtype=torch.float64))
         if not bool(failed.any()):
             break
         value = max(value, float(torch.linalg.eigvalsh(gram[failed])[:, -1].max())) * (1 + slack)
         slack *= 10
-    backward = 2 * gamma(4 * complexity * (size + 2)) * size * (value + product_error)
-    return round_up((value + product_error + backward) * (1 + 2.0**-50), 2)
+    return round_up(value + proof_error(gram, value, inner), 2)
+
+
+def proof_error(gram: Tensor, largest: float, inner: int) -> float:
+    """What rounding can hide in a Cholesky test of value·I − gram ⪰ 0, for values up to `largest`.
+
+    Rounding of the Gram matrix (inner sums), of the subtraction, and the backward error of the factorisation.
+    """
+    size = gram.shape[-1]
+    trace = float(torch.diagonal(gram, dim1=-2, dim2=-1).real.sum(-1).max())
+    complexity = 4 if gram.is_complex() else 1
+    product = gamma(complexity * (inner + 4)) * trace * 1.01
+    backward = 2 * gamma(4 * complexity * (size + 2)) * size * (largest + product)
+    return round_up(product + backward + 4 * largest * gamma(4), 4)
+
+
+def _not_below(gram: Tensor, values: Tensor) -> Tensor:
+    """Which of the matrices fail the Cholesky test of value·I − gram ⪰ 0."""
+    identity = torch.eye(gram.shape[-1], dtype=torch.float64)
+    info: Tensor = torch.linalg.cholesky_ex(values[:, None, None] * identity - gram).info
+    return info != 0
+
+
+def section_eigenvalue_upper(gram: Tensor, cosines: Tensor, limits: Tensor, *, inner: int) -> float:
+    """An upper bound of λ_max of a section of the operator whose symbol is `gram`; never above that of the operator.
+
+    For every trigonometric polynomial h(w) = a + Σ b_m 2 cos(m·w) with h(w)·I ⪰ gram(w) at all frequencies, the section
+    is at most a + Σ |b_m| c_m, where c_m bounds the section of 2 cos(m·w). The b_m come from a linear program, the
+    proof from Cholesky tests (docs/design/0004-soundness.md §3).
+
+    Args:
+        gram: (F, m, m) at the frequencies of the torus, one of w and −w.
+        cosines: (F, M), 2 cos(m·w).
+        limits: (M,), c_m.
+        inner: number of terms in the sums of the Gram matrices.
+    """
+    if not bool(gram.any()):
+        return 0.0
+    values = _eigenvalue_estimates(gram)
+    high = values >= 0.9 * values.max()
+    if int(high.sum()) > max(4, len(values) // 3):  # nearly flat: the section has the norm of the whole
+        return largest_eigenvalue_upper(gram, inner=inner)
+    values[high] = torch.linalg.eigvalsh(gram[high])[:, -1]
+    values[~high] *= 1.02  # what is not near the maximum need not be sharp
+    known = high.clone()
+    for _ in range(ROUNDS):
+        constant, weights = _majorant(values * (1 + SLACK), cosines, limits)
+        bound = constant + cosines @ weights
+        failed = _not_below(gram, bound)
+        if not bool(failed.any()):
+            break
+        values[failed] = torch.maximum(torch.linalg.eigvalsh(gram[failed])[:, -1], values[failed])
+        values[failed & known] *= 1 + SLACK * 100
+        known |= failed
+    else:
+        return largest_eigenvalue_upper(gram, inner=inner)
+    height = abs(constant) + 2 * float(weights.abs().sum())
+    section = constant + float(weights.abs() @ limits) + gamma(len(weights) + 8) * height
+    return round_up(section + proof_error(gram, height, inner), 2)
+
+
+def _majorant(values: Tensor, cosines: Tensor, limits: Tensor) -> tuple[float, Tensor]:
+    """The cheapest h ≥ values: its constant and weights. The constant is raised to what the weights need."""
+    scale = float(values.max())
+    ones = np.ones((len(values), 1))
+    table = cosines.numpy()
+    solution = linprog(
+        np.concatenate([[1.0], limits.numpy(), limits.numpy()]),
+        A_ub=-np.concatenate([ones, table, -table], axis=1),
+        b_ub=-values.numpy() / scale,
+        bounds=[(None, None)] + [(0, None)] * (2 * table.shape[1]),
+        method="highs",
+    )
+    count = table.shape[1]
+    weights = torch.zeros(count, dtype=torch.float64)
+    if solution.status == 0:
+        weights = torch.from_numpy(solution.x[1 : 1 + count] - solution.x[1 + count :]) * scale
+    return float((values - cosines @ weights).max()), weights
+
+
+def _eigenvalue_estimates(gram: Tensor) -> Tensor:
+    """About the largest eigenvalue of each of a stack of Hermitian matrices; lower bounds of them."""
+    if gram.shape[-1] <= 48:
+        exact: Tensor = torch.linalg.eigvalsh(gram)[:, -1]
+        return exact.clamp_min(0.0)
+    vector = torch.linalg.vector_norm(gram, dim=-1)[..., None].to(gram.dtype)
+    for _ in range(12):
+        vector = gram @ vector
+        vector = vector / torch.linalg.vector_norm(vector, dim=-2, keepdim=True).clamp_min(1e-300)
+    norms: Tensor = torch.linalg.vector_norm(gram @ vector, dim=(-2, -1))
+    return norms
 
 
 def _largest_eigenvalue_estimate(gram: Tensor) -> float:
     """About the largest eigenvalue of a stack of Hermitian matrices; exact where the stack is small."""
-    count, size = gram.shape[0], gram.shape[-1]
     candidates = gram
-    if count > 4 and size > 16:
-        vector = torch.linalg.vector_norm(gram, dim=-1)[..., None].to(gram.dtype)
-        for _ in range(12):
-            vector = gram @ vector
-            vector = vector / torch.linalg.vector_norm(vector, dim=-2, keepdim=True).clamp_min(1e-300)
-        quotient = torch.linalg.vector_norm(gram @ vector, dim=(-2, -1))
-        candidates = gram[torch.topk(quotient, 3).indices]
+    if gram.shape[0] > 4 and gram.shape[-1] > 16:
+        candidates = gram[torch.topk(_eigenvalue_estimates(gram), 2).indices]
     return float(torch.linalg.eigvalsh(candidates)[:, -1].max())

@@ -1,0 +1,206 @@
+"""Every linear layer: the bound is never below the SVD of the dense matrix, and not far above it."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+from torch.nn import functional
+
+from robench.lipschitz import audit
+from robench.lipschitz import signals as signals_module
+from robench.lipschitz.convolution import Geometry, convolution_norm_upper, reshaped_kernel_bound
+from robench.lipschitz.spectral import spectral_norm_upper
+from tests.lipschitz.oracles import exact_norm
+
+BIG = settings(max_examples=150, deadline=None, derandomize=True)
+
+
+def upper(module: nn.Module, shape: tuple[int, ...]) -> float:
+    return audit(module.eval(), shape).lipschitz_upper
+
+
+@pytest.fixture
+def no_dense_join(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Small nets would all be bounded as one matrix; with this the symbols and products are under test."""
+    monkeypatch.setattr(signals_module, "DENSE_SIDE", 0)
+
+
+@given(
+    seed=st.integers(0, 10**6),
+    rows=st.integers(1, 40),
+    columns=st.integers(1, 40),
+    scale=st.sampled_from([1e-150, 1e-3, 1.0, 1e5, 1e150]),
+    rank=st.integers(1, 40),
+)
+@settings(max_examples=150, deadline=None, derandomize=True)
+def test_dense_norm_is_tight_from_above(seed: int, rows: int, columns: int, scale: float, rank: int) -> None:
+    torch.manual_seed(seed)
+    matrix = torch.randn(rows, rank, dtype=torch.float64) @ torch.randn(rank, columns, dtype=torch.float64) * scale
+    exact = float(torch.linalg.svdvals(matrix / scale)[0]) * scale
+    bound = spectral_norm_upper(matrix)
+    assert bound >= exact
+    assert bound <= exact * (1 + 1e-9)
+
+
+def test_equal_singular_values_are_bounded() -> None:
+    orthogonal = torch.linalg.qr(torch.randn(64, 64, dtype=torch.float64))[0]
+    assert 1.0 - 1e-12 <= spectral_norm_upper(orthogonal) <= 1 + 1e-9
+    assert spectral_norm_upper(torch.zeros(3, 4, dtype=torch.float64)) == 0.0
+
+
+@given(data=st.data(), seed=st.integers(0, 10**6))
+@BIG
+def test_convolution_symbol_bounds_the_dense_operator(data: st.DataObject, seed: int) -> None:
+    torch.manual_seed(seed)
+    axes = data.draw(st.sampled_from([1, 2]))
+    groups = data.draw(st.sampled_from([1, 1, 2, 3]))
+    out, inner = data.draw(st.integers(1, 3)), data.draw(st.integers(1, 3))
+    taps = tuple(data.draw(st.integers(1, 4)) for _ in range(axes))
+    stride = tuple(data.draw(st.integers(1, 3)) for _ in range(axes))
+    dilation = tuple(data.draw(st.integers(1, 2)) for _ in range(axes))
+    padding = tuple(data.draw(st.integers(0, 4)) for _ in range(axes))
+    size = tuple(data.draw(st.integers(d * (k - 1) + 1, 8)) for k, d in zip(taps, dilation, strict=True))
+    kernel = torch.randn(groups, out, inner, *taps, dtype=torch.float64)
+    known = tuple((side, side) for side in padding) if data.draw(st.booleans()) else None
+    geometry = Geometry(size, stride, dilation, padding=known)
+    basis = torch.eye(groups * inner * math.prod(size), dtype=torch.float64).reshape(-1, groups * inner, *size)
+    convolve = functional.conv1d if axes == 1 else functional.conv2d
+    image = convolve(basis, kernel.flatten(0, 1), None, stride, padding, dilation, groups).flatten(1)
+    exact = float(torch.linalg.matrix_norm(image, 2))
+    bound = convolution_norm_upper(kernel, geometry)
+    assert bound >= exact
+    assert bound <= max(reshaped_kernel_bound(group, geometry) for group in kernel)
+
+
+@pytest.mark.parametrize(
+    ("channels", "taps", "size", "stride"),
+    [((4, 3), 3, 16, 1), ((3, 4), 5, 16, 1), ((4, 2), 2, 16, 2), ((4, 3), 3, 16, 2), ((2, 2), 3, 20, 1)],
+)
+def test_convolution_of_images_is_within_two_percent(
+    channels: tuple[int, int], taps: int, size: int, stride: int
+) -> None:
+    torch.manual_seed(3)
+    layer = nn.Conv2d(channels[1], channels[0], taps, stride=stride, padding=taps // 2, bias=False).double()
+    exact = exact_norm(layer, (channels[1], size, size))
+    kernel = layer.weight.detach()[None]
+    pads = ((taps // 2, taps // 2),) * 2
+    bound = convolution_norm_upper(kernel, Geometry((size, size), (stride, stride), (1, 1), padding=pads))
+    assert exact <= bound
+    assert bound <= 1.02 * exact
+
+
+LAYERS = [
+    (nn.Linear(7, 5), (7,)),
+    (nn.Linear(7, 5), (3, 7)),
+    (nn.Conv1d(3, 4, 3, padding=1), (3, 9)),
+    (nn.Conv1d(3, 4, 3, padding=2, stride=2, dilation=2), (3, 9)),
+    (nn.Conv2d(3, 4, 3, padding=1), (3, 7, 6)),
+    (nn.Conv2d(4, 4, 3, padding=1, groups=2), (4, 6, 6)),
+    (nn.Conv2d(4, 4, 3, padding=1, groups=4, stride=2), (4, 7, 7)),
+    (nn.Conv2d(2, 3, (3, 2), padding="same", dilation=2), (2, 7, 7)),
+    (nn.Conv2d(2, 3, 3, padding="valid", stride=(2, 1)), (2, 7, 7)),
+    (nn.Conv3d(2, 3, 2, padding=1), (2, 3, 4, 3)),
+    *[
+        (nn.Conv2d(2, 3, 3, padding=p, stride=s, padding_mode=mode), (2, n, n))
+        for mode in ("circular", "reflect", "replicate")
+        for p, s, n in ((1, 1, 6), (2, 1, 5), (1, 2, 6), (1, 2, 7), (0, 1, 5), (2, 3, 6))
+    ],
+    (nn.Conv1d(2, 3, 4, padding=3, padding_mode="circular"), (2, 8)),
+    (nn.ConvTranspose1d(3, 2, 3), (3, 5)),
+    (nn.ConvTranspose2d(3, 2, 3, stride=2, padding=1, output_padding=1), (3, 4, 4)),
+    (nn.ConvTranspose2d(4, 4, 3, stride=3, groups=2), (4, 3, 3)),
+    (nn.ConvTranspose2d(2, 3, 2, stride=1, padding=1, dilation=2), (2, 5, 5)),
+    (nn.AvgPool2d(2), (2, 7, 7)),
+    (nn.AvgPool2d(3, 2, 1), (2, 7, 7)),
+    (nn.AvgPool2d(3, 2, 1, ceil_mode=True), (2, 8, 8)),
+    (nn.AvgPool2d(3, 2, 1, ceil_mode=True, count_include_pad=False), (2, 8, 8)),
+    (nn.AvgPool2d(3, 1, divisor_override=2), (1, 6, 6)),
+    (nn.AvgPool1d(3, 2, 1), (2, 8)),
+    (nn.AdaptiveAvgPool2d(1), (3, 5, 6)),
+    (nn.AdaptiveAvgPool2d((3, 4)), (2, 7, 6)),
+    (nn.Upsample(scale_factor=2), (2, 3, 4)),
+    (nn.Upsample(scale_factor=2, mode="bilinear"), (2, 3, 4)),
+    (nn.Upsample(size=(5, 7), mode="bilinear", align_corners=True), (2, 3, 4)),
+    (nn.PixelShuffle(2), (4, 3, 3)),
+    (nn.PixelUnshuffle(2), (1, 4, 4)),
+    (nn.ZeroPad2d((1, 2, 0, 3)), (2, 3, 3)),
+    (nn.ReflectionPad2d(2), (1, 4, 4)),
+    (nn.ReplicationPad2d(2), (1, 3, 4)),
+    (nn.CircularPad2d(2), (1, 4, 4)),
+    (nn.ChannelShuffle(2), (4, 2, 2)),
+    (nn.Unflatten(1, (2, 3)), (6,)),
+]
+
+
+@pytest.mark.parametrize(("layer", "shape"), LAYERS, ids=lambda value: str(value)[:60])
+@pytest.mark.parametrize("joined", [True, False])
+def test_layer_bound_holds(
+    layer: nn.Module, shape: tuple[int, ...], joined: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not joined:
+        monkeypatch.setattr(signals_module, "DENSE_SIDE", 0)
+    exact = exact_norm(layer, shape)
+    bound = upper(layer, shape)
+    assert bound >= exact
+    if joined:
+        assert bound <= exact * (1 + 1e-6)
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+def test_circular_convolution_is_exact(no_dense_join: None, stride: int) -> None:
+    torch.manual_seed(0)
+    layer = nn.Conv2d(2, 3, 3, padding=1, padding_mode="circular", stride=stride)
+    assert upper(layer, (2, 8, 8)) <= exact_norm(layer, (2, 8, 8)) * (1 + 1e-8)
+
+
+class Residual(nn.Module):
+    def __init__(self, branch: nn.Module, scale: float = 1.0) -> None:
+        super().__init__()
+        self.branch = branch
+        self.scale = scale
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x + self.scale * self.branch(x)
+
+
+def randomised(layer: nn.BatchNorm2d) -> nn.BatchNorm2d:
+    layer.running_mean.normal_()  # type: ignore[union-attr]
+    layer.running_var.uniform_(0.2, 3)  # type: ignore[union-attr]
+    nn.init.normal_(layer.weight)
+    nn.init.normal_(layer.bias)
+    return layer
+
+
+JOINED = [
+    (lambda: nn.Sequential(nn.Conv2d(2, 3, 3, padding=1), randomised(nn.BatchNorm2d(3))), (2, 8, 8), 1.1),
+    (lambda: nn.Sequential(randomised(nn.BatchNorm2d(2)), nn.Conv2d(2, 3, 3, padding=1)), (2, 8, 8), 1.1),
+    (lambda: nn.Sequential(nn.Conv2d(2, 3, 3, padding=1), nn.AvgPool2d(2)), (2, 8, 8), 1.1),
+    (lambda: nn.Sequential(nn.Conv2d(2, 3, 3, padding=2, stride=2), nn.Conv2d(3, 2, 2)), (2, 9, 9), 1.1),
+    (lambda: Residual(nn.Conv2d(2, 2, 3, padding=1)), (2, 8, 8), 1.1),
+    (lambda: Residual(nn.Conv2d(4, 4, 3, padding=1, groups=2), -0.5), (4, 8, 8), 1.4),
+    (lambda: Residual(nn.Conv2d(2, 2, 3, padding=2, dilation=2)), (2, 8, 8), 1.25),
+    (lambda: nn.Sequential(nn.Linear(6, 9), nn.Linear(9, 4)), (6,), 3.0),
+]
+
+
+@pytest.mark.parametrize(("make", "shape", "slack"), JOINED)
+def test_joined_maps_are_bounded_as_one(
+    make: object, shape: tuple[int, ...], slack: float, no_dense_join: None
+) -> None:
+    torch.manual_seed(1)
+    module = make().eval()  # type: ignore[operator]
+    exact = exact_norm(module, shape)
+    bound = upper(module, shape)
+    assert exact <= bound <= slack * exact
+
+
+def test_a_chain_of_matrices_is_one_matrix() -> None:
+    torch.manual_seed(0)
+    chain = nn.Sequential(nn.Linear(30, 40), nn.Unflatten(1, (4, 10)), nn.Linear(10, 3), nn.Flatten(), nn.Linear(12, 5))
+    exact = exact_norm(chain, (30,))
+    assert exact <= upper(chain, (30,)) <= exact * (1 + 1e-8)
