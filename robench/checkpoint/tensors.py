@@ -71,7 +71,7 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], facts: Mapping[str,
         SHA-256 of the bytes.
     """
     plain = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in sorted(tensors.items())}
-    text = json.dumps(facts, sort_keys=True, allow_nan=False)
+    text = json.dumps(facts, allow_nan=False)
     content = safetensors.torch.save(plain, metadata={METADATA_KEY: text})
     write_atomic(path, content)
     return hashlib.sha256(content).hexdigest()

@@ -15,7 +15,7 @@ def matrix(kind, m, n, norm):
     if kind == "clustered":  # eigenvalues on both sides of the threshold
         u, s, vh = torch.linalg.svd(weight, full_matrices=False)
         weight = u @ torch.diag(torch.linspace(0.8, 1.0, len(s), dtype=torch.float64)) @ vh
-    if kind == "deficient":
+    if kind == "deficient" and m > 1:
         weight[0] = 0
     return norm * weight / torch.linalg.matrix_norm(weight, 2)
 
