@@ -8,7 +8,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from robench.lipschitz.signals import BATCH, View
+from robench.lipschitz.signals import BATCH, Signal, View
 from robench.lipschitz.trace import Call, SignOf, Squares, Unusable, Value, concrete, depends, rule
 from robench.numerics import round_up
 
@@ -50,7 +50,22 @@ def piecewise(call: Call) -> Value:
     if any(depends(value) for value in (*call.args[1:], *call.kwargs.values())):
         return clamp_by_signal(call)
     terms = 4 if call.operation in ("leaky_relu", "softshrink") else SELECTING
-    return call.trace.nonlinear(call.operation, [call.view()], _slope(call.operation)(call), call.zero, terms=terms)
+    view = call.view()
+    result = call.trace.nonlinear(call.operation, [view], _slope(call.operation)(call), call.zero, terms=terms)
+    if call.operation == "relu":
+        result.signal.twin = _twin(call, view)
+    return result
+
+
+def _twin(call: Call, view: View) -> Signal | None:
+    """The signal relu(v), if the view is −v."""
+    negation = view.signal
+    if negation.operation != "negation" or not view.whole:
+        return None
+    for signal in call.trace.signals:
+        if signal.operation == "relu" and signal.inputs[0].same_as(negation.inputs[0]):
+            return signal
+    return None
 
 
 def clamp_by_signal(call: Call) -> Value:

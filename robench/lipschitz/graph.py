@@ -135,7 +135,7 @@ class Interpreter:
                 return result
             elif node.op == "get_attr":
                 values[node] = getattr(self._program.graph_module, node.target)
-            else:
+            elif "_assert" not in str(node.target):  # checks of shapes and dtypes compute nothing
                 self._trace.path[:] = base + _module_path(node)
                 values[node] = self._call(node, values)
         raise AssertionError("an exported graph has an output")

@@ -12,7 +12,7 @@ from torch.nn.utils import parametrize
 from robench.errors import AuditError
 from robench.layers import FullSort, GroupSort2, HouseHolder, InputNormalization, L2NormPool2d, ScaledAvgPool2d
 from robench.lipschitz.signals import View
-from robench.lipschitz.trace import MODULE_RULES, Trace, Value, module_rule, qualified_name
+from robench.lipschitz.trace import MODULE_RULES, Squares, Trace, Value, module_rule, qualified_name
 
 aten = torch.ops.aten
 
@@ -82,6 +82,8 @@ def _single(trace: Trace, value: Value) -> View:
         value = value[0]
     if not isinstance(value, View):
         what = "several tensors" if isinstance(value, list | tuple) else "something without a Lipschitz bound"
+        if isinstance(value, Squares):
+            what = "the square of a signal, which grows without bound"
         if isinstance(value, Tensor):
             what = "a tensor that does not depend on the input"
         raise AuditError(f"`{trace.where}` returns {what}", hint="return one tensor of logits")

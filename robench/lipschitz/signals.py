@@ -193,6 +193,8 @@ class Signal:
         """Join a linear operation with the ones before it, where that is cheap."""
         self._errors: dict[str, Growth] = {}
         self.zero: Tensor | None = None
+        self.twin: Signal | None = None
+        """For relu(−v): the signal relu(v)."""
         self.root: View | None = None
         self.joined: LinearOp | None = None
         self.segment: tuple[Signal, ...] = (self,)
@@ -382,8 +384,19 @@ def joint_lipschitz(views: Sequence[View]) -> float:
     separate = views[0].lipschitz if len(views) == 1 else round_up(math.hypot(*(v.lipschitz for v in views)), 3)
     if len(views) == 1:
         return separate
-    pulled = _pulled_back([(1.0, view) for view in views])
+    pulled = _pulled_back([(1.0, view) for view in _without_twins(list(views))])
     return separate if pulled is None else min(separate, pulled)
+
+
+def _without_twins(views: list[View]) -> list[View]:
+    """relu(v) beside relu(−v) costs no more than v: |relu(a) − relu(b)|² + |relu(−a) − relu(−b)|² ≤ |a − b|²."""
+    for view in views:
+        twin = view.signal.twin
+        other = next((each for each in views if each.signal is twin and twin is not None), None)
+        if other is not None and view.whole and other.whole:
+            rest = [each for each in views if each is not view and each is not other]
+            return _without_twins([*rest, other.signal.inputs[0]])
+    return views
 
 
 def _pulled_back(parts: list[tuple[float, View]]) -> float | None:
