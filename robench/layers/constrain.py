@@ -15,8 +15,8 @@ from robench.layers.convolution import paper_factor, require_plain, require_sing
 from robench.layers.heads import UnitRows
 from robench.layers.orthogonal import OrthogonalKernel
 from robench.layers.parametrization import Scale, WeightMap
-from robench.layers.polar import Polar
 from robench.layers.spectral import SpectralNormalization
+from robench.layers.tracked_polar import Polar
 
 Constraint = Literal["none", "spectral", "bjorck", "polar"]
 ConvScheme = Literal["paper", "strict", "orthogonal"]
@@ -39,7 +39,7 @@ def _maps(weight: Tensor, constraint: Constraint, bjorck_iterations: int) -> lis
         return [SpectralNormalization(weight)]
     if constraint == "bjorck":
         return [SpectralNormalization(weight), Bjorck(bjorck_iterations)]
-    return [Polar()] if constraint == "polar" else []
+    return [Polar(weight)] if constraint == "polar" else []
 
 
 def constrain_linear(linear: nn.Linear, constraint: Constraint, *, bjorck_iterations: int = 15) -> nn.Linear:

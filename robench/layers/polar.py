@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
-
-from robench.layers.parametrization import WeightMap
 
 WELL_CONDITIONED = 300.0
 """Ratio of Gram eigenvalues up to which float32 is good enough; above it the factor is computed in float64."""
@@ -63,7 +60,7 @@ class _PolarFunction(torch.autograd.Function):
         inner = grad @ factor.T
         turned = vectors.T @ inner @ vectors
         skew = (turned - turned.T) / (values[:, None] + values[None, :])
-        normal = vectors @ skew @ vectors.T - inverse @ inner
+        normal = vectors @ (skew - turned / values[:, None]) @ vectors.T
         result: Tensor = torch.addmm(inverse @ grad, normal, factor)
         return result
 
@@ -81,27 +78,3 @@ def polar_factor(matrix: Tensor) -> Tensor:
         return matrix
     result: Tensor = _PolarFunction.apply(matrix)  # type: ignore[no-untyped-call]
     return result
-
-
-class Polar(WeightMap):
-    """The orthogonal polar factor of a weight: all singular values 1 (exact gradient-norm preservation).
-
-    A weight that is assigned (the initial one is) becomes orthogonal times a constant, the nearest such matrix:
-    training then starts from a well-conditioned parameter, even where the initial weight is square or rank-deficient.
-    """
-
-    def forward(self, weight: Tensor) -> Tensor:
-        """The polar factor."""
-        return polar_factor(weight.flatten(1)).view_as(weight)
-
-    @torch.no_grad()
-    def right_inverse(self, weight: Tensor) -> Tensor:
-        """The parameter for an assigned weight: its polar factor times its root mean square singular value."""
-        matrix = weight.flatten(1)
-        scale = float(matrix.norm()) / math.sqrt(min(matrix.shape))
-        return (polar_factor_exact(matrix) * (scale or 1.0)).to(weight).view_as(weight)
-
-    @torch.no_grad()
-    def exact(self, weight: Tensor) -> Tensor:
-        """The polar factor in float64."""
-        return polar_factor_exact(weight.flatten(1)).view(weight.shape)

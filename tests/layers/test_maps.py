@@ -13,8 +13,9 @@ from robench.layers import constrain_conv
 from robench.layers.bjorck import Bjorck, bjorck
 from robench.layers.heads import UnitRows
 from robench.layers.orthogonal import OrthogonalKernel
-from robench.layers.polar import Polar, polar_factor, polar_factor_exact
+from robench.layers.polar import polar_factor, polar_factor_exact
 from robench.layers.spectral import SpectralNormalization, spectral_norm_upper
+from robench.layers.tracked_polar import Polar
 
 SHAPES = [(4, 7), (7, 4), (5, 5), (1, 3), (3, 1), (3, 2, 2, 2)]
 
@@ -24,11 +25,45 @@ def matrix(*shape, seed=0, dtype=torch.float64):
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-@pytest.mark.parametrize("weight_map", [Polar(), Bjorck(15), Bjorck(1)], ids=repr)
-def test_gradients_are_those_of_finite_differences(weight_map, shape):
+@pytest.mark.parametrize("iterations", [1, 15])
+def test_bjorck_gradients_are_those_of_finite_differences(iterations, shape):
     weight = matrix(*shape)
-    weight = weight / torch.linalg.matrix_norm(weight.flatten(1), 2) if isinstance(weight_map, Bjorck) else weight
-    assert gradcheck(weight_map, weight.requires_grad_())
+    weight = weight / torch.linalg.matrix_norm(weight.flatten(1), 2)
+    assert gradcheck(Bjorck(iterations), weight.requires_grad_())
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("training", [True, False])
+def test_the_tracked_polar_gradient_is_that_of_the_polar_factor_of_the_product(shape, training):
+    """After a jump of the weight; the reference is the closed form, itself checked by finite differences below."""
+    weight_map = Polar(matrix(*shape)).train(training)
+    weight = weight_map.right_inverse(matrix(*shape)) + 0.2 * matrix(*shape, seed=2)
+    weight.requires_grad_()
+    direction = matrix(*shape, seed=1)
+    factor = weight_map(weight)
+    (found,) = torch.autograd.grad((factor * direction).sum(), weight)
+    flat = weight.flatten(1)
+    product = flat @ weight_map.root.T if flat.shape[0] > flat.shape[1] else weight_map.root @ flat
+    reference = polar_factor(product).view_as(weight)
+    (expected,) = torch.autograd.grad((reference * direction).sum(), weight)
+    assert torch.allclose(factor, reference, atol=1e-8)
+    assert torch.allclose(found, expected, atol=1e-6)
+
+
+@settings(derandomize=True, deadline=None, max_examples=40)
+@given(m=st.integers(1, 12), extra=st.integers(0, 12), jump=st.floats(0, 3), seed=st.integers(0, 99))
+def test_the_root_is_renewed_after_small_steps_and_large_jumps(m, extra, jump, seed):
+    weight = matrix(m, m + extra, seed=seed).float()
+    weight_map = Polar(weight)
+    moved = weight_map.right_inverse(weight) + jump * matrix(m, m + extra, seed=seed + 1).float() / (m + extra) ** 0.5
+    values = torch.linalg.svdvals(weight_map(moved).double())
+    assert values.max() <= 1 + 1e-6
+    assert values.min() > 1 - 1e-3 or float(torch.linalg.cond(moved)) > 1e3
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_gradients_of_the_polar_factor(shape):
+    assert gradcheck(polar_factor, matrix(*shape).flatten(1).requires_grad_())
 
 
 def test_the_gradient_of_unit_rows():
@@ -86,9 +121,26 @@ def test_rank_deficient_weights_are_finite_bounded_and_made_orthogonal_on_assign
         factor.sum().backward()
         assert bool(torch.isfinite(factor).all() and torch.isfinite(degenerate.grad).all())
         assert torch.linalg.matrix_norm(factor.detach().double(), 2) <= 1 + 1e-6
-        assigned = Polar().right_inverse(degenerate.detach())
-        values = torch.linalg.svdvals(Polar()(assigned))
+        weight_map = Polar(degenerate)
+        values = torch.linalg.svdvals(weight_map(weight_map.right_inverse(degenerate.detach())))
         assert float((values - 1).abs().max()) < 1e-4
+
+
+@pytest.mark.parametrize("shape", [(6, 6), (4, 9), (9, 4)])
+def test_a_weight_that_loses_rank_in_training_keeps_norm_one_and_recovers(shape):
+    weight = matrix(*shape).float()
+    weight_map = Polar(weight)
+    start = weight_map.right_inverse(weight)
+    lost = (matrix(shape[0], 2).float() @ matrix(2, shape[1], seed=1).float()).requires_grad_()
+    for broken in (lost, torch.zeros(shape, requires_grad=True)):
+        factor = weight_map(broken)
+        factor.sum().backward()
+        assert bool(torch.isfinite(broken.grad).all())
+        assert torch.linalg.matrix_norm(factor.detach().double(), 2) <= 1 + 1e-6
+    for _ in range(3):
+        values = torch.linalg.svdvals(weight_map(start).double())
+    assert values.max() <= 1 + 1e-6
+    assert values.min() > 1 - 1e-3
 
 
 def test_the_exact_factor_is_the_nearest_orthonormal_matrix():
