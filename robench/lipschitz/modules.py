@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import copy
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils import parametrize
 
+from robench.checkpoint.plain import plain_module
 from robench.errors import AuditError
 from robench.layers import FullSort, GroupSort2, HouseHolder, InputNormalization, L2NormPool2d, ScaledAvgPool2d
 from robench.lipschitz.signals import View
@@ -23,7 +22,8 @@ def plain_copy(module: nn.Module) -> nn.Module:
     A parametrized weight is computed once, in the module's own precision; the certificate is about that value.
 
     Raises:
-        AuditError: the module is in training mode or cannot be copied.
+        AuditError: the module is in training mode.
+        ModelError: it cannot be copied, or computes weights in a way that is not known.
     """
     training = [name or "the model" for name, child in module.named_modules() if child.training]
     if training:
@@ -31,29 +31,7 @@ def plain_copy(module: nn.Module) -> nn.Module:
             f"`{training[0]}` is in training mode, so the model may be random or depend on its batch",
             hint="call `model.eval()` first",
         )
-    with torch.no_grad():
-        try:
-            result = copy.deepcopy(module).cpu()
-        except RuntimeError as error:
-            raise AuditError(
-                f"the model cannot be copied: {str(error).splitlines()[0]}",
-                hint="export it to plain layers first (deel-torchlip: `model.vanilla_export()`)",
-            ) from None
-        for child in result.modules():
-            if parametrize.is_parametrized(child):
-                _freeze_parametrizations(child)
-    return result.requires_grad_(False).eval()
-
-
-def _freeze_parametrizations(module: nn.Module) -> None:
-    """Put the current values in place of the parametrizations, on this copy alone (copies share a class)."""
-    parametrizations = module.parametrizations
-    assert isinstance(parametrizations, nn.ModuleDict)
-    values = {name: getattr(module, name).detach().clone() for name in parametrizations}
-    module.__class__ = parametrize.type_before_parametrizations(module)
-    del module._modules["parametrizations"]
-    for name, value in values.items():
-        module.register_parameter(name, nn.Parameter(value, requires_grad=False))
+    return plain_module(module).cpu()
 
 
 def walk(trace: Trace, module: nn.Module, view: View) -> View:

@@ -232,7 +232,8 @@ class Signal:
         if self.weights is not None:
             parts = zip(self.weights, self.inputs, strict=True)
             return round_up(sum(abs(weight) * view.lipschitz for weight, view in parts), len(self.inputs) + 1)
-        return round_up(self.slope * joint_lipschitz(self.inputs))
+        joint = joint_lipschitz(self.inputs)
+        return joint if self.slope == 1.0 else round_up(self.slope * joint)
 
     @cached_property
     def step_norm(self) -> float:

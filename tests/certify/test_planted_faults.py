@@ -1,0 +1,119 @@
+"""Each planted fault must turn a check red that is green without it."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from robench import certify as certify_module
+from robench.errors import AuditError
+from robench.lipschitz import audit
+from robench.lipschitz import convolution as convolution_module
+from robench.lipschitz import linear as linear_module
+from robench.lipschitz.trace import MODULE_RULES
+from tests.certify import checks
+
+RED = (AssertionError, AuditError)
+
+
+def test_lipschitz_constant_halved() -> None:
+    layer, _ = checks.linear_classifier(0)
+    bounds = audit(layer.eval(), (40,))
+    halved = dataclasses.replace(
+        bounds, lipschitz_upper=bounds.lipschitz_upper / 2, pairwise=bounds.pairwise / 2, paper=bounds.paper / 2
+    )
+    checks.check_linear_radius(bounds)
+    with pytest.raises(RED):
+        checks.check_linear_radius(halved)
+
+
+def test_group_norms_multiplied(monkeypatch: pytest.MonkeyPatch) -> None:
+    def product(kernel: Any, geometry: Any) -> float:
+        return math.prod(convolution_module._group_bound(group, geometry) for group in kernel)
+
+    checks.check_grouped_convolution()
+    monkeypatch.setattr(linear_module, "convolution_norm_upper", product)
+    with pytest.raises(RED):
+        checks.check_grouped_convolution()
+
+
+def test_torus_one_row_too_small(monkeypatch: pytest.MonkeyPatch) -> None:
+    right = convolution_module.torus_sides
+    checks.check_torus()
+    monkeypatch.setattr(convolution_module, "torus_sides", lambda *given: tuple(side - 1 for side in right(*given)))
+    with pytest.raises(RED):
+        checks.check_torus()
+
+
+def test_stride_aliases_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
+    right = convolution_module._phases
+
+    def dropped(*given: Any) -> torch.Tensor:
+        phases = right(*given).clone()
+        phases[:, 1:] = 0
+        return phases
+
+    checks.check_stride()
+    monkeypatch.setattr(convolution_module, "_phases", dropped)
+    with pytest.raises(RED):
+        checks.check_stride()
+
+
+def test_radius_rounded_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    checks.check_division()
+    monkeypatch.setattr(
+        certify_module, "_divide_down", lambda margin, constant: np.nextafter(margin / constant, np.inf)
+    )
+    with pytest.raises(RED):
+        checks.check_division()
+
+
+def test_stale_weights(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a weight cache that evaluation mode does not renew: the audit saw other weights than the forward pass."""
+    checks.check_changed_weights()
+    layer, _ = checks.linear_classifier(1)
+    known = audit(layer.eval(), (40,)).fingerprint
+    monkeypatch.setattr(certify_module, "fingerprint", lambda module: known)
+    with pytest.raises(RED):
+        checks.check_changed_weights()
+
+
+def test_joint_rule_on_a_unit_row_head() -> None:
+    checks.check_opposed_rows()
+    bounds = audit(_opposed(), (2,))
+    root = math.sqrt(2) * bounds.body_upper
+    faulty = dataclasses.replace(bounds, paper=root, pairwise=np.array([[0.0, root], [root, 0.0]]))
+    with pytest.raises(RED):
+        checks.check_opposed_rows(faulty)
+
+
+def _opposed() -> torch.nn.Module:
+    head = torch.nn.Linear(2, 2, bias=False)
+    head.weight.data = torch.tensor([[1.0, 0.0], [-1.0, 0.0]])
+    return head.eval()
+
+
+def test_largest_std_for_the_smallest(monkeypatch: pytest.MonkeyPatch) -> None:
+    def faulty(trace: Any, module: Any, view: Any) -> Any:
+        return trace.nonlinear("normalisation", [view], 1 / float(module.std.max()), module(view.zero), terms=4)
+
+    checks.check_normalisation()
+    monkeypatch.setitem(MODULE_RULES, "robench.layers.normalization.InputNormalization", faulty)
+    with pytest.raises(RED):
+        checks.check_normalisation()
+
+
+def test_plane_check_finds_a_constant_that_is_too_small() -> None:
+    def check(shrink: float) -> None:
+        for seed in range(6):
+            bounds = audit(checks.plane_network(seed, 1), (2,))
+            checks.check_plane(seed, 1, dataclasses.replace(bounds, lipschitz_upper=bounds.lipschitz_upper / shrink))
+
+    check(1.0)
+    with pytest.raises(RED):
+        check(4.0)
