@@ -84,13 +84,13 @@ class Classifier:
     def logits(self, x: Tensor, scale: Tensor, active: int) -> Tensor:
         """Logits (T, q) of a tile, divided by `scale` (T,), float32."""
         self.passes.add(forward=active, padding=len(x) - active)
-        return two_logits(self._single(x)) / scale[:, None]
+        return two_logits(self._single(canonical(x))) / scale[:, None]
 
     def differentiate(self, x: Tensor, scale: Tensor, loss: LogitLoss, active: int) -> tuple[Tensor, Tensor]:
         """Logits (T, q) over `scale`, and the gradient of each row's loss, float32; what is not finite counts as 0."""
         self.passes.add(forward=active, backward=active, padding=len(x) - active)
         with torch.enable_grad():
-            leaf = x.detach().requires_grad_(True)
+            leaf = canonical(x).requires_grad_(True)
             logits = two_logits(self._single(leaf)) / scale[:, None]
             (gradient,) = torch.autograd.grad(loss(logits).sum(), leaf)
         return logits.detach(), torch.nan_to_num(gradient, nan=0.0, posinf=0.0, neginf=0.0)
@@ -100,7 +100,7 @@ class Classifier:
         others = classes.shape[1] - 1
         self.passes.add(forward=active, backward=active * others, padding=len(x) - active)
         with torch.enable_grad():
-            leaf = x.detach().requires_grad_(True)
+            leaf = canonical(x).requires_grad_(True)
             logits = two_logits(self._single(leaf)) / scale[:, None]
             ranked = logits.gather(1, classes)
             gaps = (ranked[:, 1:] - ranked[:, :1]).sum(dim=0)
@@ -112,7 +112,7 @@ class Classifier:
     def exact_logits(self, x: Tensor, active: int) -> Tensor:
         """Logits (T, q) in float64 of a tile of float32 points."""
         self.passes.add(forward=active, padding=len(x) - active)
-        return two_logits(self._double(x.double()))
+        return two_logits(self._double(canonical(x).double()))
 
     def _check_outputs(self) -> None:
         probe = torch.zeros((2, *self.input_shape), device=self.device)
@@ -145,13 +145,22 @@ class Classifier:
     def _probe(self, x: Tensor) -> Tensor:
         """Logits in both precisions and gradients, one row an input, as bits to compare."""
         with torch.enable_grad():
-            leaf = x.detach().requires_grad_(True)
+            leaf = canonical(x).requires_grad_(True)
             logits = two_logits(self._single(leaf))
             weights = torch.arange(1, logits.shape[1] + 1, device=x.device) % 3 + 0.7
             (gradient,) = torch.autograd.grad((logits * weights).sum(), leaf)
         with torch.no_grad():
-            double = two_logits(self._double(x.double()))
+            double = two_logits(self._double(canonical(x).double()))
         return torch.nan_to_num(torch.cat([logits.detach().double(), gradient.flatten(1).double(), double], dim=1))
+
+
+def canonical(x: Tensor) -> Tensor:
+    """A copy that is laid out in memory in one way only.
+
+    With one channel, strides may say "channels last" by accident, and convolutions then take other code; a view of
+    numpy's memory may be aligned in another way, and matrix products then may.
+    """
+    return x.detach().flatten(1).clone(memory_format=torch.contiguous_format).view(x.shape)
 
 
 def _frozen(module: nn.Module, device: torch.device, dtype: torch.dtype) -> nn.Module:

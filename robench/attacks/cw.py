@@ -39,7 +39,8 @@ class CarliniWagner:
     def begin(self, model: TiledModel, rows: State, active: int) -> State:
         """Move to arctanh space; the first c for everyone."""
         x, label = rows["x"], rows["label"]
-        space = torch.atanh((x - self.center) / self.half * INSIDE)
+        # In float64: the float32 arctanh rounds otherwise at the end of a vector, so for another tile.
+        space = torch.atanh((x.double() - self.center) / self.half * INSIDE).float()
         c = torch.full_like(rows["scale"], self.spec.initial_const)
         return {
             **rows,
