@@ -50,16 +50,20 @@ class _ProductOfSteps(torch.autograd.Function):
     def forward(ctx: Any, matrix: Tensor, iterations: int) -> Tensor:
         values, vectors = torch.linalg.eigh(matrix @ matrix.T)
         values = values.clamp_min(0)
-        mean = (values[:, None] + values[None, :]) / 2
-        q, slopes = torch.ones_like(values), torch.zeros_like(mean)
+        column = values.unsqueeze(1)
+        mean = (column + values) / 2
+        q, slopes, constant = torch.ones_like(values), torch.zeros_like(mean), mean.new_full((), 1.5)
         for _ in range(iterations):
-            cube = q**3
-            powers = q[:, None] ** 2 + q[:, None] * q[None, :] + q[None, :] ** 2
-            slopes = 1.5 * slopes - 0.5 * mean * powers * slopes - 0.25 * (cube[:, None] + cube[None, :])
-            q = 1.5 * q - 0.5 * values * cube
-        gap = values[:, None] - values[None, :]
+            other = q.unsqueeze(1)
+            total = other + q
+            powers = torch.addcmul(other * q, total, total, value=-1)  # -(q_i^2 + q_i q_j + q_j^2)
+            slopes *= torch.addcmul(constant, mean, powers, value=0.5)
+            cube = q * q * q
+            slopes -= (cube.unsqueeze(1) + cube).mul_(0.25)
+            q = torch.addcmul(1.5 * q, values, cube, value=-0.5)
+        gap = column - values
         far = gap.abs() > CLOSE * mean
-        slopes = torch.where(far, (q[:, None] - q[None, :]) / torch.where(far, gap, 1.0), slopes)
+        slopes = torch.where(far, (q.unsqueeze(1) - q) / torch.where(far, gap, 1.0), slopes)
         product = (vectors * q) @ vectors.T
         ctx.save_for_backward(matrix, vectors, slopes, product)
         result: Tensor = product @ matrix
