@@ -52,6 +52,7 @@ class Chunk:
         self.distance = np.where(self.correct, np.inf, 0.0)
         self.best: list[str | None] = [None] * len(index)
         self.points: dict[int, npt.NDArray[np.float32]] = {}
+        self.by_attack: dict[str, dict[int, npt.NDArray[np.float32]]] = {name: {} for name in attacks}
         self.outcomes = {name: [AttackOutcome(AttackStatus.NOT_RUN, None, None)] * len(index) for name in attacks}
 
     def uncertified(self) -> npt.NDArray[np.bool_]:
@@ -85,6 +86,7 @@ class Chunk:
         """Note a verified adversarial of an image."""
         distance = distance_upper(self.x[row], point)
         self.outcomes[name][row] = AttackOutcome(AttackStatus.FOUND, distance, predicted)
+        self.by_attack[name][row] = point
         if distance < self.distance[row]:
             self.distance[row], self.best[row], self.points[row] = distance, name, point
 

@@ -131,7 +131,8 @@ class Classifier:
         probe = torch.rand((sizes[-1], *self.input_shape), generator=generator).to(self.device)
         largest = next(size for size in reversed(sizes) if size == 1 or self._rolls(probe[:size]))
         truth = self._probe(probe[:largest])
-        return tuple(size for size in sizes if size <= largest and self._splits(probe[:largest], truth, size))
+        smaller = (size for size in sizes if size < largest and self._splits(probe[:largest], truth, size))
+        return (*smaller, largest)
 
     def _rolls(self, probe: Tensor) -> bool:
         """Whether rows give the same bits in another place of the tile."""

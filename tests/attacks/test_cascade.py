@@ -18,19 +18,19 @@ from robench.witnesses import WitnessStore
 from tests.attacks.nets import Model, certificates, conv_net, digits, lipschitz_net, scaled
 from tests.attacks.runs import EPS, attack, robust
 
-CHEAP = {"deepfool": {}, "fgsm": {}, "pgd": {"steps": 10}, "cw": {"steps": 40, "binary_search_steps": 2}}
+CHEAP = {"deepfool": {}, "fgsm": {}, "pgd": {"steps": 10}, "cw": {"steps": 30, "binary_search_steps": 1}}
 
 
 @pytest.fixture(scope="module")
 def binary():
     data = digits((0, 8))
-    return lipschitz_net(1, data), data.take(60)
+    return lipschitz_net(1, data, steps=80), data.take(60)
 
 
 @pytest.fixture(scope="module")
 def multi():
     data = digits()
-    return lipschitz_net(10, data, steps=200), data.take(60)
+    return lipschitz_net(10, data, steps=120), data.take(40)
 
 
 @pytest.fixture(scope="module")
@@ -111,20 +111,20 @@ def test_every_witness_gives_its_distance_and_its_class(multi, tmp_path):
 
 def test_the_cascade_answers_as_running_everything_does(binary, multi):
     for model, data in (binary, multi):
-        data = data.take(30)
+        data = data.take(20)
         proofs = certificates(model, data)
         spent, spent_full = PassCounter(), PassCounter()
         quick = attack(model, data, proofs, passes=spent)
         full = attack(model, data, proofs, full=True, passes=spent_full)
         for text in EPS:
             assert robust(quick, float(text)) <= robust(full, float(text)) + 1
-        assert spent.forward + spent.backward < 0.6 * (spent_full.forward + spent_full.backward)
+        assert spent.forward + spent.backward < 0.75 * (spent_full.forward + spent_full.backward)
 
 
 @pytest.mark.parametrize("kind", ["multi", pytest.param("plain", marks=pytest.mark.slow)])
 def test_logit_scale_changes_no_answer(kind, request):
     model, data = request.getfixturevalue(kind)
-    data = data.take(16)
+    data = data.take(12)
     answers = [
         [robust(attack(scaled(model, factor), data, attacks=CHEAP), float(text)) for text in EPS]
         for factor in (0.01, 1.0, 30.0, 1000.0)
