@@ -18,11 +18,13 @@ import torch
 
 from robench import checkpoint, lipschitz, recipes, training
 from robench.attacks.cascade import attack_records
+from robench.attacks.gallery import write_gallery
 from robench.attacks.passes import PassCounter
 from robench.attacks.summary import summarize
 from robench.certify import certify_records
 from robench.data import Dataset, load
 from robench.devices import device_facts, resolve_device
+from robench.diagnostics import diagnose
 from robench.errors import AuditError, ModelError, RunError
 from robench.progress import NoProgress, Progress
 from robench.records import AttackRecord, CertifyRecord, attack_record, certify_record, to_line
@@ -189,7 +191,7 @@ def certify(
     loaded, dataset = _load_pair(model, data, execution.progress)
     bounds = lipschitz.audit(loaded.module, loaded.input_shape)
     spec = CertifySpec(data=data.spec, split=data.split, deploy_dtype=deploy_dtype)
-    facts = _facts(loaded, dataset, bounds.to_dict(), device)
+    facts = _facts(model, data, loaded, dataset, bounds.to_dict(), device)
     request = RunRequest(command="certify", spec=spec.to_dict(), identity=_identity(loaded, dataset), facts=facts)
     with RunFolder(_folder(out, request), request, parse=certify_record, to_line=to_line) as run:
         records: list[CertifyRecord] = run.records()
@@ -261,7 +263,7 @@ def attack(
         seed=seed,
     )
     certificates, audited = _certificates(loaded, dataset, execution, device)
-    facts = _facts(loaded, dataset, audited, device)
+    facts = _facts(model, data, loaded, dataset, audited, device)
     request = RunRequest(command="attack", spec=spec.to_dict(), identity=_identity(loaded, dataset), facts=facts)
     with RunFolder(_folder(out, request), request, parse=attack_record, to_line=to_line) as run:
         records: list[AttackRecord] = run.records()
@@ -286,6 +288,9 @@ def attack(
             records.append(record)
             meter.read()
         meter.read()
+        progress.start("diagnostics and gallery", 1)
+        flags = diagnose(loaded, dataset, records, certificates, spec, batch_size=execution.batch_size, device=device)
+        write_gallery(run.path, loaded, dataset, spec, device=device)
         progress.close()
         spent = run.spent()
         summary = summarize(
@@ -294,6 +299,7 @@ def attack(
             full=full,
             passes={name: int(spent.get(name, 0)) for name in passes.to_dict()},
             seconds=round(spent.get("seconds", 0.0), 3),
+            flags=[flag._asdict() for flag in flags],
             certificates=list(certificates.values()),
         )
         run.finish(summary)
@@ -344,10 +350,21 @@ def _certificates(
 
 
 def _facts(
-    loaded: checkpoint.LoadedModel, dataset: Dataset, audited: dict[str, Any], device: torch.device
+    model: ModelRef,
+    data: DataRef,
+    loaded: checkpoint.LoadedModel,
+    dataset: Dataset,
+    audited: dict[str, Any],
+    device: torch.device,
 ) -> dict[str, Any]:
-    """What a manifest says beside the spec."""
-    return {"model": loaded.describe(), "data": dataset.describe(), "audit": audited, **device_facts(device)}
+    """What a manifest says beside the spec; the two paths are where `verify` looks first."""
+    data_dir = None if data.data_dir is None else str(data.data_dir.resolve())
+    return {
+        "model": {**loaded.describe(), "path": str(Path(model.ref).resolve())},
+        "data": {**dataset.describe(), "data_dir": data_dir},
+        "audit": audited,
+        **device_facts(device),
+    }
 
 
 def _load_pair(model: ModelRef, data: DataRef, progress: Progress) -> tuple[checkpoint.LoadedModel, Dataset]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import click
 
@@ -12,22 +11,40 @@ from robench.cli import options
 
 @click.command(short_help="Re-execute a run's certificates and witnesses with other code")
 @click.argument("run", type=click.Path(path_type=Path))
+@click.option(
+    "--model",
+    type=click.Path(file_okay=False, path_type=Path),
+    metavar="DIR",
+    help="Model folder.  [default: where the run found it]",
+)
+@click.option(
+    "--data-dir",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Folder that holds the data set's own files.  [default: where the run found them]",
+)
 @options.as_json
 @options.quiet
-def verify(run: Path, json_output: bool, quiet: bool) -> int:
+def verify(run: Path, model: Path | None, data_dir: Path | None, json_output: bool, quiet: bool) -> int:
     """Re-execute every certificate and witness of a run in numpy float64, with code that shares nothing.
 
     \b
     Example:
       robench verify runs/attack-hkr-mnist-1a2b3c4d
-    """
-    from robench import api
-    from robench.cli.console import print_json, print_table
-    from robench.cli.main import FINDING
 
-    summary: dict[str, Any] = api.verify(run)
+    Exit code 1 if anything does not hold: a class that differs, a distance that is too small, a radius that a slope
+    found contradicts, an adversarial within a certified radius.
+    """
+    from robench.cli.console import Screen, print_json, print_table
+    from robench.cli.main import FINDING
+    from robench.verify import verify as verify_run
+
+    summary = verify_run(run, model=model, data_dir=data_dir)
+    screen = Screen(quiet=quiet)
     if json_output:
         print_json(summary)
     else:
-        print_table(f"verified {run}", ["checked", "count"], [[k, str(v)] for k, v in summary.items()])
+        counts = [[name, str(summary[name])] for name in ("n", "certificates", "witnesses", "failed")]
+        print_table(f"verified {run}", ["what", "count"], counts)
+        for problem in summary["problems"]:
+            screen.note(f"FAILED: {problem}")
     return FINDING if summary["failed"] else 0
