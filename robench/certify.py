@@ -8,7 +8,6 @@ sound in floating point: docs/design/0004-soundness.md §6.
 
 from __future__ import annotations
 
-import copy
 import hashlib
 import math
 from collections.abc import Collection, Iterator
@@ -177,7 +176,7 @@ def _network(model: Certifiable, audit: Audit) -> nn.Module:
             "the weights are not those that were audited",
             hint="audit again; if the weights change by being read, certify `robench.lipschitz.plain_copy(model)`",
         )
-    return copy.deepcopy(plain).double()
+    return plain.double()
 
 
 def _logits(network: nn.Module, inputs: npt.NDArray[np.float32], outputs: int, device: torch.device | str) -> Array:

@@ -91,6 +91,14 @@ def _reshaped_squares(call: Call, squares: Squares) -> Squares:
     return Squares(squares.parts, call.zero, squares.terms)
 
 
+@rule("to", "_to_copy", "type_as", "double")
+def convert(call: Call) -> Value:
+    """A change of dtype that changes nothing, as everything is traced in float64."""
+    if call.zero.dtype != torch.float64:
+        raise call.refusal(f"it changes the precision to {call.zero.dtype}")
+    return call.view()
+
+
 @rule("pad", "constant_pad_nd")
 def pad(call: Call) -> Value:
     """Padding of any mode: copies, and constants."""

@@ -79,7 +79,7 @@ def _export(trace: Trace, module: nn.Module, example: Tensor) -> Any:
         warnings.simplefilter("ignore")
         try:
             program = torch.export.export(module, (example,), strict=False)
-            return program.run_decompositions({})
+            return program.run_decompositions({}) if _mutates(program) else program
         except AuditError:
             raise
         except Exception as error:  # torch raises many kinds here, all of them about the user's code
@@ -89,6 +89,12 @@ def _export(trace: Trace, module: nn.Module, example: Tensor) -> Any:
                 hint="its control flow or operations depend on values of the input; write it with plain tensor "
                 "operations, or register a rule for it: `robench.lipschitz.register(YourLayer)`",
             ) from None
+
+
+def _mutates(program: Any) -> bool:
+    """Whether an operation works in place, so that the graph must be made functional first (which takes longer)."""
+    schemas = (getattr(node.target, "_schema", None) for node in program.graph.nodes if node.op == "call_function")
+    return any(schema is not None and schema.is_mutable for schema in schemas)
 
 
 class Interpreter:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import warnings
 from typing import Any
 
 import torch
@@ -25,6 +27,10 @@ def plain_copy(module: nn.Module) -> nn.Module:
         AuditError: the module is in training mode.
         ModelError: it cannot be copied, or computes weights in a way that is not known.
     """
+    if isinstance(module, torch.fx.GraphModule):  # an exported program: its operations say themselves how they run
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # torch's own, on copies of its trees
+            return copy.deepcopy(module).requires_grad_(False).cpu()
     training = [name or "the model" for name, child in module.named_modules() if child.training]
     if training:
         raise AuditError(

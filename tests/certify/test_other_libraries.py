@@ -137,8 +137,8 @@ def test_as_built_and_after_vanilla_export() -> None:
         (lambda: torchlip.LayerCentering(4), 1.0),
         (lambda: torchlip.ScaledAdaptiveAvgPool2d((1, 1)), 1.0),
         (lambda: torchlip.ScaledAdaptativeL2NormPool2d((1, 1)), 1.0),
-        (lambda: torchlip.InvertibleDownSampling((2, 2)), 1.0),
-        (lambda: torchlip.InvertibleUpSampling((2, 2)), 1.0),
+        (lambda: torchlip.InvertibleDownSampling(2), 1.0),
+        (lambda: torchlip.InvertibleUpSampling(2), 1.0),
     ],
 )
 def test_their_layers(layer: object, constant: float) -> None:

@@ -17,7 +17,7 @@ from robench.lipschitz.convolution import Geometry, convolution_norm_upper, resh
 from robench.lipschitz.spectral import spectral_norm_upper
 from tests.lipschitz.oracles import exact_norm
 
-BIG = settings(max_examples=150, deadline=None, derandomize=True)
+BIG = settings(max_examples=100, deadline=None, derandomize=True)
 
 
 def upper(module: nn.Module, shape: tuple[int, ...]) -> float:
@@ -37,7 +37,7 @@ def no_dense_join(monkeypatch: pytest.MonkeyPatch) -> None:
     scale=st.sampled_from([1e-150, 1e-3, 1.0, 1e5, 1e150]),
     rank=st.integers(1, 40),
 )
-@settings(max_examples=150, deadline=None, derandomize=True)
+@settings(max_examples=100, deadline=None, derandomize=True)
 def test_dense_norm_is_tight_from_above(seed: int, rows: int, columns: int, scale: float, rank: int) -> None:
     torch.manual_seed(seed)
     matrix = torch.randn(rows, rank, dtype=torch.float64) @ torch.randn(rank, columns, dtype=torch.float64) * scale
