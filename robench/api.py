@@ -28,7 +28,7 @@ from robench.diagnostics import diagnose
 from robench.errors import AuditError, ModelError, RunError
 from robench.progress import NoProgress, Progress
 from robench.records import AttackRecord, CertifyRecord, attack_record, certify_record, to_line
-from robench.runs import RunFolder, RunRequest
+from robench.runs import SUMMARY, RunFolder, RunRequest, read_json
 from robench.specs.base import digest
 from robench.specs.data import DataSpec, Split
 from robench.specs.epsilon import split_epsilons
@@ -211,9 +211,10 @@ def certify(
             run.append(record)
             records.append(record)
             execution.progress.advance()
-        run.spend(seconds=time.perf_counter() - started)
+        if len(done) < len(dataset):
+            run.spend(seconds=time.perf_counter() - started)
         execution.progress.close()
-        summary = certify_summary(records, eps, facts["audit"]) | {"seconds": round(run.spent()["seconds"], 3)}
+        summary = certify_summary(records, eps, facts["audit"]) | {"seconds": round(run.spent().get("seconds", 0.0), 3)}
         run.finish(summary)
         return Outcome(run.path, summary)
 
@@ -268,6 +269,8 @@ def attack(
     with RunFolder(_folder(out, request), request, parse=attack_record, to_line=to_line) as run:
         records: list[AttackRecord] = run.records()
         done = _done(run, dataset, [record.index for record in records])
+        if run.finished_before and len(done) == len(dataset):
+            return Outcome(run.path, read_json(run.path / SUMMARY))
         progress.start(f"attack {loaded.name} on {data.spec.name}", len(dataset))
         progress.advance(len(done))
         passes = PassCounter()

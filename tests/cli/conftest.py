@@ -48,4 +48,3 @@ def moons_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     result = invoke("train", "--recipe", "hkr", "--data", "two-moons", "--epochs", 5, "--seed", 0, "--out", out)
     assert result.code == 0, result.stderr
     return out
-

@@ -92,13 +92,16 @@ def test_a_damaged_model_folder_is_refused(robench: Any, digits_model: Path, tmp
 
 
 def test_weights_that_are_not_finite_are_refused(robench: Any, digits_model: Path, tmp_path: Path) -> None:
+    from safetensors import safe_open
     from safetensors.numpy import load_file, save_file
 
     model = tmp_path / "model"
     shutil.copytree(digits_model, model)
     weights = load_file(model / "model.safetensors")
     next(iter(weights.values())).flat[0] = float("nan")
-    save_file(weights, model / "model.safetensors")
+    with safe_open(model / "model.safetensors", "numpy") as file:
+        metadata = file.metadata()
+    save_file(weights, model / "model.safetensors", metadata)
     assert_mendable(robench("certify", model, "--data", "digits", "--out", tmp_path / "run"), "finite")
 
 
