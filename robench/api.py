@@ -315,7 +315,7 @@ def report(runs: Sequence[Path], out: Path) -> Path:
     Raises:
         RunError: there is no run, or the report cannot be written.
     """
-    from robench.report import build_report  # plotting libraries, which no other command needs
+    from robench.reporting import build_report  # plotting libraries, which no other command needs
 
     return build_report(runs, out)
 

@@ -20,7 +20,7 @@ ORDER = [
     {"evaluations"},
     {"tables"},
     {"plots"},
-    {"report"},
+    {"reporting"},
     {"devices"},
     {"layers", "losses", "architectures"},
     {"models", "recipes"},
@@ -35,7 +35,7 @@ ORDER = [
     {"cli"},
 ]
 RANK = {name: rank for rank, names in enumerate(ORDER) for name in names}
-NO_TORCH = ["robench", "robench.cli.main", "robench.runs", "robench.records", "robench.report", "robench.crosscheck"]
+NO_TORCH = ["robench", "robench.cli.main", "robench.runs", "robench.records", "robench.reporting", "robench.crosscheck"]
 
 
 def room(path: Path) -> str:

@@ -26,7 +26,7 @@ def report(runs: tuple[Path, ...], out: Path, quiet: bool) -> None:
 
     The report is a function of the run folders alone: the same runs give the same bytes.
     """
-    from robench.report import build_report
+    from robench.reporting import build_report
 
     page = build_report(runs, out)
     click.echo(page)

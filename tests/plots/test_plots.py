@@ -9,7 +9,7 @@ import pytest
 from robench import plots
 from robench.evaluations import Evaluation, read_evaluations
 from robench.specs.epsilon import epsilon_value
-from tests.report.synthetic import ATTACKS, EPS, Synthetic
+from tests.reporting.synthetic import ATTACKS, EPS, Synthetic
 
 NAME = r"_hkr $\frac{$"
 """Hidden from legends and broken mathematics, if names were not taken as text."""

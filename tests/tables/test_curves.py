@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from robench import curves
 from robench.curves import Curve
-from tests.report.synthetic import ATTACKS, Synthetic
+from tests.reporting.synthetic import ATTACKS, Synthetic
 
 EPSILONS = [0.0, 36 / 255, 0.5, 1.0, 1.58, 2.0, 3.0, 9.0]
 

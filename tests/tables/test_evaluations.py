@@ -7,7 +7,7 @@ import pytest
 
 from robench.errors import RunError
 from robench.evaluations import ascending, read_evaluations
-from tests.report.synthetic import Synthetic
+from tests.reporting.synthetic import Synthetic
 
 
 def test_runs_of_the_same_weights_and_data_are_joined(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 from robench import tables
 from robench.evaluations import Evaluation, read_evaluations
 from robench.specs.epsilon import epsilon_value
-from tests.report.synthetic import ATTACKS, EPS, Synthetic
+from tests.reporting.synthetic import ATTACKS, EPS, Synthetic
 
 
 def evaluate(root: Path) -> list[Evaluation]:

@@ -11,9 +11,9 @@ from markupsafe import Markup
 
 from robench import __version__, plots, tables
 from robench.evaluations import read_evaluations
-from robench.report import formats
-from robench.report.page import FigureExhibit, Page, TableExhibit
-from robench.report.sections import compose
+from robench.reporting import formats
+from robench.reporting.page import FigureExhibit, Page, TableExhibit
+from robench.reporting.sections import compose
 from robench.runs import create_folder, write_atomic
 
 HTML, MARKDOWN = "report.html", "report.md"
@@ -63,7 +63,7 @@ def _write_table(folder: Path, table: TableExhibit) -> None:
 def _render(template: str, page: Page, images: Mapping[str, bytes]) -> str:
     """The page in one format; HTML is escaped by the environment, Markdown by the `md` filter."""
     environment = Environment(
-        loader=PackageLoader("robench.report"),
+        loader=PackageLoader("robench.reporting"),
         autoescape=template.endswith(".html.j2"),
         undefined=StrictUndefined,
         trim_blocks=True,

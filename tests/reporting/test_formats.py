@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from robench.report import formats
+from robench.reporting import formats
 
 NASTY = r"a|b & c_d $x^2$ {e} \f ~g #h %i <b>`j`* [k](l)"
 FRAME = pd.DataFrame(

@@ -10,8 +10,8 @@ from typing import Any
 from robench import plots, tables
 from robench.curves import COMBINED
 from robench.evaluations import Evaluation
-from robench.report import pictures
-from robench.report.page import Bracket, Exhibit, FigureExhibit, Overview, Page, Section, TableExhibit
+from robench.reporting import pictures
+from robench.reporting.page import Bracket, Exhibit, FigureExhibit, Overview, Page, Section, TableExhibit
 
 
 def compose(evaluations: Sequence[Evaluation], title: str) -> Page:

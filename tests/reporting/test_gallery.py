@@ -8,9 +8,9 @@ from safetensors.numpy import load_file, save_file
 
 from robench.errors import RunError
 from robench.evaluations import Evaluation, read_evaluations
-from robench.report import pictures
-from robench.report.gallery import GALLERY, read_gallery
-from tests.report.synthetic import ATTACKS, Synthetic
+from robench.reporting import pictures
+from robench.reporting.gallery import GALLERY, read_gallery
+from tests.reporting.synthetic import ATTACKS, Synthetic
 
 
 def attacked(root: Path, model: Synthetic | None = None, **options: object) -> Evaluation:

@@ -2,8 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from robench.report import build_report
-from tests.report.synthetic import Synthetic
+from robench.reporting import build_report
+from tests.reporting.synthetic import Synthetic
 
 
 @pytest.fixture(scope="session")

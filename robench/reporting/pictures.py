@@ -11,7 +11,7 @@ from robench import plots
 from robench.evaluations import Evaluation
 from robench.numerics import ceil_decimals
 from robench.records import AttackRecord
-from robench.report.gallery import Array, Gallery, read_gallery
+from robench.reporting.gallery import Array, Gallery, read_gallery
 
 TRANSPORT = "x − 2 f(x) ∇f(x)"
 

@@ -12,8 +12,8 @@ import pytest
 
 from robench import plots
 from robench.errors import RunError
-from robench.report import build_report
-from tests.report.synthetic import ATTACKS, EPS, Synthetic
+from robench.reporting import build_report
+from tests.reporting.synthetic import ATTACKS, EPS, Synthetic
 
 VOID = {"meta", "link", "img", "br", "hr"}
 
@@ -184,7 +184,9 @@ def test_a_folder_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
 
 
 def test_the_reading_half_imports_neither_torch_nor_foolbox() -> None:
-    code = "import robench.report, robench.tables, sys; sys.exit(any(m in sys.modules for m in ('torch', 'foolbox')))"
+    code = (
+        "import robench.reporting, robench.tables, sys; sys.exit(any(m in sys.modules for m in ('torch', 'foolbox')))"
+    )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
