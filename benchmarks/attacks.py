@@ -49,6 +49,7 @@ class Logits(nn.Module):
         self.forward_passes = self.backward_passes = 0
 
     def forward(self, x: Tensor) -> Tensor:
+        """Count, then evaluate."""
         self.forward_passes += len(x)
         self.backward_passes += len(x) if x.requires_grad else 0
         f = self.module(x)

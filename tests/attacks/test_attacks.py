@@ -58,8 +58,9 @@ def test_minimization_attacks_find_the_exact_distance_of_a_linear_model(name, cl
     )
     assert (found >= exact).all()
     # With five classes cross-entropy mixes their gradients, so DDN is not exact; Adam hops over the boundary by a step.
-    loose = {"ddn": 1.6 if classes > 2 else 1.02, "cw": 1.02, "deepfool": 1.02}[name]
-    assert (found <= exact * loose + (0.04 if name == "cw" else 1e-4)).all()
+    slack = {"ddn": 0.25 if classes > 2 else 2e-3, "cw": 0.2 if classes > 2 else 0.02, "deepfool": 1e-3}[name]
+    assert (found <= exact * 1.02 + slack).all()
+    assert np.median(found / exact) < (1.3 if name == "ddn" and classes > 2 else 1.05)
 
 
 @pytest.mark.parametrize("name", ["fgsm", "pgd"])
