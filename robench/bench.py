@@ -174,8 +174,8 @@ def run_entry(
         "n_correct": certified["n_correct"],
         "lipschitz_upper": certified["lipschitz_upper"],
         "mean_radius": certified["mean_radius"]["pairwise"],
-        "n_certified": certified["n_certified"]["pairwise"],
         "n_attacked": attacked["n"],
+        "n_certified": attacked["n_certified"],
         "n_robust": attacked["n_robust"]["combined"],
         "violations": attacked["violations"],
     }

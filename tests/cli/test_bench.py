@@ -38,6 +38,7 @@ def test_a_suite_ends_with_the_table_and_the_report_and_resumes(
     for row in rows:
         assert row["n_attacked"] == 20
         assert row["violations"] == 0
+        assert all(row["n_certified"][text] <= row["n_robust"][text] for text in EPS)
 
 
 def test_a_suite_that_was_stopped_goes_on(robench: Any, small: bench.Suite, tmp_path: Path) -> None:
