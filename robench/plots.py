@@ -25,10 +25,10 @@ from robench.specs.epsilon import epsilon_value
 BLUE, VERMILION, GREEN, ORANGE, SKY, PURPLE, BLACK = (
     "#0072B2", "#D55E00", "#009E73", "#E69F00", "#56B4E9", "#CC79A7", "#000000",
 )  # fmt: skip
-COLOURS = (BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY, BLACK)
+GREY = "#5B6470"
+COLOURS = (BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY, BLACK, GREY)
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*", "<", ">")
 THIN_LINES = ((0, (1, 1)), (0, (4, 1.5, 1, 1.5)), (0, (6, 2)), (0, (2, 2)), (0, (5, 1, 1, 1, 1, 1)))
-GREY = "#5B6470"
 GRID_POINTS = 241
 CELL = (1.0, 1.12)
 """Width and height in inches of an image of a grid with its caption."""
