@@ -142,8 +142,8 @@ def audit(module: nn.Module, input_shape: tuple[int, ...]) -> Audit:
             f"a slope of {lower:.6g} was found above the bound {upper:.6g}",
             hint="a registered rule returns too small a constant; mend it",
         )
-    head, body = _head(output)
-    pairwise, paper = _constants(output, head, body, upper)
+    head, body, error = _head(output)
+    pairwise, paper = _constants(output.size, head, error, body, upper)
     return Audit(
         lipschitz_upper=upper,
         lipschitz_lower=lower,
@@ -166,25 +166,24 @@ def _refuse_non_finite(module: nn.Module) -> None:
             )
 
 
-def _head(output: View) -> tuple[Head | None, float]:
-    """The linear map after the last nonlinearity, and the bound of what is before it."""
+def _head(output: View) -> tuple[Head | None, float, float]:
+    """The linear map after the last nonlinearity, the bound of what is before it, and the error of its matrix."""
     source = output.signal.source
     outputs = output.size
     if not output.signal.linear or outputs > MAX_OUTPUTS or outputs * source.size > HEAD_ENTRIES:
-        return None, output.lipschitz
-    matrix, _ = linear_matrix(output)
+        return None, output.lipschitz, 0.0
+    matrix, error = linear_matrix(output)
     assert source.zero is not None
     bias = output.zero.reshape(BATCH, -1)[0] - matrix @ source.zero.reshape(BATCH, -1)[0]
     weight = matrix.numpy()
     rows = float(np.linalg.norm(weight, axis=1).max(initial=0.0))
-    whole = float(np.linalg.norm(weight, 2)) if weight.size else 0.0
+    whole = output.lipschitz / source.lipschitz if source.lipschitz > 0 else 0.0
     kind: Literal["unit_rows", "joint"] = "joint" if math.sqrt(2) * whole <= 2 * rows else "unit_rows"
-    return Head(weight, bias.numpy(), kind), source.lipschitz
+    return Head(weight, bias.numpy(), kind), source.lipschitz, error
 
 
-def _constants(output: View, head: Head | None, body: float, upper: float) -> tuple[Array, float]:
+def _constants(outputs: int, head: Head | None, error: float, body: float, upper: float) -> tuple[Array, float]:
     """Lip(f_i − f_j) for each pair, and the constant of the paper's rule."""
-    outputs = output.size
     if outputs == 1:
         return np.full((1, 1), upper), upper
     if outputs > MAX_OUTPUTS:
@@ -193,7 +192,6 @@ def _constants(output: View, head: Head | None, body: float, upper: float) -> tu
     pairwise = np.full((outputs, outputs), joint)
     paper = joint
     if head is not None:
-        _, error = linear_matrix(output)
         inflate = 1 + gamma(head.weight.shape[1] + 16)
         distances = np.empty((outputs, outputs))
         for row in range(outputs):

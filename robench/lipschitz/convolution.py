@@ -99,21 +99,36 @@ def reshaped_kernel_bound(kernel: Tensor, geometry: Geometry) -> float:
     return round_up(spectral_norm_upper(kernel.flatten(1)) * math.sqrt(windows), 3)
 
 
-def torus_sides(taps: tuple[int, ...], geometry: Geometry) -> tuple[int, ...]:
-    """Sides of the torus: multiples of the stride, ≥ n + k − 1 with k the dilated kernel side."""
+def torus_sides(taps: tuple[int, ...], geometry: Geometry, lengths: tuple[int, ...] | None = None) -> tuple[int, ...]:
+    """Sides of the torus: multiples of the stride, ≥ n + k − 1 with k the dilated kernel side.
+
+    Args:
+        taps: kernel sides.
+        geometry: of the convolution.
+        lengths: coarse sides of a box that shifts of up to `SHIFTS` must not leave and enter again; None if there is
+            none.
+    """
     if geometry.circular:
         return geometry.size
-    return tuple(
-        stride * math.ceil((size + dilation * (k - 1)) / stride)
-        for size, stride, dilation, k in zip(geometry.size, geometry.stride, geometry.dilation, taps, strict=True)
-    )
+    sides = []
+    for axis, (size, stride, dilation) in enumerate(
+        zip(geometry.size, geometry.stride, geometry.dilation, strict=True)
+    ):
+        coarse = math.ceil((size + dilation * (taps[axis] - 1)) / stride)
+        if lengths is not None:
+            coarse = max(coarse, lengths[axis] + SHIFTS[len(lengths)])
+        sides.append(stride * coarse)
+    return tuple(sides)
 
 
 def _torus_bound(kernel: Tensor, geometry: Geometry) -> float:
     """From the folded symbol on the torus; kernel (out, in, *taps)."""
     out, inner = kernel.shape[:2]
     taps = tuple(kernel.shape[2:])
-    sides = torus_sides(taps, geometry)
+    lengths = None
+    if not geometry.circular and _looseness(taps, geometry) > LOOSE:
+        lengths = _section_lengths(taps, geometry)
+    sides = torus_sides(taps, geometry, lengths)
     aliases = math.prod(geometry.stride)
     flat = kernel.flatten(2).permute(2, 0, 1).reshape(-1, out * inner).to(torch.complex128)
     waves = _coarse_frequencies(geometry, sides)
@@ -126,10 +141,8 @@ def _torus_bound(kernel: Tensor, geometry: Geometry) -> float:
 
     side = min(out, aliases * inner)
     work = (out * inner * aliases, side * side)
-    lengths = None if geometry.circular else _section_lengths(taps, geometry)
-    loose = _looseness(taps, geometry) > LOOSE
     coarse = tuple(side // stride for side, stride in zip(sides, geometry.stride, strict=True))
-    square = _largest(grams, waves, work, max(out, aliases * inner), coarse, lengths if loose else None)
+    square = _largest(grams, waves, work, max(out, aliases * inner), coarse, lengths)
     return math.sqrt(square)
 
 
@@ -145,7 +158,8 @@ def _strip_bound(kernel: Tensor, geometry: Geometry) -> float:
     size, (before, after) = geometry.size[-1], geometry.padding[-1]
     windows = size + before + after - last + 1
     others = Geometry(geometry.size[:-1], geometry.stride[:-1], geometry.dilation[:-1], padding=geometry.padding[:-1])
-    sides = torus_sides(taps, others)
+    lengths = _section_lengths(taps, others)
+    sides = torus_sides(taps, others, lengths)
     flat = kernel.flatten(2, -2).permute(2, 3, 0, 1).reshape(math.prod(taps), -1).to(torch.complex128)
     tap = torch.arange(size) - torch.arange(windows)[:, None] + before
     tap = torch.where((tap >= 0) & (tap < last), tap, last)  # position `last` holds zeros
@@ -159,7 +173,6 @@ def _strip_bound(kernel: Tensor, geometry: Geometry) -> float:
     side = min(size * inner, windows * out)
     work = (size * inner * windows * out, side * side)
     waves = _coarse_frequencies(others, sides)
-    lengths = _section_lengths(taps, others)
     square = _largest(grams, waves, work, max(size * inner, windows * out), sides, lengths)
     return math.sqrt(square)
 
@@ -184,7 +197,7 @@ def _largest(
     """
     chunk = max(1, CHUNK // max(work))
     if lengths is not None and waves.shape[0] * work[1] ** 1.5 <= SECTION_WORK:
-        shifts = _shifts(sides)
+        shifts = _shifts(sides, lengths)
         if len(shifts):
             gram = torch.cat([grams(waves[start : start + chunk]) for start in range(0, waves.shape[0], chunk)])
             turn = (waves[:, None] * shifts % torch.tensor(sides)).double() / torch.tensor(sides)
@@ -214,9 +227,9 @@ def _section_lengths(taps: tuple[int, ...], geometry: Geometry) -> tuple[int, ..
     return tuple(lengths)
 
 
-def _shifts(sides: tuple[int, ...]) -> Tensor:
-    """Shifts m of the multipliers 2 cos(m·w), one of m and −m, no longer than half the torus."""
-    reach = [min(SHIFTS[len(sides)], (side - 1) // 2) for side in sides]
+def _shifts(sides: tuple[int, ...], lengths: tuple[int, ...]) -> Tensor:
+    """Shifts m of the multipliers 2 cos(m·w), one of m and −m: too short to lead around the torus into the box."""
+    reach = [min(SHIFTS[len(sides)], side - length) for side, length in zip(sides, lengths, strict=True)]
     ranges = [range(-largest, largest + 1) for largest in reach]
     zero = (0,) * len(sides)
     return torch.tensor([shift for shift in itertools.product(*ranges) if shift > zero])

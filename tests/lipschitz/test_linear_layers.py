@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional
 
-from robench.lipschitz import audit
+from robench.lipschitz import audit, convolution
 from robench.lipschitz import signals as signals_module
 from robench.lipschitz.convolution import Geometry, convolution_norm_upper, reshaped_kernel_bound
 from robench.lipschitz.spectral import spectral_norm_upper
@@ -75,6 +75,29 @@ def test_convolution_symbol_bounds_the_dense_operator(data: st.DataObject, seed:
     bound = convolution_norm_upper(kernel, geometry)
     assert bound >= exact
     assert bound <= max(reshaped_kernel_bound(group, geometry) for group in kernel)
+
+
+@given(data=st.data())
+@settings(max_examples=100, deadline=None, derandomize=True)
+def test_multipliers_of_a_section_have_the_norms_claimed(data: st.DataObject) -> None:
+    """2 cos(m·w) on the torus, restricted to the box of the section: at most c_m (paths that cannot wrap around)."""
+    axes = data.draw(st.sampled_from([1, 2]))
+    taps = tuple(data.draw(st.integers(1, 4)) for _ in range(axes))
+    stride = tuple(data.draw(st.integers(1, 3)) for _ in range(axes))
+    size = tuple(data.draw(st.integers(k, 9)) for k in taps)
+    padding = tuple((data.draw(st.integers(0, 2)),) * 2 for _ in range(axes)) if data.draw(st.booleans()) else None
+    geometry = Geometry(size, stride, (1,) * axes, padding=padding)
+    lengths = convolution._section_lengths(taps, geometry)
+    sides = convolution.torus_sides(taps, geometry, lengths)
+    assert all(side >= n + k - 1 and side % s == 0 for side, n, k, s in zip(sides, size, taps, stride, strict=True))
+    coarse = tuple(side // s for side, s in zip(sides, stride, strict=True))
+    shifts = convolution._shifts(coarse, lengths)
+    limits = convolution._section_limits(shifts, lengths)
+    pick = data.draw(st.integers(0, len(shifts) - 1))
+    box = torch.cartesian_prod(*[torch.arange(length) for length in lengths]).reshape(-1, axes)
+    offset = (box[:, None] - box - shifts[pick]) % torch.tensor(coarse)
+    joined = (offset == 0).all(-1).double()
+    assert float(torch.linalg.matrix_norm(joined + joined.T, 2)) <= float(limits[pick]) + 1e-12
 
 
 @pytest.mark.parametrize(
