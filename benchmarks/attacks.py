@@ -37,6 +37,7 @@ from robench.witnesses import WitnessStore
 
 EPS = ("0.25", "0.5", "0.75", "1", "1.25", "1.5", "1.75", "2", "2.25", "2.5", "2.75", "3")
 TUNED_CW = {"binary_search_steps": 3, "steps": 300, "stepsize": 0.05, "initial_const": 10.0}
+FOOLBOX_PGD = {"steps": 50, "rel_stepsize": 0.025, "random_start": True}
 FOOLBOX_CW = {"binary_search_steps": 9, "steps": 10000, "stepsize": 0.01, "initial_const": 0.001}
 
 
@@ -84,9 +85,11 @@ def script(model: LoadedModel, data: Dataset, cw: dict[str, Any], batch: int = 1
     }
 
 
-def robench_attack(model: LoadedModel, data: Dataset, cw: dict[str, Any], batch: int = 250) -> dict[str, Any]:
+def robench_attack(model: LoadedModel, data: Dataset, cw: dict[str, Any], batch: int = 500) -> dict[str, Any]:
     """What `robench attack` computes: audit, certificates, cascade, verification, crosscheck."""
-    spec = AttackSpec(data=DataSpec(name=data.name), eps=EPS, attacks={"fgsm": {}, "pgd": {}, "deepfool": {}, "cw": cw})
+    spec = AttackSpec(
+        data=DataSpec(name=data.name), eps=EPS, attacks={"fgsm": {}, "pgd": FOOLBOX_PGD, "deepfool": {}, "cw": cw}
+    )
     cpu = torch.device("cpu")
     certificates = {}
     try:

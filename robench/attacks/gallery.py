@@ -56,8 +56,8 @@ def write_gallery(
 def transport(classifier: Classifier, clean: Floats) -> Floats:
     """Images moved to x - 2 f(x) grad f(x), which for the optimal f is their image by transport.
 
-    Serrurier et al., section 3.2. For q > 2 classes f is the gap of the two largest logits over its squared slope, so that the step, twice the
-    linearised distance to the boundary, does not depend on the head's scale.
+    Serrurier et al., section 3.2. For q > 2 classes f is the gap of the two largest logits over its squared slope, so
+    that the step, twice the linearised distance to the boundary, does not depend on the head's scale.
 
     Args:
         classifier: the model.

@@ -14,14 +14,14 @@ from robench.attacks.classifier import TiledModel, margin
 from robench.attacks.losses import ascended
 from robench.attacks.rows import State, expand, norms
 
-STEPS = 12
+STEPS = 30
 """Tangent steps at most."""
-PATIENCE = 3
+PATIENCE = 6
 """Steps in a row without gain after which a walk ends."""
 GAIN = 0.001
 """Relative decrease of the distance that counts as a gain."""
-OVERSHOOT = 1.005
-"""Goes this share beyond the tangent plane, so that a flat boundary is crossed."""
+OVERSHOOT = 1.02
+"""Goes this far beyond the tangent plane, so that a curved boundary is crossed (best of 1.001, 1.005 and 1.02)."""
 NEWTON = 6
 """Newton steps for the nearest point of a plane within the box."""
 
