@@ -158,8 +158,7 @@ def certify_records(
             )
         logits = _logits(network, inputs, model.outputs, device)
         found = certificates(audit, logits, _norms(inputs), deploy_dtype)
-        for position, row in enumerate(chunk):
-            yield _record(dataset, int(row), inputs[position], found, position)
+        yield from _records(dataset, chunk, inputs, found)
 
 
 def _network(model: Certifiable, audit: Audit) -> nn.Module:
@@ -196,20 +195,23 @@ def _norms(inputs: npt.NDArray[np.float32]) -> Array:
     return norms
 
 
-def _record(
-    dataset: Dataset, row: int, pixels: npt.NDArray[np.float32], found: Certificates, position: int
-) -> CertifyRecord:
-    label, predicted = int(dataset.labels[row]), int(found.predicted[position])
-    pairwise = float(found.pairwise[position])
-    proven = Status.CERTIFIED if pairwise > 0 else Status.NOT_CERTIFIED
-    return CertifyRecord(
-        index=int(dataset.index[row]),
-        input_sha256=hashlib.sha256(np.ascontiguousarray(pixels, dtype="<f4").tobytes()).hexdigest(),
-        label=label,
-        predicted=predicted,
-        runner_up=int(found.runner_up[position]),
-        margin=float(found.margin[position]),
-        radius_paper=float(found.paper[position]),
-        radius_pairwise=pairwise,
-        status=proven if label == predicted else Status.MISCLASSIFIED,
-    )
+def _records(
+    dataset: Dataset, rows: npt.NDArray[np.int64], inputs: npt.NDArray[np.float32], found: Certificates
+) -> Iterator[CertifyRecord]:
+    columns = (dataset.index[rows], dataset.labels[rows], found.predicted, found.runner_up)
+    numbers = (found.margin, found.paper, found.pairwise)
+    pixels = np.ascontiguousarray(inputs, dtype="<f4").reshape(len(rows), -1)
+    table = zip(pixels, *(column.tolist() for column in (*columns, *numbers)), strict=True)
+    for values, index, label, predicted, runner_up, margin, paper, pairwise in table:
+        proven = Status.CERTIFIED if pairwise > 0 else Status.NOT_CERTIFIED
+        yield CertifyRecord(
+            index=index,
+            input_sha256=hashlib.sha256(values.data).hexdigest(),
+            label=label,
+            predicted=predicted,
+            runner_up=runner_up,
+            margin=margin,
+            radius_paper=paper,
+            radius_pairwise=pairwise,
+            status=proven if label == predicted else Status.MISCLASSIFIED,
+        )

@@ -28,7 +28,7 @@ Array = npt.NDArray[np.float64]
 MAX_OUTPUTS = 2048
 """More outputs than this are not taken for classes: no head, no pairwise table."""
 HEAD_ENTRIES = 32_000_000
-PROBES, POWER_STEPS, STEP = 4, 8, 1e-4
+PROBES, POWER_STEPS, STEP = 2, 6, 1e-4
 """Points, steps of the power iteration at each, and the length of the differences, in input units."""
 
 
@@ -193,9 +193,10 @@ def _constants(outputs: int, head: Head | None, error: float, body: float, upper
     paper = joint
     if head is not None:
         inflate = 1 + gamma(head.weight.shape[1] + 16)
-        distances = np.empty((outputs, outputs))
-        for row in range(outputs):
-            distances[row] = np.linalg.norm(head.weight - head.weight[row], axis=1)
+        distances = np.zeros((outputs, outputs))
+        for row in range(1, outputs):
+            distances[row, :row] = np.linalg.norm(head.weight[:row] - head.weight[row], axis=1)
+        distances = distances + distances.T
         distances = np.nextafter((distances * inflate + 2 * error) * body * (1 + 2.0**-50), np.inf)
         pairwise = np.minimum(pairwise, distances)
         rows = float(np.linalg.norm(head.weight, axis=1).max()) * inflate + error

@@ -130,12 +130,12 @@ def _torus_bound(kernel: Tensor, geometry: Geometry) -> float:
         lengths = _section_lengths(taps, geometry)
     sides = torus_sides(taps, geometry, lengths)
     aliases = math.prod(geometry.stride)
-    flat = kernel.flatten(2).permute(2, 0, 1).reshape(-1, out * inner).to(torch.complex128)
+    flat = kernel.flatten(2).permute(2, 0, 1).reshape(-1, out * inner)
     waves = _coarse_frequencies(geometry, sides)
 
     def grams(part: Tensor) -> Tensor:
         phases = _phases(part, taps, geometry, sides)
-        symbol = (phases.reshape(-1, flat.shape[0]) @ flat).reshape(-1, aliases, out, inner)
+        symbol = _transform(phases, flat).reshape(-1, aliases, out, inner)
         folded = symbol.transpose(1, 2).reshape(-1, out, aliases * inner) / math.sqrt(aliases)
         return folded @ folded.mH if out <= aliases * inner else folded.mH @ folded
 
@@ -160,12 +160,12 @@ def _strip_bound(kernel: Tensor, geometry: Geometry) -> float:
     others = Geometry(geometry.size[:-1], geometry.stride[:-1], geometry.dilation[:-1], padding=geometry.padding[:-1])
     lengths = _section_lengths(taps, others)
     sides = torus_sides(taps, others, lengths)
-    flat = kernel.flatten(2, -2).permute(2, 3, 0, 1).reshape(math.prod(taps), -1).to(torch.complex128)
+    flat = kernel.flatten(2, -2).permute(2, 3, 0, 1).reshape(math.prod(taps), -1)
     tap = torch.arange(size) - torch.arange(windows)[:, None] + before
     tap = torch.where((tap >= 0) & (tap < last), tap, last)  # position `last` holds zeros
 
     def grams(part: Tensor) -> Tensor:
-        symbol = (_phases(part, taps, others, sides).reshape(-1, flat.shape[0]) @ flat).reshape(-1, last, out, inner)
+        symbol = _transform(_phases(part, taps, others, sides), flat).reshape(-1, last, out, inner)
         symbol = torch.cat((symbol, torch.zeros_like(symbol[:, :1])), dim=1)
         strip = symbol[:, tap].transpose(2, 3).reshape(-1, windows * out, size * inner)
         return strip.mH @ strip if size * inner <= windows * out else strip @ strip.mH
@@ -175,6 +175,12 @@ def _strip_bound(kernel: Tensor, geometry: Geometry) -> float:
     waves = _coarse_frequencies(others, sides)
     square = _largest(grams, waves, work, max(size * inner, windows * out), sides, lengths)
     return math.sqrt(square)
+
+
+def _transform(phases: Tensor, taps: Tensor) -> Tensor:
+    """Sums of real taps (T, m) times phases (…, T), by two real products."""
+    rows = phases.reshape(-1, taps.shape[0])
+    return torch.complex(rows.real.contiguous() @ taps, rows.imag.contiguous() @ taps)
 
 
 def _largest(

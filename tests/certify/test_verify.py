@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import json
+import warnings
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from robench import api
 from robench.checkpoint import save_model
 from robench.errors import RunError
 from robench.models import build
 from robench.specs.data import DataSpec
 from robench.specs.model import Activation, Conv, Dense, Flatten, Head, ModelDescription, ModelSpec, Normalization, Pool
 from robench.verify import _network, _segment_norm, verify
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore", DeprecationWarning)  # foolbox imports a deprecated name of scipy
+    from robench import api
 
 SPEC = ModelSpec(
     input_shape=(1, 8, 8),
@@ -50,7 +54,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def run(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     data = api.DataRef(spec=DataSpec(name="digits"), split="test", limit=60)
-    return api.certify(api.ModelRef(str(folder)), data, out=tmp_path_factory.mktemp("run") / "certify").folder
+    return api.certify(api.ModelRef(ref=str(folder)), data, out=tmp_path_factory.mktemp("run") / "certify").folder
 
 
 def test_numpy_agrees_with_torch(folder: Path) -> None:
@@ -124,7 +128,7 @@ def test_other_weights_are_refused(run: Path, tmp_path: Path) -> None:
 
 def test_witnesses_are_executed(folder: Path, tmp_path: Path) -> None:
     data = api.DataRef(spec=DataSpec(name="digits"), split="test", limit=12)
-    out = api.attack(api.ModelRef(str(folder)), data, eps=("1", "3"), suite="paper", out=tmp_path / "attack").folder
+    out = api.attack(api.ModelRef(ref=str(folder)), data, eps=("1", "3"), suite="paper", out=tmp_path / "attack").folder
     found = verify(out)
     assert found["failed"] == 0
     assert found["witnesses"] > 0
