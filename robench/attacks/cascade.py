@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from robench.attacks.catalogue import build
 from robench.attacks.chunk import Chunk
 from robench.attacks.classifier import Classifier, margin
+from robench.attacks.library import LibraryAttack
 from robench.attacks.losses import ascended
 from robench.attacks.passes import PassCounter
 from robench.attacks.rows import State, norms, rows_of, run_rows, tiles
@@ -161,7 +162,11 @@ class Cascade:
         eps = _left_aligned(self.eps, asked)
         chosen["eps"] = self._tensor(eps.astype(np.float32))
         chosen["goal"] = chosen["eps"][:, 0] * 0.9999
-        points, claimed = run_rows(self.attacks[name], self.classifier, chosen)
+        attack = self.attacks[name]
+        if isinstance(attack, LibraryAttack):
+            points, claimed = attack.run(self.classifier, chosen)
+        else:
+            points, claimed = run_rows(attack, self.classifier, chosen)
         for row in rows.tolist():
             chunk.ran(name, row)
         hits = claimed.nonzero().squeeze(1)

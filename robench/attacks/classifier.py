@@ -71,7 +71,7 @@ class Classifier:
         self.device = device
         self.input_shape = tuple(input_shape)
         self.passes = passes
-        self._single = _frozen(module, device, torch.float32)
+        self.single = _frozen(module, device, torch.float32)
         self._double = _frozen(module, device, torch.float64)
         self._check_outputs()
         self.sizes = self._stable_sizes(CUDA_SIZES if device.type == "cuda" else CPU_SIZES)
@@ -84,14 +84,14 @@ class Classifier:
     def logits(self, x: Tensor, scale: Tensor, active: int) -> Tensor:
         """Logits (T, q) of a tile, divided by `scale` (T,), float32."""
         self.passes.add(forward=active, padding=len(x) - active)
-        return two_logits(self._single(canonical(x))) / scale[:, None]
+        return two_logits(self.single(canonical(x))) / scale[:, None]
 
     def differentiate(self, x: Tensor, scale: Tensor, loss: LogitLoss, active: int) -> tuple[Tensor, Tensor]:
         """Logits (T, q) over `scale`, and the gradient of each row's loss, float32; what is not finite counts as 0."""
         self.passes.add(forward=active, backward=active, padding=len(x) - active)
         with torch.enable_grad():
             leaf = canonical(x).requires_grad_(True)
-            logits = two_logits(self._single(leaf)) / scale[:, None]
+            logits = two_logits(self.single(leaf)) / scale[:, None]
             (gradient,) = torch.autograd.grad(loss(logits).sum(), leaf)
         return logits.detach(), torch.nan_to_num(gradient, nan=0.0, posinf=0.0, neginf=0.0)
 
@@ -101,7 +101,7 @@ class Classifier:
         self.passes.add(forward=active, backward=active * others, padding=len(x) - active)
         with torch.enable_grad():
             leaf = canonical(x).requires_grad_(True)
-            logits = two_logits(self._single(leaf)) / scale[:, None]
+            logits = two_logits(self.single(leaf)) / scale[:, None]
             ranked = logits.gather(1, classes)
             gaps = (ranked[:, 1:] - ranked[:, :1]).sum(dim=0)
             gradients = [torch.autograd.grad(gap, leaf, retain_graph=True)[0] for gap in gaps]
@@ -117,7 +117,7 @@ class Classifier:
     def _check_outputs(self) -> None:
         probe = torch.zeros((2, *self.input_shape), device=self.device)
         with torch.no_grad():
-            output = self._single(probe)
+            output = self.single(probe)
         if not isinstance(output, Tensor) or output.ndim > 2 or len(output) != 2:
             found = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
             raise ModelError(
@@ -147,7 +147,7 @@ class Classifier:
         """Logits in both precisions and gradients, one row an input, as bits to compare."""
         with torch.enable_grad():
             leaf = canonical(x).requires_grad_(True)
-            logits = two_logits(self._single(leaf))
+            logits = two_logits(self.single(leaf))
             weights = torch.arange(1, logits.shape[1] + 1, device=x.device) % 3 + 0.7
             (gradient,) = torch.autograd.grad((logits * weights).sum(), leaf)
         with torch.no_grad():

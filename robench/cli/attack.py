@@ -16,10 +16,11 @@ from robench.cli import options
 @options.eps(required=True)
 @click.option(
     "--suite",
-    type=click.Choice(["paper", "strong"]),
+    type=click.Choice(["paper", "strong", "foolbox"]),
     default="paper",
     show_default=True,
-    help="paper: fgsm, pgd, cw, deepfool; strong: those with restarts, and ddn.",
+    help="paper: fgsm, pgd, cw, deepfool; strong: those with restarts, and ddn; foolbox: the paper's four as foolbox "
+    "runs them, by its defaults (slow).",
 )
 @click.option(
     "--attack",

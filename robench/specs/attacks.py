@@ -35,14 +35,15 @@ class PgdSpec(Spec):
 
     Fields:
         steps: gradient steps for each ε and restart.
-        rel_stepsize: length of a step as a share of ε.
+        rel_stepsize: length of a step as a share of ε. foolbox's 0.025 cannot turn a random start to the gradient in
+            50 steps (a quarter turn is π/2 ε, 50 steps are 1.25 ε) and was seen to be weaker than one gradient step.
         random_start: start from a uniform draw in the ball of radius ε, not from the image.
         restarts: draws tried for each ε.
         loss: what is ascended, on normalised logits.
     """
 
     steps: int = 50
-    rel_stepsize: float = 0.025
+    rel_stepsize: float = 0.1
     random_start: bool = True
     restarts: int = 1
     loss: AttackLoss = "cross-entropy"
@@ -128,7 +129,54 @@ class DdnSpec(Spec):
         _above_zero("gamma", self.gamma)
 
 
-AttackOptions = FgsmSpec | PgdSpec | CwSpec | DeepFoolSpec | DdnSpec
+@dataclass(frozen=True, kw_only=True)
+class FoolboxFgsmSpec(Spec):
+    """foolbox's own `L2FastGradientAttack`."""
+
+    random_start: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class FoolboxPgdSpec(Spec):
+    """foolbox's own `L2ProjectedGradientDescentAttack`."""
+
+    steps: int = 50
+    rel_stepsize: float = 0.025
+    random_start: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class FoolboxCwSpec(Spec):
+    """foolbox's own `L2CarliniWagnerAttack`; its defaults take minutes where robench's `cw` takes seconds."""
+
+    binary_search_steps: int = 9
+    steps: int = 10000
+    stepsize: float = 0.01
+    confidence: float = 0.0
+    initial_const: float = 0.001
+    abort_early: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class FoolboxDeepFoolSpec(Spec):
+    """foolbox's own `L2DeepFoolAttack`."""
+
+    steps: int = 50
+    candidates: int = 10
+    overshoot: float = 0.02
+
+
+@dataclass(frozen=True, kw_only=True)
+class FoolboxDdnSpec(Spec):
+    """foolbox's own `DDNAttack`."""
+
+    init_epsilon: float = 1.0
+    steps: int = 100
+    gamma: float = 0.05
+
+
+FoolboxOptions = FoolboxFgsmSpec | FoolboxPgdSpec | FoolboxCwSpec | FoolboxDeepFoolSpec | FoolboxDdnSpec
+AttackOptions = FgsmSpec | PgdSpec | CwSpec | DeepFoolSpec | DdnSpec | FoolboxOptions
 
 ATTACKS: Mapping[str, type[AttackOptions]] = {
     "deepfool": DeepFoolSpec,
@@ -136,12 +184,18 @@ ATTACKS: Mapping[str, type[AttackOptions]] = {
     "ddn": DdnSpec,
     "pgd": PgdSpec,
     "cw": CwSpec,
+    "foolbox-deepfool": FoolboxDeepFoolSpec,
+    "foolbox-fgsm": FoolboxFgsmSpec,
+    "foolbox-ddn": FoolboxDdnSpec,
+    "foolbox-pgd": FoolboxPgdSpec,
+    "foolbox-cw": FoolboxCwSpec,
 }
 """Every attack, in the order of the cascade: cheap ones first."""
 
 SUITES: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
     "paper": {"deepfool": {}, "fgsm": {}, "pgd": {}, "cw": {}},
     "strong": {"deepfool": {}, "fgsm": {}, "ddn": {}, "pgd": {"restarts": 5, "loss": "margin"}, "cw": {}},
+    "foolbox": {"foolbox-deepfool": {}, "foolbox-fgsm": {}, "foolbox-pgd": {}, "foolbox-cw": {}},
 }
 """Attacks of each suite with what differs from their defaults."""
 
@@ -150,7 +204,7 @@ def resolve_attacks(suite: str, attacks: Mapping[str, Mapping[str, Any]]) -> dic
     """The attacks to run with all their options, in the order of the cascade.
 
     Args:
-        suite: `paper` or `strong`; gives the attacks where none are named, and the suite's options of those named.
+        suite: `paper`, `strong` or `foolbox`; gives the attacks where none are named, and the options that differ in it.
         attacks: names to options that differ.
 
     Raises:

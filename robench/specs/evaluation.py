@@ -16,7 +16,7 @@ from robench.specs.data import DataSpec, Split
 from robench.specs.epsilon import epsilon_value
 
 DeployDtype = Literal["float64", "float32"]
-SuiteName = Literal["paper", "strong"]
+SuiteName = Literal["paper", "strong", "foolbox"]
 
 
 @dataclass(frozen=True, kw_only=True)
