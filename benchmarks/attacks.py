@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from robench.attacks.cascade import attack_records
 from robench.attacks.passes import PassCounter
 from robench.attacks.summary import summarize
-from robench.certify import certify_records
+from robench.certificates import certify_records
 from robench.checkpoint import LoadedModel, load_model
 from robench.data import Dataset, load
 from robench.errors import AuditError

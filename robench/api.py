@@ -21,13 +21,14 @@ from robench.attacks.cascade import attack_records
 from robench.attacks.gallery import write_gallery
 from robench.attacks.passes import PassCounter
 from robench.attacks.summary import summarize
-from robench.certify import certify_records
+from robench.certificates import certify_records
 from robench.data import Dataset, load
 from robench.devices import device_facts, resolve_device
 from robench.diagnostics import diagnose
 from robench.errors import AuditError, ModelError, RunError
 from robench.progress import NoProgress, Progress
 from robench.records import AttackRecord, CertifyRecord, attack_record, certify_record, to_line
+from robench.reexecution import reexecute
 from robench.runs import SUMMARY, RunFolder, RunRequest, read_json
 from robench.specs.base import digest
 from robench.specs.data import DataSpec, Split
@@ -318,6 +319,15 @@ def report(runs: Sequence[Path], out: Path) -> Path:
     from robench.reporting import build_report  # plotting libraries, which no other command needs
 
     return build_report(runs, out)
+
+
+def verify(run: Path, *, model: Path | None = None, data_dir: Path | None = None) -> dict[str, Any]:
+    """Re-execute the certificates and witnesses of a run in numpy float64; counts, and a text for each failure.
+
+    Raises:
+        RunError: the run, the model or the data are missing, or not those of the run.
+    """
+    return reexecute(run, model=model, data_dir=data_dir)
 
 
 class _Meter:

@@ -27,9 +27,9 @@ ORDER = [
     {"checkpoint"},
     {"export", "training"},
     {"lipschitz"},
-    {"certify"},
+    {"certificates"},
     {"attacks", "diagnostics"},
-    {"verify"},
+    {"reexecution"},
     {"api"},
     {"bench"},
     {"cli"},
@@ -69,8 +69,8 @@ def test_a_module_imports_only_from_earlier_rooms(path: Path) -> None:
 def test_certify_and_attacks_do_not_import_each_other() -> None:
     for path in SOURCES:
         if room(path) == "attacks":
-            assert "certify" not in imported_rooms(path)
-        if room(path) == "certify":
+            assert "certificates" not in imported_rooms(path)
+        if room(path) == "certificates":
             assert "attacks" not in imported_rooms(path)
 
 

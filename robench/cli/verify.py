@@ -34,11 +34,11 @@ def verify(run: Path, model: Path | None, data_dir: Path | None, json_output: bo
     Exit code 1 if anything does not hold: a class that differs, a distance that is too small, a radius that a slope
     found contradicts, an adversarial within a certified radius.
     """
+    from robench import api
     from robench.cli.console import Screen, print_json, print_table
     from robench.cli.main import FINDING
-    from robench.verify import verify as verify_run
 
-    summary = verify_run(run, model=model, data_dir=data_dir)
+    summary = api.verify(run, model=model, data_dir=data_dir)
     screen = Screen(quiet=quiet)
     if json_output:
         print_json(summary)

@@ -204,7 +204,7 @@ def resolve_attacks(suite: str, attacks: Mapping[str, Mapping[str, Any]]) -> dic
     """The attacks to run with all their options, in the order of the cascade.
 
     Args:
-        suite: `paper`, `strong` or `foolbox`; gives the attacks where none are named, and the options that differ in it.
+        suite: `paper`, `strong` or `foolbox`; gives the attacks where none are named, and their options.
         attacks: names to options that differ.
 
     Raises:

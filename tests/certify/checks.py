@@ -12,7 +12,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from robench import certify as certify_module
+from robench import certificates as certify_module
 from robench.data import Dataset
 from robench.data.dataset import Subset
 from robench.errors import ModelError

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from robench.certify import certificates, certify_records
+from robench.certificates import certificates, certify_records
 from robench.errors import AuditError, ModelError
 from robench.layers import GroupSort2
 from robench.lipschitz import audit

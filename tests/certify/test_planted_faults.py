@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from robench import certify as certify_module
+from robench import certificates as certify_module
 from robench.errors import AuditError
 from robench.lipschitz import audit
 from robench.lipschitz import convolution as convolution_module

@@ -48,7 +48,7 @@ class Layer:
     offset: bool = False
 
 
-def verify(run: Path, *, model: Path | None = None, data_dir: Path | None = None) -> dict[str, Any]:
+def reexecute(run: Path, *, model: Path | None = None, data_dir: Path | None = None) -> dict[str, Any]:
     """Check a certify or attack run.
 
     Args:

@@ -13,9 +13,9 @@ import torch
 from robench.checkpoint import save_model
 from robench.errors import RunError
 from robench.models import build
+from robench.reexecution import _network, _segment_norm, reexecute
 from robench.specs.data import DataSpec
 from robench.specs.model import Activation, Conv, Dense, Flatten, Head, ModelDescription, ModelSpec, Normalization, Pool
-from robench.verify import _network, _segment_norm, verify
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore", DeprecationWarning)  # foolbox imports a deprecated name of scipy
@@ -89,7 +89,7 @@ def test_segment_norm_is_a_lower_bound(folder: Path) -> None:
 
 
 def test_a_run_as_made_holds(run: Path) -> None:
-    found = verify(run)
+    found = reexecute(run)
     assert found == {"n": 60, "certificates": 60, "witnesses": 0, "failed": 0, "problems": []}
 
 
@@ -112,7 +112,7 @@ def test_changed_records_are_found(run: Path, field: str, tmp_path: Path) -> Non
     for name in ("manifest.json", "summary.json"):
         (tmp_path / name).write_text((run / name).read_text())
     (tmp_path / "records.jsonl").write_text("\n".join([*lines[:3], json.dumps(record), *lines[4:]]) + "\n")
-    found = verify(tmp_path)
+    found = reexecute(tmp_path)
     assert found["failed"] >= 1
     assert all("image 3" in problem for problem in found["problems"])
 
@@ -121,15 +121,15 @@ def test_other_weights_are_refused(run: Path, tmp_path: Path) -> None:
     torch.manual_seed(1)
     save_model(tmp_path, build(SPEC).eval(), ModelDescription(name="other", model=SPEC))
     with pytest.raises(RunError, match="not those of the run"):
-        verify(run, model=tmp_path)
+        reexecute(run, model=tmp_path)
     with pytest.raises(RunError, match="cannot be read"):
-        verify(tmp_path / "nothing")
+        reexecute(tmp_path / "nothing")
 
 
 def test_witnesses_are_executed(folder: Path, tmp_path: Path) -> None:
     data = api.DataRef(spec=DataSpec(name="digits"), split="test", limit=12)
     out = api.attack(api.ModelRef(ref=str(folder)), data, eps=("1", "3"), suite="paper", out=tmp_path / "attack").folder
-    found = verify(out)
+    found = reexecute(out)
     assert found["failed"] == 0
     assert found["witnesses"] > 0
 
