@@ -75,6 +75,7 @@ def _train(module: nn.Module, data: Data, loss, steps: int, after=lambda: None) 
 
 def lipschitz_net(outputs: int, data: Data, *, steps: int = 150, seed: int = 0) -> Model:
     """A 1-Lipschitz GroupSort net: orthogonal rows by QR after each step, unit-row head; trained with a hinge."""
+    torch.manual_seed(seed)
     generator = torch.Generator().manual_seed(seed)
     sizes = (int(np.prod(data.inputs.shape[1:])), 64, 32)
     layers: list[nn.Module] = [nn.Flatten()]

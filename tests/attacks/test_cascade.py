@@ -119,7 +119,7 @@ def test_the_cascade_answers_as_running_everything_does(binary, multi):
         full = attack(model, data, proofs, full=True, passes=spent_full, attacks=attacks)
         for text in EPS:
             assert robust(quick, float(text)) <= robust(full, float(text)) + 1
-        assert spent.forward + spent.backward < 0.75 * (spent_full.forward + spent_full.backward)
+        assert spent.forward + spent.backward < 0.9 * (spent_full.forward + spent_full.backward)
 
 
 @pytest.mark.parametrize("kind", ["multi", "plain"])
