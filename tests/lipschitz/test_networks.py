@@ -243,7 +243,7 @@ def test_random_networks_stay_below_the_bound(data: st.DataObject, seed: int) ->
 
 @pytest.mark.slow
 @given(data=st.data(), seed=st.integers(0, 10**6))
-@settings(max_examples=3000, deadline=None)
+@settings(max_examples=2000, deadline=None)
 def test_many_random_networks_stay_below_the_bound(data: st.DataObject, seed: int) -> None:
     check_network(data, seed)
 
