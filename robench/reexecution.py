@@ -139,6 +139,7 @@ class _Checker:
                 self._certificate(record, scores, gaps, predicted)
             else:
                 self._attacked[record["index"]] = record
+                self.certificates += record["certified_radius"] > 0
                 limit = self._limit(gaps, predicted)
                 self._expect(record, record["certified_radius"] <= limit, f"the certified radius is above {limit!r}")
 

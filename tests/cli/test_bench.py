@@ -41,6 +41,7 @@ def test_a_suite_ends_with_the_table_and_the_report_and_resumes(
         assert all(row["n_certified"][text] <= row["n_robust"][text] for text in EPS)
 
 
+@pytest.mark.slow
 def test_a_suite_that_was_stopped_goes_on(robench: Any, small: bench.Suite, tmp_path: Path) -> None:
     whole, stopped = tmp_path / "whole", tmp_path / "stopped"
     robench("bench", "small", "--out", whole)
