@@ -29,7 +29,7 @@ from robench.errors import AuditError, ModelError, RunError
 from robench.progress import NoProgress, Progress
 from robench.records import AttackRecord, CertifyRecord, attack_record, certify_record, to_line
 from robench.reexecution import reexecute
-from robench.runs import SUMMARY, RunFolder, RunRequest, read_json
+from robench.runs import SUMMARY, RunFolder, RunRequest, read_json, write_json
 from robench.specs.base import digest
 from robench.specs.data import DataSpec, Split
 from robench.specs.epsilon import split_epsilons
@@ -38,6 +38,7 @@ from robench.specs.training import TrainSpec
 from robench.summaries import certify_summary
 from robench.witnesses import WitnessStore
 
+CONTRADICTIONS = "contradictions.json"
 DEFAULT_EPS = ("36/255", "0.5", "1", "1.58", "2", "3")
 
 
@@ -291,7 +292,6 @@ def attack(
             run.append(record)
             records.append(record)
             meter.read()
-        meter.read()
         progress.start("diagnostics and gallery", 1)
         flags = diagnose(loaded, dataset, records, certificates, spec, batch_size=execution.batch_size, device=device)
         write_gallery(run.path, loaded, dataset, spec, device=device)
@@ -306,6 +306,7 @@ def attack(
             flags=[flag._asdict() for flag in flags],
             certificates=list(certificates.values()),
         )
+        write_json(run.path / CONTRADICTIONS, {"contradictions": summary["contradictions"]})
         run.finish(summary)
         return Outcome(run.path, summary)
 
@@ -419,6 +420,8 @@ def _done(run: RunFolder[Any], dataset: Dataset, done: Sequence[int]) -> set[int
     Raises:
         RunError: the folder holds images that were not asked for.
     """
+    if len(set(done)) != len(done):
+        raise RunError(f"`{run.path}` holds two records of one image", hint="delete the run and make it again")
     if set(done) - set(dataset.index.tolist()):
         raise RunError(
             f"`{run.path}` already holds {len(done)} images, more than the {len(dataset)} asked for",

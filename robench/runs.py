@@ -26,6 +26,7 @@ from robench.records import SCHEMA_VERSION
 from robench.specs.base import digest
 
 MANIFEST, RECORDS, SUMMARY, EFFORT = "manifest.json", "records.jsonl", "summary.json", "effort.jsonl"
+LOCK = ".lock"
 PACKAGES = ("robench", "torch", "foolbox", "numpy", "pandas", "matplotlib", "safetensors")
 
 R = TypeVar("R")
@@ -197,6 +198,8 @@ class RunFolder(Generic[R]):
         Raises:
             RunError: it cannot be written.
         """
+        if self.finished_before:
+            self._reopen()
         try:
             if self._records is None:
                 self._records = (self.path / RECORDS).open("a", encoding="utf-8")
@@ -224,7 +227,7 @@ class RunFolder(Generic[R]):
         sums: dict[str, float] = {}
         path = self.path / EFFORT
         for line in path.read_text(encoding="utf-8").split("\n")[:-1] if path.exists() else []:
-            with contextlib.suppress(ValueError):
+            with contextlib.suppress(ValueError, AttributeError, TypeError):
                 for name, amount in json.loads(line).items():
                     sums[name] = sums.get(name, 0) + amount
         return sums
@@ -235,8 +238,12 @@ class RunFolder(Generic[R]):
         self._set_status("success")
 
     def _start(self) -> None:
-        if (self.path / RECORDS).exists():
-            raise RunError(f"`{self.path}` holds records but no manifest", hint="give another --out folder")
+        strange = sorted(path.name for path in self.path.iterdir() if path.name != LOCK)
+        if strange:
+            raise RunError(
+                f"`{self.path}` is not empty and no run: it holds `{strange[0]}` but no manifest",
+                hint="give another --out folder",
+            )
         self.manifest = {
             "schema_version": SCHEMA_VERSION,
             "command": self._request.command,
@@ -255,6 +262,10 @@ class RunFolder(Generic[R]):
 
     def _resume(self) -> None:
         self.manifest = read_json(self.path / MANIFEST)
+        if not all(isinstance(self.manifest.get(key), dict) for key in ("spec", "identity")):
+            raise RunError(
+                f"`{self.path / MANIFEST}` is no manifest", hint="give another --out folder, or delete this one"
+            )
         asked: dict[str, Any] = {
             "command": self._request.command,
             **flatten(self._request.spec),
@@ -275,11 +286,17 @@ class RunFolder(Generic[R]):
                 f"`{self.path}` is a run of another spec: {'; '.join(differences)}",
                 hint="give another --out folder, or delete this one",
             )
-        self._cut_torn_line()
+        for name in (RECORDS, EFFORT):
+            self._cut_torn_line(self.path / name)
         self.finished_before = self.manifest.get("status") == "success"
 
-    def _cut_torn_line(self) -> None:
-        path = self.path / RECORDS
+    def _reopen(self) -> None:
+        """A finished run gets more images: its summary no longer speaks of all of them."""
+        (self.path / SUMMARY).unlink(missing_ok=True)
+        self._set_status("started")
+        self.finished_before = False
+
+    def _cut_torn_line(self, path: Path) -> None:
         if path.exists():
             content = path.read_bytes()
             complete = content.rfind(b"\n") + 1
@@ -293,7 +310,7 @@ class RunFolder(Generic[R]):
 
     def _take_lock(self) -> None:
         try:
-            self._lock = (self.path / ".lock").open("w")
+            self._lock = (self.path / LOCK).open("w")
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             self._release()
@@ -332,7 +349,10 @@ def read_records(path: Path, parse: Callable[[Mapping[str, Any]], R]) -> Iterato
     file = path / RECORDS
     if not file.exists():
         return
-    content = file.read_text(encoding="utf-8")
+    try:
+        content = file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise RunError(f"`{file}` cannot be read: {error}", hint="delete the run and make it again") from None
     lines = content.split("\n")[:-1]
     for number, line in enumerate(lines, start=1):
         try:

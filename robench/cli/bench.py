@@ -43,6 +43,9 @@ def bench(suite: str, data_dir: Path | None, out: Path | None, json_output: bool
     chosen = suite_named(suite)
     folder = out or Path("runs") / f"bench-{chosen.name}"
     result = run_suite(chosen, folder, data_dir=data_dir, execution=execution(given, screen))
+    for row in result.rows:
+        if row["violations"]:
+            screen.note(f"CONTRADICTION: {row['violations']} images of {row['model']} on {row['data']}")
     if json_output:
         print_json({"models": result.rows, "violations": result.violations, "report": str(result.page)})
     else:

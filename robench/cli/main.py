@@ -15,7 +15,7 @@ from robench import __version__
 from robench.errors import RobenchError, did_you_mean
 
 COMMANDS = ("train", "certify", "attack", "audit", "report", "bench", "export", "verify")
-FINDING, USAGE, BUG, INTERRUPTED = 1, 2, 3, 130
+FINDING, USAGE, BUG, INTERRUPTED, CLOSED_PIPE = 1, 2, 3, 130, 141
 
 
 class LazyGroup(click.Group):
@@ -90,8 +90,8 @@ def run(argv: list[str]) -> int:
     except (KeyboardInterrupt, click.Abort):
         click.echo("interrupted: the same command goes on where this one stopped", err=True)
         return INTERRUPTED
-    except BrokenPipeError:
-        return INTERRUPTED
+    except SystemExit:  # click's answer to a closed pipe, whose code 1 would say that the finding is negative
+        return CLOSED_PIPE
     except Exception:
         import traceback
 

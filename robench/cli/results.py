@@ -10,6 +10,9 @@ from robench.cli.console import Screen, print_table
 from robench.cli.main import FINDING
 from robench.numerics import ceil_decimals, floor_decimals
 
+SHOWN = 6
+"""Columns of radii that fit a terminal; the report has all."""
+
 
 def percent(count: int, n: int) -> str:
     """A rate in percent with one digit, never rounded up."""
@@ -60,7 +63,8 @@ def bench_result(rows: Sequence[Mapping[str, Any]]) -> None:
     """One table a data set; certified and attacked accuracy are of the same images, so the left is never the larger."""
     for data in dict.fromkeys(row["data"] for row in rows):
         chosen = [row for row in rows if row["data"] == data]
-        eps = list(chosen[0]["n_certified"])
+        every = list(chosen[0]["n_certified"])
+        eps = every[:: -(-len(every) // SHOWN)]
         columns = ["model", "clean", "Lipschitz <=", "mean radius", *(f"ε = {text}" for text in eps)]
         cells = []
         for row in chosen:

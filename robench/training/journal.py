@@ -90,6 +90,12 @@ class Journal:
         self._set(status="success", result=dict(result))
 
     def _start(self) -> None:
+        strange = sorted(path.name for path in self.path.iterdir() if path.name != ".lock")
+        if strange and TRAINING not in strange:
+            raise RunError(
+                f"`{self.path}` is not empty and no training: it holds `{strange[0]}` but no `{TRAINING}`",
+                hint="give another --out folder",
+            )
         for name in (WEIGHTS, DESCRIPTION, HISTORY):
             (self.path / name).unlink(missing_ok=True)
         shutil.rmtree(self.path / STATE, ignore_errors=True)

@@ -153,3 +153,32 @@ def test_a_bug_is_exit_3_with_its_traceback(robench: Any, monkeypatch: pytest.Mo
     assert result.code == 3
     assert "planted" in result.stderr
     assert "bug of robench" in result.stderr
+
+
+def test_a_closed_pipe_is_no_finding(digits_model: Path) -> None:
+    audit = f"{sys.executable} -m robench audit {digits_model} --json -q"
+    codes = subprocess.run(
+        ["bash", "-c", f"{audit} | true; echo ${{PIPESTATUS[0]}}"], capture_output=True, text=True, check=False
+    )
+    assert codes.stdout.strip() in ("141", "0")
+
+
+def test_models_and_runs_do_not_overwrite_each_other(robench: Any, digits_model: Path, tmp_path: Path) -> None:
+    model, run = tmp_path / "model", tmp_path / "run"
+    shutil.copytree(digits_model, model)
+    assert_mendable(robench("certify", model, "--data", "digits", "--limit", 5, "--out", model), "not empty")
+    assert robench("certify", model, "--data", "digits", "--limit", 5, "--out", run).code == 0
+    train = ("train", "--recipe", "hkr", "--data", "digits", "--epochs", 1)
+    assert_mendable(robench(*train, "--out", run), "not empty")
+    weights = (model / "model.safetensors").read_bytes()
+    (model / "training.json").unlink()
+    assert_mendable(robench(*train, "--out", model), "not empty")
+    assert (model / "model.safetensors").read_bytes() == weights
+
+
+def test_two_records_of_one_image_are_refused(robench: Any, digits_model: Path, tmp_path: Path) -> None:
+    argv = ("certify", digits_model, "--data", "digits", "--limit", 5, "--out", tmp_path)
+    robench(*argv)
+    records = tmp_path / "records.jsonl"
+    records.write_text(records.read_text() + records.read_text().splitlines()[0] + "\n")
+    assert_mendable(robench(*argv), "two records of one image")

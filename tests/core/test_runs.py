@@ -153,3 +153,45 @@ def test_a_broken_json_file_is_an_error_with_its_name(tmp_path: Path, text: str 
     (tmp_path / "a.json").write_bytes(text if isinstance(text, bytes) else text.encode())
     with pytest.raises(RunError, match=r"a\.json"):
         read_json(tmp_path / "a.json")
+
+
+def test_a_finished_run_that_gets_more_images_is_not_finished_until_it_says_so(tmp_path: Path) -> None:
+    with folder(tmp_path) as run:
+        run.append(record(0))
+        run.finish({"n": 1})
+    with pytest.raises(KeyboardInterrupt), folder(tmp_path) as run:
+        run.append(record(1))
+        raise KeyboardInterrupt
+    assert read_json(tmp_path / "manifest.json")["status"] == "interrupted"
+    assert not (tmp_path / "summary.json").exists()
+    with folder(tmp_path) as run:
+        assert not run.finished_before
+
+
+def test_a_folder_of_something_else_is_not_taken_for_a_run(tmp_path: Path) -> None:
+    (tmp_path / "model.json").write_text("{}")
+    with pytest.raises(RunError, match=r"model\.json"), folder(tmp_path):
+        pass
+
+
+@pytest.mark.parametrize("content", ['{"identity": 3, "spec": []}', "[1]", "{}"])
+def test_a_damaged_manifest_is_refused(tmp_path: Path, content: str) -> None:
+    (tmp_path / "manifest.json").write_text(content)
+    with pytest.raises(RunError, match=r"manifest\.json"), folder(tmp_path):
+        pass
+
+
+def test_effort_is_summed_over_the_parts_and_damage_is_passed_over(tmp_path: Path) -> None:
+    with folder(tmp_path) as run:
+        run.spend(seconds=1.5, forward=2)
+    with (tmp_path / "effort.jsonl").open("a") as file:
+        file.write('[1]\n{"seconds": 1')
+    with folder(tmp_path) as run:
+        run.spend(seconds=1.0, forward=3)
+        assert run.spent() == {"seconds": 2.5, "forward": 5}
+
+
+def test_records_that_are_no_text_are_named(tmp_path: Path) -> None:
+    (tmp_path / "records.jsonl").write_bytes(b"\xff\n")
+    with pytest.raises(RunError, match=r"records\.jsonl"):
+        list(read_records(tmp_path, certify_record))
