@@ -276,14 +276,10 @@ class RunFolder(Generic[R]):
             **flatten(self.manifest.get("spec", {})),
             **self.manifest.get("identity", {}),
         }
-        differences = [
-            f"`{key}` is {stored.get(key)!r} there and {asked.get(key)!r} here"
-            for key in dict.fromkeys([*stored, *asked])
-            if stored.get(key) != asked.get(key)
-        ]
-        if differences:
+        found = differences(stored, asked)
+        if found:
             raise RunError(
-                f"`{self.path}` is a run of another spec: {'; '.join(differences)}",
+                f"`{self.path}` is a run of another spec: {'; '.join(found)}",
                 hint="give another --out folder, or delete this one",
             )
         for name in (RECORDS, EFFORT):
@@ -327,6 +323,15 @@ class RunFolder(Generic[R]):
             if file is not None:
                 file.close()
         self._records = self._lock = None
+
+
+def differences(stored: Mapping[str, Any], asked: Mapping[str, Any]) -> list[str]:
+    """What differs between two flat tables, each with both values."""
+    return [
+        f"`{key}` is {stored.get(key)!r} there and {asked.get(key)!r} here"
+        for key in dict.fromkeys([*stored, *asked])
+        if stored.get(key) != asked.get(key)
+    ]
 
 
 def flatten(data: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -12,7 +12,7 @@ from typing import Any, TextIO
 
 from robench.checkpoint import DESCRIPTION, HISTORY, STATE, TRAINING, WEIGHTS
 from robench.errors import RunError
-from robench.runs import create_folder, environment, flatten, read_json, utc_now, write_atomic, write_json
+from robench.runs import create_folder, differences, environment, flatten, read_json, utc_now, write_atomic, write_json
 from robench.specs.training import TrainSpec
 
 SCHEMA_VERSION = 1
@@ -117,14 +117,10 @@ class Journal:
         self.record = read_json(self.path / TRAINING)
         stored = _comparable(self.record.get("spec"), self.record.get("identity"))
         asked = _comparable(self._spec.to_dict(), self._identity)
-        differences = [
-            f"`{key}` is {stored.get(key)!r} there and {asked.get(key)!r} here"
-            for key in dict.fromkeys([*stored, *asked])
-            if stored.get(key) != asked.get(key)
-        ]
-        if differences:
+        found = differences(stored, asked)
+        if found:
             raise RunError(
-                f"`{self.path}` holds a model of another training: {'; '.join(differences)}",
+                f"`{self.path}` holds a model of another training: {'; '.join(found)}",
                 hint="give another --out folder, or delete this one",
             )
 
