@@ -14,7 +14,7 @@ import click
 from robench import __version__
 from robench.errors import RobenchError, did_you_mean
 
-COMMANDS = ("train", "certify", "attack", "audit", "report", "bench", "export", "verify")
+COMMANDS = ("train", "certify", "attack", "audit", "potential", "report", "bench", "export", "verify")
 FINDING, USAGE, BUG, INTERRUPTED, CLOSED_PIPE = 1, 2, 3, 130, 141
 
 

@@ -59,6 +59,25 @@ def audit_result(summary: Mapping[str, Any]) -> None:
     print_table(title, ["layer", "operation", "at most"], rows)
 
 
+def potential_result(summary: Mapping[str, Any]) -> None:
+    """Theorem 2 with numbers, and what the outputs and gradients look like."""
+    duality, norm = summary["duality"], summary["gradient_norm"]
+    share = "-" if duality["share"] is None else floor_decimals(100 * duality["share"], 2) + " %"
+    rows = [
+        ["reached: KR - alpha * hinge", f"{duality['reached']:.6f}"],
+        ["optimum of any 1-Lipschitz function", f"{duality['optimum']:.6f}"],
+        ["gap", f"{duality['gap']:.6f}"],
+        ["share of the optimum", share],
+        ["examples in the overlap of the outputs", floor_decimals(100 * summary["overlap"], 2) + " %"],
+        ["gradient norm within 1 ± 0.05", floor_decimals(100 * norm["share_within_0.05_of_1"], 2) + " %"],
+    ]
+    title = (
+        f"{summary['n']} examples, accuracy {floor_decimals(100 * summary['accuracy'], 2)} %; "
+        f"hKR loss with alpha {duality['alpha']:g} and margin {duality['margin']:g}"
+    )
+    print_table(title, ["Theorem 2", "value"], rows)
+
+
 def bench_result(rows: Sequence[Mapping[str, Any]]) -> None:
     """One table a data set; certified and attacked accuracy are of the same images, so the left is never the larger."""
     for data in dict.fromkeys(row["data"] for row in rows):
