@@ -162,38 +162,50 @@ class LogEntropyLoss:
 
 
 class PairwiseMarginLoss:
-    """Hinge on the pairwise radius: E (m - min over j != y of (f_y - f_j) / ||w_y - w_j||)_+.
+    """Hinge on the pairwise radius r, and a smooth count of the examples not certified at a target radius.
 
-    The radius is the certified one of a network with 1-Lipschitz body and head rows w; negative when misclassified. One
+    r = min over j != y of (f_y - f_j) / ||w_y - w_j||; the loss is E (m - r)_+ + focus E sigmoid((target - r) / width).
+    r is the certified radius of a network with 1-Lipschitz body and head rows w; negative when misclassified. One
     logit: Y f / ||w||. Needs the head's weight.
 
     Args:
         margin: m, in L2 units of the input.
+        focus: weight of the count, from 0 up.
+        target: radius that the count is about, in L2 units of the input.
+        width: of the step of the count, in the same units.
 
     Raises:
-        SpecError: margin not above 0; at the call, no head weight.
+        SpecError: margin, target or width not above 0, focus below 0; at the call, no head weight.
     """
 
-    def __init__(self, margin: float = 1.0) -> None:
-        _require(margin > 0, "margin", margin, "above 0")
-        self.margin = margin
+    def __init__(self, margin: float = 1.0, focus: float = 0.0, target: float = 1.0, width: float = 0.2) -> None:
+        for name, value in (("margin", margin), ("target", target), ("width", width)):
+            _require(value > 0, name, value, "above 0")
+        _require(focus >= 0, "focus", focus, "from 0 up")
+        self.margin, self.focus, self.target, self.width = margin, focus, target, width
 
     def __call__(self, logits: Tensor, labels: Tensor, head_weight: Tensor | None = None) -> Tensor:
-        """Mean hinge on the radius."""
+        """Mean hinge on the radius, plus the weighted count."""
         if head_weight is None:
             raise SpecError(
                 "the pairwise margin loss needs the weight of the last layer", hint="use a model that has a head"
             )
-        y = signs(logits, labels)
-        tiny = torch.finfo(logits.dtype).eps
-        if logits.shape[1] == 1:
-            radius = (y * logits)[:, 0] / head_weight.norm().clamp_min(tiny)
-        else:
-            distance = (head_weight[:, None] - head_weight[None, :]).norm(dim=2).clamp_min(tiny)
-            gaps = logits.gather(1, labels[:, None]) - logits
-            radius = (gaps / distance[labels]).masked_fill(y > 0, torch.inf).amin(1)
-        loss: Tensor = (self.margin - radius).clamp_min(0).mean()
-        return loss
+        radius = _pairwise_radius(logits, labels, head_weight)
+        count = torch.sigmoid((self.target - radius) / self.width)
+        return (self.margin - radius).clamp_min(0).mean() + self.focus * count.mean()
+
+
+def _pairwise_radius(logits: Tensor, labels: Tensor, head_weight: Tensor) -> Tensor:
+    y = signs(logits, labels)
+    tiny = torch.finfo(logits.dtype).eps
+    radius: Tensor
+    if logits.shape[1] == 1:
+        radius = (y * logits)[:, 0] / head_weight.norm().clamp_min(tiny)
+    else:
+        distance = (head_weight[:, None] - head_weight[None, :]).norm(dim=2).clamp_min(tiny)
+        gaps = logits.gather(1, labels[:, None]) - logits
+        radius = (gaps / distance[labels]).masked_fill(y > 0, torch.inf).amin(1)
+    return radius
 
 
 def _require(holds: bool, name: str, value: float, expected: str) -> None:

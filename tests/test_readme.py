@@ -23,7 +23,7 @@ def block(name: str) -> list[str]:
 def test_every_command_of_the_tour_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     tour = block("tour")
-    assert len(tour) == 10
+    assert len(tour) == 12
     for line in tour:
         line = line.replace("mnist", "digits").replace("--limit 200", "--limit 20")
         program, *argv = shlex.split(line)

@@ -45,7 +45,7 @@ class KRLossSpec(Spec):
 
 @dataclass(frozen=True, kw_only=True)
 class HingeLossSpec(Spec):
-    """Multi-class hinge max(0, m - (f_y - f_j)) over all j (Li et al. 2019); binary: max(0, m - y f)."""
+    """Multi-class hinge, sum over j != y of max(0, m - (f_y - f_j)) / q (Li et al. 2019); binary: max(0, m - y f)."""
 
     type: Literal["hinge"] = "hinge"
     margin: float = 1.0
@@ -69,14 +69,26 @@ class LogLossSpec(Spec):
 
 @dataclass(frozen=True, kw_only=True)
 class PairwiseMarginLossSpec(Spec):
-    """Hinge on the pairwise radius min_j (f_y - f_j) / ||w_y - w_j||, in L2 units of the input."""
+    """Hinge on the pairwise radius r = min_j (f_y - f_j) / ||w_y - w_j||, and a smooth count of r below a target.
+
+    Fields:
+        margin: m of the hinge max(0, m - r), in L2 units of the input.
+        focus: weight of the count, the mean of sigmoid((target - r) / width).
+        target: radius to be certified, in L2 units of the input.
+        width: of the step of the count, in the same units.
+    """
 
     type: Literal["pairwise-margin"] = "pairwise-margin"
     margin: float = 3.0
+    focus: float = 0.0
+    target: float = 1.0
+    width: float = 0.2
 
     def __post_init__(self) -> None:
-        """Check the range."""
-        _check("loss.margin", self.margin, above=0.0)
+        """Check the ranges."""
+        for name in ("margin", "target", "width"):
+            _check(f"loss.{name}", getattr(self, name), above=0.0)
+        _check("loss.focus", self.focus, smallest=0.0)
 
 
 LossSpec = HKRLossSpec | KRLossSpec | HingeLossSpec | LogLossSpec | PairwiseMarginLossSpec

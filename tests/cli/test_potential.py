@@ -53,9 +53,7 @@ def test_a_linear_function_is_described_exactly(robench: Any, linear: tuple[obje
     assert json.loads((out / "potential.json").read_text()) == result.data
 
 
-def test_a_trained_net_stays_below_the_optimum_of_its_own_loss(
-    robench: Any, moons_model: Path, tmp_path: Path
-) -> None:
+def test_a_trained_net_stays_below_the_optimum_of_its_own_loss(robench: Any, moons_model: Path, tmp_path: Path) -> None:
     result = robench("potential", moons_model, *SAMPLE, "--out", tmp_path / "p")
     assert result.code == 0, result.stderr
     assert "alpha 50 and margin 0.3" in result.stdout

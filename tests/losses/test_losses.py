@@ -157,12 +157,27 @@ def test_pairwise_margin():
         PairwiseMarginLoss()(logits, labels)
 
 
+def test_pairwise_margin_counts_what_is_not_certified_at_the_target():
+    logits, labels = batch(8, 4)
+    rows = torch.randn(4, 6, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
+    radii = [
+        min(float((f[y] - f[j]) / (rows[y] - rows[j]).norm()) for j in range(4) if j != y)
+        for f, y in zip(logits, labels.tolist(), strict=True)
+    ]
+    hinge = float(PairwiseMarginLoss(margin=1.5)(logits, labels, rows))
+    found = float(PairwiseMarginLoss(margin=1.5, focus=2.0, target=0.4, width=0.3)(logits, labels, rows))
+    count = mean([1 / (1 + math.exp(-(0.4 - r) / 0.3)) for r in radii])
+    assert found == pytest.approx(hinge + 2 * count, rel=1e-12)
+    sharp = float(PairwiseMarginLoss(margin=1.5, focus=1.0, target=0.4, width=1e-9)(logits, labels, rows))
+    assert sharp - hinge == pytest.approx(mean([r < 0.4 for r in radii]))
+
+
 @pytest.mark.parametrize("q", [1, 4])
 @pytest.mark.parametrize("name", sorted(LOSSES))
 def test_gradients(name, q):
     logits, labels = batch(8, q)
     rows = torch.randn(q, 6, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
-    loss = LOSSES[name]()
+    loss = LOSSES[name](**({"focus": 2.0} if name == "pairwise-margin" else {}))
     tracked = (logits.requires_grad_(), rows.requires_grad_(name == "pairwise-margin"))
     assert gradcheck(lambda f, w: loss(f, labels, w), tracked)
 
@@ -188,6 +203,9 @@ def test_labels_that_do_not_fit_are_refused():
         (HingeLoss, {"margin": -1}),
         (LogEntropyLoss, {"temperature": 0}),
         (PairwiseMarginLoss, {"margin": 0}),
+        (PairwiseMarginLoss, {"focus": -1}),
+        (PairwiseMarginLoss, {"target": 0}),
+        (PairwiseMarginLoss, {"width": 0}),
     ],
 )
 def test_settings_out_of_range_are_refused(loss, settings_):
