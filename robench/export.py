@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import io
+import logging
 import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -75,7 +76,8 @@ def _onnx(module: nn.Module, inputs: Tensor, out: Path) -> bytes:
         )
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # the exporter warns about its own internals
+            warnings.simplefilter("ignore")  # the exporter warns about its own internals,
+            logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # and about packages that it does not need
             dynamic = ({0: torch.export.Dim("batch")},)
             program = torch.onnx.export(module, (inputs,), dynamic_shapes=dynamic, dynamo=True, verbose=False)
             content: bytes = program.model_proto.SerializeToString()  # type: ignore[union-attr]
