@@ -35,6 +35,7 @@ class Defaults(NamedTuple):
         epochs, batch_size: so that two cores need seconds for the embedded sets and minutes for MNIST.
         margin: m of the hinge terms, in input units: the paper's 1 where classes lie that far apart, less where not.
         radius_margin: m of the recipe `margin`; somewhat above the radius to be certified, `select_eps`.
+        radius_epochs: epochs of the recipe `margin`; None for `epochs`.
         temperature: of log-entropy under a constraint: the paper's 1 where logits span several units, more where not.
         select_eps: L2 radius of the validation estimate.
         adversarial_eps: L2 radius of adversarial training.
@@ -48,6 +49,7 @@ class Defaults(NamedTuple):
     temperature: float
     select_eps: str
     adversarial_eps: float
+    radius_epochs: int | None = None
 
 
 DEFAULTS: Mapping[str, Defaults] = {
@@ -80,6 +82,7 @@ DEFAULTS: Mapping[str, Defaults] = {
         temperature=1.0,
         select_eps="1.58",
         adversarial_eps=1.5,
+        radius_epochs=26,
     ),
     "fashion-mnist": Defaults(
         arch="dense",
@@ -198,6 +201,7 @@ def margin(task: Task) -> TrainSpec:
         "margin",
         PAIR_SORT,
         arch=arch,
+        epochs=task.epochs or defaults.radius_epochs or defaults.epochs,
         constraint="polar",
         conv_scheme="orthogonal",
         head="unit_rows",
@@ -302,13 +306,13 @@ def _spec(task: Task, recipe: str, style: Style, *, arch: str | None, **fields: 
         outputs=1 if task.classes == 2 else task.classes,
         layers=architecture(name, task.input_shape, style),
     )
+    fields = {"epochs": task.epochs or defaults.epochs, **fields}
     return TrainSpec(
         recipe=recipe,
         arch=name,
         data=task.data,
         limit=task.limit,
         model=model,
-        epochs=task.epochs or defaults.epochs,
         batch_size=defaults.batch_size,
         select_eps=defaults.select_eps,
         seed=task.seed,
