@@ -23,7 +23,7 @@ def linear():
     return layer
 """
 FIGURES = {f"{name}.{kind}" for name in ("outputs", "gradient-norms", "level-map") for kind in ("png", "svg")}
-SAMPLE = ("--data", "two-moons", "--split", "train", "--limit", 120)
+SAMPLE = ("--data", "two-moons", "--split", "train", "--limit", 60)
 
 
 @pytest.fixture
