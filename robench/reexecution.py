@@ -246,6 +246,12 @@ def _segment_norm(segment: list[tuple[Layer, tuple[int, ...]]]) -> float:
 
 def _network(folder: Path, sha256: str) -> tuple[list[Layer], int]:
     """The layers of a model folder, from its JSON and its tensors alone."""
+    if not (folder / "model.json").is_file():
+        raise RunError(
+            f"`{folder}` is not a model folder, and only robench's own layers are re-executed",
+            hint="if the folder was moved, give its new place with --model; modules of a FILE.py and .pt2 programs "
+            "have no second implementation to be checked with",
+        )
     try:
         content = (folder / "model.safetensors").read_bytes()
         tensors = {name: value.astype(np.float64) for name, value in load_tensors(content).items()}

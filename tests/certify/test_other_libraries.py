@@ -19,43 +19,13 @@ with warnings.catch_warnings():
     torchlip = pytest.importorskip("deel.torchlip")
     orthogonium = pytest.importorskip("orthogonium.layers")
 
-SHAPE = (1, 8, 8)
-
-
-def by_torchlip() -> nn.Module:
-    return torchlip.Sequential(
-        torchlip.SpectralConv2d(1, 8, 3, padding=1),
-        torchlip.GroupSort2(),
-        torchlip.ScaledL2NormPool2d(2),
-        torchlip.SpectralConv2d(8, 8, 3, padding=1),
-        torchlip.HouseHolder(8),
-        torchlip.ScaledAvgPool2d(2),
-        nn.Flatten(),
-        torchlip.SpectralLinear(32, 16),
-        torchlip.FullSort(),
-        torchlip.MaxMin(),
-        torchlip.FrobeniusLinear(32, 3, disjoint_neurons=True),
-    )
-
-
-def by_orthogonium() -> nn.Module:
-    return nn.Sequential(
-        orthogonium.AdaptiveOrthoConv2d(1, 8, 3, padding=1, padding_mode="zeros"),
-        orthogonium.MaxMin(),
-        orthogonium.AdaptiveOrthoConv2d(8, 8, 4, stride=2, padding=1, padding_mode="zeros"),
-        orthogonium.LayerCentering2D(8),
-        orthogonium.HouseHolder(8),
-        nn.Flatten(),
-        orthogonium.OrthoLinear(128, 16),
-        orthogonium.Abs(),
-        orthogonium.UnitNormLinear(16, 3),
-    )
+from tests.other_libraries import CLASSES, SHAPE, by_orthogonium, by_torchlip  # noqa: E402  (after the skip)
 
 
 def trained(network: nn.Module) -> nn.Module:
     generator = torch.Generator().manual_seed(0)
     inputs = torch.randn(48, *SHAPE, generator=generator)
-    labels = torch.randint(3, (48,), generator=generator)
+    labels = torch.randint(CLASSES, (48,), generator=generator)
     optimizer = torch.optim.Adam(network.parameters(), lr=1e-2)
     network.train()
     for _ in range(4):
@@ -86,7 +56,7 @@ def test_trained_networks_are_nearly_one_lipschitz(network: nn.Module) -> None:
 def test_certificates_hold_against_an_attack(network: nn.Module) -> None:
     generator = torch.Generator().manual_seed(1)
     inputs = torch.randn(16, *SHAPE, generator=generator)
-    found = checks.records(network, inputs.numpy(), 3)
+    found = checks.records(network, inputs.numpy(), CLASSES)
     radius = torch.tensor([record.radius_pairwise for record in found])
     assert (radius > 0).all()
     clean = torch.tensor([record.predicted for record in found])

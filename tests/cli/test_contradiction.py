@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from torch import nn
 
 from robench import api
 
@@ -40,3 +42,32 @@ def test_a_halved_constant_is_contradicted(
     assert len(stored) == result.data["violations"]
     assert all(item["distance"] < item["radius"] for item in stored)
     assert robench("verify", tmp_path / "faulty").code == 1
+
+
+@pytest.mark.parametrize("noticed", [True, False])
+def test_weights_that_change_after_the_audit(
+    robench: Any, moons_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, noticed: bool
+) -> None:
+    """A last layer 1.05 times as large: refused by its digest, and contradicted where the digest does not tell."""
+    honest = api.lipschitz.audit
+
+    def stale(module: nn.Module, *args: Any) -> Any:
+        audit = honest(module, *args)
+        last = [part for part in module.modules() if isinstance(part, nn.Linear)][-1]
+        with torch.no_grad():
+            for parameter in last.parameters():
+                parameter.mul_(1.05)
+        return audit if noticed else dataclasses.replace(audit, fingerprint=honest(module, *args).fingerprint)
+
+    monkeypatch.setattr(api.lipschitz, "audit", stale)
+    out = tmp_path / "stale"
+    result = robench("attack", moons_model, "--data", "two-moons", "--limit", 200, "--eps", EPS, "--full", "--out", out)
+    if noticed:
+        assert result.code == 2
+        assert "not those that were audited" in result.stderr
+        return
+    assert result.code == 1
+    assert "CONTRADICTION" in result.stderr
+    stored = json.loads((out / "contradictions.json").read_text())["contradictions"]
+    assert stored and all(item["distance"] < item["radius"] for item in stored)
+    assert robench("verify", out).code == 1
