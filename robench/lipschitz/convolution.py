@@ -71,10 +71,11 @@ def _group_bound(kernel: Tensor, geometry: Geometry) -> float:
     # error of the symbol: sums of one product for each tap, with phases that are right to a few units
     magnitude = float(torch.linalg.vector_norm(kernel.abs().flatten(2).sum(-1)))
     error = gamma(math.prod(kernel.shape[2:]) + 64) * 2 * magnitude
-    return min(
-        round_up((bound + error) * exponent * (1 + 2.0**-50), 2),
-        reshaped_kernel_bound(kernel, geometry) * exponent,
-    )
+    bound = round_up((bound + error) * exponent * (1 + 2.0**-50), 2)
+    longest_row = float(torch.linalg.vector_norm(kernel.flatten(1), dim=1).max())
+    if longest_row * math.sqrt(_windows(kernel, geometry)) * exponent > bound:  # the reshaped kernel cannot be below
+        return bound
+    return min(bound, reshaped_kernel_bound(kernel, geometry) * exponent)
 
 
 def _strip_is_worth_it(kernel: Tensor, geometry: Geometry) -> bool:
@@ -92,11 +93,16 @@ def reshaped_kernel_bound(kernel: Tensor, geometry: Geometry) -> float:
 
     Singla and Feizi 2021; with the window count of Serrurier et al. 2021, appendix C.3.
     """
+    return round_up(spectral_norm_upper(kernel.flatten(1)) * math.sqrt(_windows(kernel, geometry)), 3)
+
+
+def _windows(kernel: Tensor, geometry: Geometry) -> int:
+    """Windows that see one pixel, at most."""
     windows = 1
     for taps, stride, dilation in zip(kernel.shape[2:], geometry.stride, geometry.dilation, strict=True):
         residues = [(tap * dilation) % stride for tap in range(taps)]
         windows *= max(residues.count(residue) for residue in set(residues))
-    return round_up(spectral_norm_upper(kernel.flatten(1)) * math.sqrt(windows), 3)
+    return windows
 
 
 def torus_sides(taps: tuple[int, ...], geometry: Geometry, lengths: tuple[int, ...] | None = None) -> tuple[int, ...]:
@@ -125,21 +131,21 @@ def _torus_bound(kernel: Tensor, geometry: Geometry) -> float:
     """From the folded symbol on the torus; kernel (out, in, *taps)."""
     out, inner = kernel.shape[:2]
     taps = tuple(kernel.shape[2:])
+    aliases = math.prod(geometry.stride)
+    side = min(out, aliases * inner)
     lengths = None
     if not geometry.circular and _looseness(taps, geometry) > LOOSE:
-        lengths = _section_lengths(taps, geometry)
+        lengths = _affordable_section(taps, geometry, side)
     sides = torus_sides(taps, geometry, lengths)
-    aliases = math.prod(geometry.stride)
-    flat = kernel.flatten(2).permute(2, 0, 1).reshape(-1, out * inner)
+    flat = kernel.flatten(2).permute(2, 0, 1).reshape(-1, out * inner) / math.sqrt(aliases)
     waves = _coarse_frequencies(geometry, sides)
 
     def grams(part: Tensor) -> Tensor:
         phases = _phases(part, taps, geometry, sides)
         symbol = _transform(phases, flat).reshape(-1, aliases, out, inner)
-        folded = symbol.transpose(1, 2).reshape(-1, out, aliases * inner) / math.sqrt(aliases)
+        folded = symbol.transpose(1, 2).reshape(-1, out, aliases * inner)
         return folded @ folded.mH if out <= aliases * inner else folded.mH @ folded
 
-    side = min(out, aliases * inner)
     work = (out * inner * aliases, side * side)
     coarse = tuple(side // stride for side, stride in zip(sides, geometry.stride, strict=True))
     square = _largest(grams, waves, work, max(out, aliases * inner), coarse, lengths)
@@ -158,7 +164,8 @@ def _strip_bound(kernel: Tensor, geometry: Geometry) -> float:
     size, (before, after) = geometry.size[-1], geometry.padding[-1]
     windows = size + before + after - last + 1
     others = Geometry(geometry.size[:-1], geometry.stride[:-1], geometry.dilation[:-1], padding=geometry.padding[:-1])
-    lengths = _section_lengths(taps, others)
+    side = min(size * inner, windows * out)
+    lengths = _affordable_section(taps, others, side)
     sides = torus_sides(taps, others, lengths)
     flat = kernel.flatten(2, -2).permute(2, 3, 0, 1).reshape(math.prod(taps), -1)
     tap = torch.arange(size) - torch.arange(windows)[:, None] + before
@@ -170,7 +177,6 @@ def _strip_bound(kernel: Tensor, geometry: Geometry) -> float:
         strip = symbol[:, tap].transpose(2, 3).reshape(-1, windows * out, size * inner)
         return strip.mH @ strip if size * inner <= windows * out else strip @ strip.mH
 
-    side = min(size * inner, windows * out)
     work = (size * inner * windows * out, side * side)
     waves = _coarse_frequencies(others, sides)
     square = _largest(grams, waves, work, max(size * inner, windows * out), sides, lengths)
@@ -202,7 +208,7 @@ def _largest(
         lengths: of the section's box; None for the whole torus.
     """
     chunk = max(1, CHUNK // max(work))
-    if lengths is not None and waves.shape[0] * work[1] ** 1.5 <= SECTION_WORK:
+    if lengths is not None:
         shifts = _shifts(sides, lengths)
         if len(shifts):
             gram = torch.cat([grams(waves[start : start + chunk]) for start in range(0, waves.shape[0], chunk)])
@@ -219,6 +225,14 @@ def _looseness(taps: tuple[int, ...], geometry: Geometry) -> float:
     """How large windows are beside the image: the torus exceeds the true norm by about the square of this."""
     reach = (d * (k - 1) / n for k, d, n in zip(taps, geometry.dilation, geometry.size, strict=True))
     return max(reach)
+
+
+def _affordable_section(taps: tuple[int, ...], geometry: Geometry, side: int) -> tuple[int, ...] | None:
+    """Sides of the section's box, or None if its matrices of this side are too much work on the torus it needs."""
+    lengths = _section_lengths(taps, geometry)
+    pairs = zip(torus_sides(taps, geometry, lengths), geometry.stride, strict=True)
+    frequencies = math.prod(side // stride for side, stride in pairs) // 2 + 1
+    return lengths if frequencies * side**3 <= SECTION_WORK else None
 
 
 def _section_lengths(taps: tuple[int, ...], geometry: Geometry) -> tuple[int, ...]:

@@ -43,13 +43,13 @@ def largest_eigenvalue_upper(gram: Tensor, *, inner: int, floor: float = 0.0) ->
     """
     if not bool(gram.any()):
         return floor
-    value = max(floor, _largest_eigenvalue_estimate(gram) * (1 + SLACK))
+    value = floor or _largest_eigenvalue_estimate(gram) * (1 + SLACK)
     slack = SLACK
     while True:
         failed = _not_below(gram, torch.full(gram.shape[:1], value, dtype=torch.float64))
         if not bool(failed.any()):
             break
-        value = max(value, float(torch.linalg.eigvalsh(gram[failed])[:, -1].max())) * (1 + slack)
+        value = max(value, _largest_eigenvalue_estimate(gram[failed])) * (1 + slack)
         slack *= 10
     return round_up(value + proof_error(gram, value, inner), 2)
 
@@ -69,8 +69,9 @@ def proof_error(gram: Tensor, largest: float, inner: int) -> float:
 
 def _not_below(gram: Tensor, values: Tensor) -> Tensor:
     """Which of the matrices fail the Cholesky test of value·I − gram ⪰ 0."""
-    identity = torch.eye(gram.shape[-1], dtype=torch.float64)
-    info: Tensor = torch.linalg.cholesky_ex(values[:, None, None] * identity - gram).info
+    shifted = gram.neg()
+    torch.diagonal(shifted, dim1=-2, dim2=-1).add_(values[:, None])
+    info: Tensor = torch.linalg.cholesky_ex(shifted).info
     return info != 0
 
 

@@ -19,7 +19,7 @@ with warnings.catch_warnings():
     torchlip = pytest.importorskip("deel.torchlip")
     orthogonium = pytest.importorskip("orthogonium.layers")
 
-from tests.other_libraries import CLASSES, SHAPE, by_orthogonium, by_torchlip  # noqa: E402  (after the skip)
+from tests.other_libraries import CLASSES, SHAPE, by_orthogonium, by_torchlip
 
 
 def trained(network: nn.Module) -> nn.Module:

@@ -16,7 +16,7 @@ with warnings.catch_warnings():
     pytest.importorskip("deel.torchlip")
     pytest.importorskip("orthogonium.layers")
 
-from tests import other_libraries  # noqa: E402  (after the skip)
+from tests import other_libraries
 
 
 def train(name: str, path: Path, steps: int = 60) -> None:
@@ -47,14 +47,28 @@ def test_audited_certified_and_attacked(robench: Any, tmp_path: Path, name: str)
     assert audited.code == 0, audited.stderr
     assert audited.data["lipschitz_lower"] <= audited.data["lipschitz_upper"] <= 2
 
-    data = ("--data", "digits", "--limit", 100, "--eps", "0.1,0.3,1,2")
+    data = ("--data", "digits", "--limit", 40, "--eps", "0.1,2")
     certified = robench("certify", *model, *data, "--out", tmp_path / "certify", "--json")
     assert certified.code == 0, certified.stderr
-    attacked = robench("attack", *model, *data, "--out", tmp_path / "attack", "--json")
+    attacked = robench(
+        "attack",
+        *model,
+        *data,
+        "--attack",
+        "pgd:steps=10",
+        "--attack",
+        "deepfool",
+        "--out",
+        tmp_path / "attack",
+        "--json",
+    )
     assert attacked.code == 0, attacked.stderr
     assert attacked.data["violations"] == 0
     lower, upper = certified.data["n_certified"]["pairwise"], attacked.data["n_robust"]["combined"]
-    assert 50 < certified.data["n_correct"] and 0 < lower["0.1"]
-    assert all(lower[eps] <= upper[eps] for eps in upper) and upper["2"] < upper["0.1"]
+    assert certified.data["n_correct"] > 20
+    assert lower["0.1"] > 0
+    assert all(lower[eps] <= upper[eps] for eps in upper)
+    assert upper["2"] < upper["0.1"]
     refused = robench("verify", tmp_path / "attack")
-    assert refused.code == 2 and "only robench's own layers" in refused.stderr
+    assert refused.code == 2
+    assert "only robench's own layers" in refused.stderr
