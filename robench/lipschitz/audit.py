@@ -277,7 +277,7 @@ def _steepest(network: nn.Module, points: Tensor, directions: Tensor) -> Tensor:
                 step = directions.float() * (FAST_STEP / lengths.float()).reshape(-1, *(1 for _ in points.shape[1:]))
                 with torch.no_grad():
                     pushed = fast(at + step) - logits
-                (pulled,) = torch.autograd.grad(logits, at, pushed, retain_graph=True)
+                (pulled,) = torch.autograd.grad((logits * pushed).sum(), at, retain_graph=True)
                 if not bool(pulled.flatten(1).any(dim=1).all()) or not bool(torch.isfinite(pulled).all()):
                     break
                 directions = pulled.double()

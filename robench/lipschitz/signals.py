@@ -370,8 +370,8 @@ def linear_matrix(view: View) -> tuple[Tensor, float]:
     else:
         with torch.enable_grad():
             at = torch.zeros(view.size, source.size, dtype=torch.float64, requires_grad=True)
-            image = forward(at)
-            (matrix,) = torch.autograd.grad(image, at, torch.eye(view.size, dtype=torch.float64))
+            # of a scalar: a gradient with `grad_outputs` imports sympy, a second of the process
+            (matrix,) = torch.autograd.grad(forward(at).trace(), at)
     chain = signal.chain_error()
     return matrix.contiguous(), round_up(gamma(chain.terms + view.copies + 4) * chain.absolute * view.norm, 2)
 
