@@ -268,19 +268,18 @@ def _steepest(network: nn.Module, points: Tensor, directions: Tensor) -> Tensor:
     In float32, which is several times faster: a direction need not be exact.
     """
     fast = copy.deepcopy(network).float()
+    wide = (-1, *(1 for _ in points.shape[1:]))
     try:
         with torch.enable_grad():
             at = points.float().requires_grad_(True)
             logits = fast(at)
             for _ in range(POWER_STEPS):
-                lengths = torch.linalg.vector_norm(directions.flatten(1), dim=1).clamp_min(1e-30)
-                step = directions.float() * (FAST_STEP / lengths.float()).reshape(-1, *(1 for _ in points.shape[1:]))
+                lengths = torch.linalg.vector_norm(directions.flatten(1), dim=1).reshape(wide)
                 with torch.no_grad():
-                    pushed = fast(at + step) - logits
+                    pushed = fast(at + (directions * (FAST_STEP / lengths)).float()) - logits
                 (pulled,) = torch.autograd.grad((logits * pushed).sum(), at, retain_graph=True)
-                if not bool(pulled.flatten(1).any(dim=1).all()) or not bool(torch.isfinite(pulled).all()):
-                    break
-                directions = pulled.double()
+                usable = pulled.isfinite().flatten(1).all(dim=1) & pulled.flatten(1).any(dim=1)
+                directions = torch.where(usable.reshape(wide), pulled.double(), directions)
     except (RuntimeError, NotImplementedError):
         pass  # no gradient, or nothing in float32: the directions so far
     return directions
