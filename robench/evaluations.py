@@ -253,11 +253,15 @@ def _read(folder: Path, name: str) -> Run[CertifyRecord] | Run[AttackRecord] | N
             hint="make the run again, or read it with the robench that wrote it",
         )
     summary = read_json(folder / SUMMARY) if (folder / SUMMARY).exists() else {}
-    if command == "certify":
-        certificates = tuple(read_records(folder, certify_record))
-        return Run(folder=folder, name=name, manifest=manifest, summary=summary, records=certificates)
-    outcomes = tuple(read_records(folder, attack_record))
-    return Run(folder=folder, name=name, manifest=manifest, summary=summary, records=outcomes)
+    parse = certify_record if command == "certify" else attack_record
+    records: tuple[Any, ...] = tuple(read_records(folder, parse))
+    run: Run[Any] = Run(folder=folder, name=name, manifest=manifest, summary=summary, records=records)
+    if run.status == "success" and run.n != summary.get("n"):
+        raise RunError(
+            f"`{folder}` is a finished run of {summary.get('n')} images and holds {run.n} records",
+            hint="records were lost or added; make the run again",
+        )
+    return run
 
 
 def _names(folders: Sequence[Path]) -> dict[Path, str]:

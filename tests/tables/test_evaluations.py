@@ -105,5 +105,13 @@ def test_a_broken_record_is_refused(tmp_path: Path) -> None:
         read_evaluations([tmp_path])
 
 
+@pytest.mark.parametrize("kept", [0, 5])
+def test_a_finished_run_that_lost_records_is_refused(tmp_path: Path, kept: int) -> None:
+    path = Synthetic().write_certify(tmp_path / "c", 6) / "records.jsonl"
+    path.write_text("".join(path.read_text().splitlines(keepends=True)[:kept]))
+    with pytest.raises(RunError, match=f"6 images and holds {kept} records"):
+        read_evaluations([tmp_path])
+
+
 def test_radii_ascend_and_keep_their_first_spelling() -> None:
     assert ascending(["2", "1/2", "0.5", "36/255"]) == ("36/255", "1/2", "2")
