@@ -12,6 +12,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 import torch
+from scipy.spatial.distance import pdist, squareform
 from torch import Tensor, nn
 
 import robench.lipschitz.affine
@@ -194,10 +195,7 @@ def _constants(outputs: int, head: Head | None, error: float, body: float, upper
     paper = joint
     if head is not None:
         inflate = 1 + gamma(head.weight.shape[1] + 16)
-        distances = np.zeros((outputs, outputs))
-        for row in range(1, outputs):
-            distances[row, :row] = np.linalg.norm(head.weight[:row] - head.weight[row], axis=1)
-        distances = distances + distances.T
+        distances = squareform(pdist(head.weight))
         distances = np.nextafter((distances * inflate + 2 * error) * body * (1 + 2.0**-50), np.inf)
         pairwise = np.minimum(pairwise, distances)
         rows = float(np.linalg.norm(head.weight, axis=1).max()) * inflate + error

@@ -80,12 +80,19 @@ def _group_bound(kernel: Tensor, geometry: Geometry) -> float:
 
 def _strip_is_worth_it(kernel: Tensor, geometry: Geometry) -> bool:
     """Where windows are large beside the image the torus is loose; a strip is exact along one axis."""
-    if geometry.circular or geometry.padding is None or any(step != 1 for step in geometry.stride + geometry.dilation):
+    if geometry.circular or geometry.padding is None or any(step != 1 for step in geometry.dilation):
         return False
     if kernel.dim() < 4 or _looseness(tuple(kernel.shape[2:]), geometry) <= VERY_LOOSE:
         return False
-    windows = geometry.size[-1] + sum(geometry.padding[-1]) - kernel.shape[-1] + 1
-    return min(kernel.shape[1] * geometry.size[-1], kernel.shape[0] * windows) <= STRIP_SIDE
+    return min(_strip_sides(kernel, geometry)) <= STRIP_SIDE
+
+
+def _strip_sides(kernel: Tensor, geometry: Geometry) -> tuple[int, int]:
+    """Rows (windows of the last axis × outputs) and columns (aliases × pixels × inputs) of the matrix of a strip."""
+    assert geometry.padding is not None
+    windows = (geometry.size[-1] + sum(geometry.padding[-1]) - kernel.shape[-1]) // geometry.stride[-1] + 1
+    aliases = math.prod(geometry.stride[:-1])
+    return windows * kernel.shape[0], aliases * geometry.size[-1] * kernel.shape[1]
 
 
 def reshaped_kernel_bound(kernel: Tensor, geometry: Geometry) -> float:
@@ -155,31 +162,31 @@ def _torus_bound(kernel: Tensor, geometry: Geometry) -> float:
 def _strip_bound(kernel: Tensor, geometry: Geometry) -> float:
     """As the torus, but with the last axis left open, with its own padding: one matrix for each other frequency.
 
-    Row block a (window), column block i (pixel) of the matrix is K̂_{i − a + padding}, with K̂_t the symbol over the
-    other axes of tap t on the last.
+    Row block a (window), column block i (pixel) of the matrix is K̂_{i − s a + padding}, with K̂_t the symbol, folded as
+    for the torus, over the other axes of tap t on the last, and s its stride.
     """
     assert geometry.padding is not None
     out, inner = kernel.shape[:2]
     taps, last = tuple(kernel.shape[2:-1]), kernel.shape[-1]
-    size, (before, after) = geometry.size[-1], geometry.padding[-1]
-    windows = size + before + after - last + 1
+    rows, columns = _strip_sides(kernel, geometry)
     others = Geometry(geometry.size[:-1], geometry.stride[:-1], geometry.dilation[:-1], padding=geometry.padding[:-1])
-    side = min(size * inner, windows * out)
-    lengths = _affordable_section(taps, others, side)
+    aliases = math.prod(others.stride)
+    lengths = _affordable_section(taps, others, min(rows, columns))
     sides = torus_sides(taps, others, lengths)
-    flat = kernel.flatten(2, -2).permute(2, 3, 0, 1).reshape(math.prod(taps), -1)
-    tap = torch.arange(size) - torch.arange(windows)[:, None] + before
+    flat = kernel.flatten(2, -2).permute(2, 3, 0, 1).reshape(math.prod(taps), -1) / math.sqrt(aliases)
+    first = geometry.stride[-1] * torch.arange(rows // out)[:, None] - geometry.padding[-1][0]
+    tap = torch.arange(geometry.size[-1]) - first
     tap = torch.where((tap >= 0) & (tap < last), tap, last)  # position `last` holds zeros
 
     def grams(part: Tensor) -> Tensor:
-        symbol = _transform(_phases(part, taps, others, sides), flat).reshape(-1, last, out, inner)
-        symbol = torch.cat((symbol, torch.zeros_like(symbol[:, :1])), dim=1)
-        strip = symbol[:, tap].transpose(2, 3).reshape(-1, windows * out, size * inner)
-        return strip.mH @ strip if size * inner <= windows * out else strip @ strip.mH
+        symbol = _transform(_phases(part, taps, others, sides), flat).reshape(-1, aliases, last, out, inner)
+        symbol = torch.cat((symbol, torch.zeros_like(symbol[:, :, :1])), dim=2)
+        strip = symbol[:, :, tap].permute(0, 2, 4, 1, 3, 5).reshape(-1, rows, columns)
+        return strip.mH @ strip if columns <= rows else strip @ strip.mH
 
-    work = (size * inner * windows * out, side * side)
-    waves = _coarse_frequencies(others, sides)
-    square = _largest(grams, waves, work, max(size * inner, windows * out), sides, lengths)
+    work = (rows * columns, min(rows, columns) ** 2)
+    coarse = tuple(side // stride for side, stride in zip(sides, others.stride, strict=True))
+    square = _largest(grams, _coarse_frequencies(others, sides), work, max(rows, columns), coarse, lengths)
     return math.sqrt(square)
 
 
