@@ -267,11 +267,13 @@ class RunFolder(Generic[R]):
                 f"`{self.path / MANIFEST}` is no manifest", hint="give another --out folder, or delete this one"
             )
         asked: dict[str, Any] = {
+            "schema_version": SCHEMA_VERSION,
             "command": self._request.command,
             **flatten(self._request.spec),
             **self._request.identity,
         }
         stored: dict[str, Any] = {
+            "schema_version": self.manifest.get("schema_version"),
             "command": self.manifest.get("command"),
             **flatten(self.manifest.get("spec", {})),
             **self.manifest.get("identity", {}),

@@ -97,6 +97,15 @@ def test_another_spec_is_refused_with_both_values(tmp_path: Path, change: dict[s
         pass
 
 
+def test_a_run_of_another_schema_version_is_not_continued(tmp_path: Path) -> None:
+    with folder(tmp_path) as run:
+        run.finish({})
+    manifest = tmp_path / "manifest.json"
+    manifest.write_text(manifest.read_text().replace('"schema_version": 1', '"schema_version": 0'))
+    with pytest.raises(RunError, match="`schema_version` is 0 there and 1 here"), folder(tmp_path):
+        pass
+
+
 def test_two_writers_are_refused(tmp_path: Path) -> None:
     with folder(tmp_path), pytest.raises(RunError, match="another process"), folder(tmp_path):
         pass
