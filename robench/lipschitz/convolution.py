@@ -144,12 +144,12 @@ def _torus_bound(kernel: Tensor, geometry: Geometry) -> float:
     if not geometry.circular and _looseness(taps, geometry) > LOOSE:
         lengths = _affordable_section(taps, geometry, side)
     sides = torus_sides(taps, geometry, lengths)
-    flat = kernel.flatten(2).permute(2, 0, 1).reshape(-1, out * inner) / math.sqrt(aliases)
+    flat = (kernel.flatten(2).permute(2, 0, 1).reshape(-1, out * inner) / math.sqrt(aliases)).to(torch.complex128)
     waves = _coarse_frequencies(geometry, sides)
 
     def grams(part: Tensor) -> Tensor:
         phases = _phases(part, taps, geometry, sides)
-        symbol = _transform(phases, flat).reshape(-1, aliases, out, inner)
+        symbol = (phases @ flat).reshape(-1, aliases, out, inner)
         folded = symbol.transpose(1, 2).reshape(-1, out, aliases * inner)
         return folded @ folded.mH if out <= aliases * inner else folded.mH @ folded
 
@@ -174,12 +174,13 @@ def _strip_bound(kernel: Tensor, geometry: Geometry) -> float:
     lengths = _affordable_section(taps, others, min(rows, columns))
     sides = torus_sides(taps, others, lengths)
     flat = kernel.flatten(2, -2).permute(2, 3, 0, 1).reshape(math.prod(taps), -1) / math.sqrt(aliases)
+    flat = flat.to(torch.complex128)
     first = geometry.stride[-1] * torch.arange(rows // out)[:, None] - geometry.padding[-1][0]
     tap = torch.arange(geometry.size[-1]) - first
     tap = torch.where((tap >= 0) & (tap < last), tap, last)  # position `last` holds zeros
 
     def grams(part: Tensor) -> Tensor:
-        symbol = _transform(_phases(part, taps, others, sides), flat).reshape(-1, aliases, last, out, inner)
+        symbol = (_phases(part, taps, others, sides) @ flat).reshape(-1, aliases, last, out, inner)
         symbol = torch.cat((symbol, torch.zeros_like(symbol[:, :, :1])), dim=2)
         strip = symbol[:, :, tap].permute(0, 2, 4, 1, 3, 5).reshape(-1, rows, columns)
         return strip.mH @ strip if columns <= rows else strip @ strip.mH
@@ -188,12 +189,6 @@ def _strip_bound(kernel: Tensor, geometry: Geometry) -> float:
     coarse = tuple(side // stride for side, stride in zip(sides, others.stride, strict=True))
     square = _largest(grams, _coarse_frequencies(others, sides), work, max(rows, columns), coarse, lengths)
     return math.sqrt(square)
-
-
-def _transform(phases: Tensor, taps: Tensor) -> Tensor:
-    """Sums of real taps (T, m) times phases (…, T), by two real products."""
-    rows = phases.reshape(-1, taps.shape[0])
-    return torch.complex(rows.real.contiguous() @ taps, rows.imag.contiguous() @ taps)
 
 
 def _largest(
