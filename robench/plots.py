@@ -164,7 +164,10 @@ def radius_distance(evaluation: Evaluation) -> Figure:
         axes.set(xlim=(0, top), ylim=(0, top), aspect="equal")
         unit = _unit([evaluation])
         axes.set(xlabel=f"certified L2 radius ({unit})", ylabel=f"nearest adversarial, L2 distance ({unit})")
-        figure.legend(loc="outside lower center", ncols=2, markerscale=1.5)
+        if records:
+            figure.legend(loc="outside lower center", ncols=2, markerscale=1.5)
+        else:
+            axes.annotate("no image is classified correctly", (0.5, 0.5), xycoords="axes fraction", ha="center")
         return figure
 
 

@@ -4,6 +4,15 @@ import os
 
 os.environ["OMP_NUM_THREADS"] = "1"  # inherited by the commands that tests start
 
+import pytest
 import torch
 
+from robench import plots
+
 torch.set_num_threads(1)
+
+
+@pytest.fixture
+def blank_figures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Figures are composed but not drawn: for tests of words."""
+    monkeypatch.setattr(plots, "image_bytes", lambda figure, kind: b"<svg xmlns='http://www.w3.org/2000/svg'/>")

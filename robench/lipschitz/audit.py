@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import hashlib
 import math
 from collections.abc import Mapping
@@ -265,7 +264,7 @@ def _steepest(network: nn.Module, points: Tensor, directions: Tensor) -> Tensor:
 
     In float32, which is several times faster: a direction need not be exact.
     """
-    fast = copy.deepcopy(network).float()
+    fast = plain_copy(network).float()
     wide = (-1, *(1 for _ in points.shape[1:]))
     try:
         with torch.enable_grad():

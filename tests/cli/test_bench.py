@@ -14,13 +14,14 @@ EPS = ("0.1", "0.5")
 
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> bench.Suite:
-    entries = tuple(bench.Entry(name, name, {"epochs": 2}) for name in ("hkr", "plain"))
-    track = bench.Track(data="digits", entries=entries, eps=EPS, attacked=20, full=False)
+    entries = tuple(bench.Entry(name, name, {"epochs": 3}) for name in ("hkr", "plain"))
+    track = bench.Track(data="digits", entries=entries, eps=EPS, attacked=8, full=False)
     suite = bench.Suite(name="small", tracks=(track,))
     monkeypatch.setattr(bench, "SUITES", {"small": suite})
     return suite
 
 
+@pytest.mark.usefixtures("blank_figures")
 def test_a_suite_ends_with_the_table_and_the_report_and_resumes(
     robench: Any, small: bench.Suite, tmp_path: Path
 ) -> None:
@@ -36,7 +37,7 @@ def test_a_suite_ends_with_the_table_and_the_report_and_resumes(
     rows = json.loads(again.stdout)["models"]
     assert [row["model"] for row in rows] == ["hkr", "plain"]
     for row in rows:
-        assert row["n_attacked"] == 20
+        assert row["n_attacked"] == 8
         assert row["violations"] == 0
         assert all(row["n_certified"][text] <= row["n_robust"][text] for text in EPS)
 

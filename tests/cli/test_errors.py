@@ -118,19 +118,26 @@ def test_a_file_in_the_way_is_named(robench: Any, digits_model: Path, tmp_path: 
     assert_mendable(robench("certify", digits_model, "--data", "digits", "--out", out), str(out))
 
 
+@pytest.fixture(scope="module")
+def slow_attack(digits_model: Path) -> list[str]:
+    options = ["--data", "digits", "--eps", "0.5,1", "--limit", "40", "--batch-size", "4", "--attack", "pgd"]
+    return ["attack", str(digits_model), *options, "--threads", "1", "--out"]
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(robench: Any, slow_attack: list[str], tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    out = tmp_path_factory.mktemp("whole")
+    assert robench(*slow_attack, out).code == 0
+    return (out / "records.jsonl").read_bytes()
+
+
 @pytest.mark.parametrize(("signal_sent", "code"), [(signal.SIGINT, 130), (signal.SIGKILL, -9)])
 def test_a_stopped_attack_goes_on_to_the_same_records(
-    robench: Any, digits_model: Path, tmp_path: Path, signal_sent: int, code: int
+    robench: Any, slow_attack: list[str], uninterrupted: bytes, tmp_path: Path, signal_sent: int, code: int
 ) -> None:
-    def argv(out: Path) -> list[str]:
-        options = ["--data", "digits", "--eps", "0.5,1", "--limit", "40", "--batch-size", "4", "--attack", "pgd"]
-        return ["attack", str(digits_model), *options, "--out", str(out), "--threads", "1"]
-
-    assert robench(*argv(tmp_path / "whole")).code == 0
-    expected = (tmp_path / "whole" / "records.jsonl").read_bytes()
     out = tmp_path / "stopped"
     process = subprocess.Popen(
-        [sys.executable, "-m", "robench", *argv(out)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        [sys.executable, "-m", "robench", *slow_attack, str(out)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
     records = out / "records.jsonl"
     while process.poll() is None and not (records.exists() and records.stat().st_size):
@@ -138,8 +145,8 @@ def test_a_stopped_attack_goes_on_to_the_same_records(
     process.send_signal(signal_sent)
     stopped = process.wait(timeout=60)
     assert stopped in (code, 0)
-    assert robench(*argv(out)).code == 0
-    assert records.read_bytes() == expected
+    assert robench(*slow_attack, out).code == 0
+    assert records.read_bytes() == uninterrupted
 
 
 def test_a_bug_is_exit_3_with_its_traceback(robench: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 import csv
 import json
-import math
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -67,15 +66,11 @@ def test_a_constant_that_is_too_small_is_found_out(
     # the true constant is 10; the planted audit says 1
     path = tmp_path / "net.py"
     path.write_text(LINEAR.replace("[[0.6, -0.8]]", "[[6.0, -8.0]]"))
-    honest = robench("potential", *linear, *SAMPLE, "--alpha", 0, "--margin", 1, "--out", tmp_path / "a", "--json")
-    assert honest.code == 0
-    assert honest.data["duality"]["lipschitz_upper"] == pytest.approx(10, rel=1e-6)
     real = lipschitz.audit
     monkeypatch.setattr(api.lipschitz, "audit", lambda *given: replace(real(*given), lipschitz_upper=1.0))
-    planted = robench("potential", *linear, *SAMPLE, "--alpha", 0, "--margin", 1, "--out", tmp_path / "b", "--json")
+    planted = robench("potential", *linear, *SAMPLE, "--alpha", 0, "--margin", 1, "--out", tmp_path / "out", "--json")
     assert planted.code == 1
     assert planted.data["duality"]["exceeded"]
-    assert math.isclose(planted.data["duality"]["reached"], 10 * honest.data["duality"]["reached"], rel_tol=1e-6)
 
 
 def test_refusals(robench: Any, linear: tuple[object, ...], digits_model: Path, tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Figures: what is drawn is what the records say, and the same records give the same bytes."""
 
+import dataclasses
 from pathlib import Path
 
 import matplotlib as mpl
@@ -62,6 +63,15 @@ def test_a_point_below_the_diagonal_stays_in_view(evaluation: Evaluation) -> Non
     limit = axes.get_xlim()[1]
     assert axes.get_ylim()[1] == limit
     assert all(max(record.certified_radius, record.distance) < limit for record in records)
+
+
+def test_a_model_that_is_always_wrong_is_drawn(evaluation: Evaluation) -> None:
+    assert evaluation.attack is not None
+    change = {"predicted": -1, "distance": 0.0, "attack": None}
+    wrong = tuple(dataclasses.replace(record, **change) for record in evaluation.attack.records)
+    attack = dataclasses.replace(evaluation.attack, records=wrong)
+    figure = plots.radius_distance(dataclasses.replace(evaluation, attack=attack))
+    assert "no image is classified correctly" in [text.get_text() for text in figure.axes[0].texts]
 
 
 def test_no_two_models_share_colour_and_marker(tmp_path: Path) -> None:

@@ -10,18 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from robench import plots
 from robench.errors import RunError
 from robench.reporting import build_report
 from tests.reporting.synthetic import ATTACKS, EPS, Synthetic
 
 VOID = {"meta", "link", "img", "br", "hr"}
-
-
-@pytest.fixture
-def blank_figures(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Figures are composed but not drawn: for tests of words."""
-    monkeypatch.setattr(plots, "image_bytes", lambda figure, kind: b"<svg xmlns='http://www.w3.org/2000/svg'/>")
 
 
 class Page(HTMLParser):

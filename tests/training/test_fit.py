@@ -115,7 +115,7 @@ from robench.recipes import build_spec
 from robench.specs.data import DataSpec
 from robench.training import fit
 train, validation = (load(DataSpec(name="two-moons"), split).take(400) for split in ("train", "validation"))
-spec = build_spec("hkr", data="two-moons", input_shape=(2,), classes=2, epochs=60)
+spec = build_spec("hkr", data="two-moons", input_shape=(2,), classes=2, epochs=30)
 fit(spec, train, validation, out=Path(sys.argv[1]), device="cpu", save_seconds=0.0)
 """
     cut, threads = tmp_path / "cut", torch.get_num_threads()
@@ -129,7 +129,7 @@ fit(spec, train, validation, out=Path(sys.argv[1]), device="cpu", save_seconds=0
     assert not (cut / "model.safetensors").exists(), "the training was over before the kill"
     train, validation = (dataset.take(400) for dataset in DATA["two-moons"])
     shas = [
-        fit(spec_of("hkr", epochs=60), train, validation, out=out, device="cpu").weights_sha256
+        fit(spec_of("hkr", epochs=30), train, validation, out=out, device="cpu").weights_sha256
         for out in (cut, tmp_path / "whole")
     ]
     assert shas[0] == shas[1]
