@@ -131,7 +131,9 @@ def uninterrupted(robench: Any, slow_attack: list[str], tmp_path_factory: pytest
     return (out / "records.jsonl").read_bytes()
 
 
-@pytest.mark.parametrize(("signal_sent", "code"), [(signal.SIGINT, 130), (signal.SIGKILL, -9)])
+@pytest.mark.parametrize(
+    ("signal_sent", "code"), [(signal.SIGINT, 130), pytest.param(signal.SIGKILL, -9, marks=pytest.mark.slow)]
+)
 def test_a_stopped_attack_goes_on_to_the_same_records(
     robench: Any, slow_attack: list[str], uninterrupted: bytes, tmp_path: Path, signal_sent: int, code: int
 ) -> None:
