@@ -290,8 +290,8 @@ class RunFolder(Generic[R]):
 
     def _reopen(self) -> None:
         """A finished run gets more images: its summary no longer speaks of all of them."""
-        (self.path / SUMMARY).unlink(missing_ok=True)
         self._set_status("started")
+        (self.path / SUMMARY).unlink(missing_ok=True)
         self.finished_before = False
 
     def _cut_torn_line(self, path: Path) -> None:

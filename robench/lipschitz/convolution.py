@@ -63,7 +63,7 @@ def _group_bound(kernel: Tensor, geometry: Geometry) -> float:
     scale = float(kernel.abs().max())
     if scale == 0.0:
         return 0.0
-    exponent = 2.0 ** math.frexp(scale)[1]  # a power of two: exact
+    exponent = 2.0 ** (math.frexp(scale)[1] - 1)  # a power of two: exact
     kernel = kernel / exponent
     bound = _torus_bound(kernel, geometry)
     if _strip_is_worth_it(kernel, geometry):
@@ -153,7 +153,7 @@ def _torus_bound(kernel: Tensor, geometry: Geometry) -> float:
         folded = symbol.transpose(1, 2).reshape(-1, out, aliases * inner)
         return folded @ folded.mH if out <= aliases * inner else folded.mH @ folded
 
-    work = (out * inner * aliases, side * side)
+    work = (aliases * max(out * inner, math.prod(taps)), side * side)
     coarse = tuple(side // stride for side, stride in zip(sides, geometry.stride, strict=True))
     square = _largest(grams, waves, work, max(out, aliases * inner), coarse, lengths)
     return math.sqrt(square)
@@ -185,7 +185,7 @@ def _strip_bound(kernel: Tensor, geometry: Geometry) -> float:
         strip = symbol[:, :, tap].permute(0, 2, 4, 1, 3, 5).reshape(-1, rows, columns)
         return strip.mH @ strip if columns <= rows else strip @ strip.mH
 
-    work = (rows * columns, min(rows, columns) ** 2)
+    work = (max(rows * columns, aliases * math.prod(taps)), min(rows, columns) ** 2)
     coarse = tuple(side // stride for side, stride in zip(sides, others.stride, strict=True))
     square = _largest(grams, _coarse_frequencies(others, sides), work, max(rows, columns), coarse, lengths)
     return math.sqrt(square)
@@ -238,15 +238,23 @@ def _affordable_section(taps: tuple[int, ...], geometry: Geometry, side: int) ->
 
 
 def _section_lengths(taps: tuple[int, ...], geometry: Geometry) -> tuple[int, ...]:
-    """Sides of the box on the coarse torus that holds all pixels, or all windows if that is known and less."""
-    lengths = []
-    for axis, (size, stride) in enumerate(zip(geometry.size, geometry.stride, strict=True)):
-        pixels = 1 + math.ceil((size - 1) / stride)
-        if geometry.padding is not None:
-            reach = geometry.dilation[axis] * (taps[axis] - 1)
-            pixels = min(pixels, (size + sum(geometry.padding[axis]) - reach - 1) // stride + 1)
-        lengths.append(pixels)
-    return tuple(lengths)
+    """Sides of a box on the coarse torus: of all pixels, or of all windows if those are known and fewer.
+
+    One or the other on all axes at once: T*T is a compression to pixels and TT* one to windows, and nothing is a
+    compression to pixels along one axis and windows along another.
+    """
+    pixels = tuple(
+        1 + math.ceil((size - 1) / stride) for size, stride in zip(geometry.size, geometry.stride, strict=True)
+    )
+    if geometry.padding is None:
+        return pixels
+    windows = tuple(
+        (size + sum(padding) - dilation * (side - 1) - 1) // stride + 1
+        for size, padding, dilation, side, stride in zip(
+            geometry.size, geometry.padding, geometry.dilation, taps, geometry.stride, strict=True
+        )
+    )
+    return min(pixels, windows, key=math.prod)
 
 
 def _shifts(sides: tuple[int, ...], lengths: tuple[int, ...]) -> Tensor:

@@ -26,7 +26,7 @@ def spectral_norm_upper(matrix: Tensor) -> float:
     scale = float(rows.abs().max()) if rows.numel() else 0.0
     if scale == 0.0:
         return 0.0
-    exponent = 2.0 ** math.frexp(scale)[1]  # a power of two: the division is exact, so nothing can overflow
+    exponent = 2.0 ** (math.frexp(scale)[1] - 1)  # a power of two: the division is exact, so nothing can overflow
     rows = rows / exponent
     gram = (rows @ rows.T)[None]
     square = largest_eigenvalue_upper(gram, inner=rows.shape[1])
