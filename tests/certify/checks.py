@@ -146,6 +146,54 @@ def check_stride() -> None:
         assert bound >= float(torch.linalg.matrix_norm(image, 2))
 
 
+PADDED: dict[str, tuple[tuple[int, int], tuple[int, int], list[list[int]]]] = {
+    "4x2": (
+        (4, 2),
+        (3, 5),
+        [
+            [2, 1, 0, 1, -2, 1, -2, 0, -1],
+            [-2, 3, 7, -6, 0, -2, 4, -3, 0],
+            [0, 6, -31, -2, -8, 12, -8, -1, 3],
+            [3, -9, 3, 12, -65, -8, 0, 8, -4],
+            [-2, 1, -1, -65, -43, -22, 18, -7, 1],
+            [1, -2, 8, 17, 42, -100, -6, 4, 1],
+            [-2, 3, 2, -6, 10, 11, 22, -2, -2],
+            [1, 0, -2, 2, 3, 1, -5, -5, 1],
+            [-1, 0, -1, 1, 0, 0, -1, 1, 3],
+        ],
+    ),
+    "6x2": (
+        (6, 2),
+        (3, 6),
+        [
+            [0, 0, 1, 0, 0, 0, 0, 0, 0, 0],
+            [1, 1, 1, 1, 0, 0, -1, 0, -1, 0],
+            [1, 0, 2, -1, -2, -1, -1, 2, -1, 0],
+            [0, -1, 0, -5, 2, 3, 12, 9, -2, 1],
+            [0, -2, -3, -9, -29, 14, 23, 36, -3, 0],
+            [0, 0, 1, -18, 5, -50, 19, 1, -10, 1],
+            [0, 3, -3, -5, 11, 22, 41, -8, -1, 3],
+            [-1, 1, -8, -1, -44, 13, 4, -3, 1, 1],
+            [-2, 1, 2, 0, 6, -2, -1, 2, 1, -1],
+            [0, 0, -1, -1, 1, -3, 0, 0, 0, 0],
+            [0, 0, -1, 0, 0, 0, 1, 0, 0, 0],
+        ],
+    ),
+}
+"""Image side, padding and kernel; found by ascent against a wrong bound. Fewer windows than pixels on one axis only."""
+
+
+def check_section() -> None:
+    """Kernels that are near the bound of a section of the torus; random ones are far below it."""
+    for size, padding, taps in PADDED.values():
+        kernel = torch.tensor(taps, dtype=torch.float64)[None, None]
+        basis = torch.eye(size[0] * size[1], dtype=torch.float64).reshape(-1, 1, *size)
+        image = functional.conv2d(basis, kernel, padding=padding).flatten(1)
+        geometry = Geometry(size, (1, 1), (1, 1), padding=tuple((side, side) for side in padding))
+        bound = convolution_module.convolution_norm_upper(kernel[None], geometry)
+        assert bound >= float(torch.linalg.matrix_norm(image, 2))
+
+
 def check_division() -> None:
     """radius · constant ≤ margin in exact arithmetic."""
     generator = np.random.default_rng(0)

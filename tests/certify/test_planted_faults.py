@@ -66,6 +66,26 @@ def test_stride_aliases_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
         checks.check_stride()
 
 
+def test_section_to_windows_along_one_axis_and_pixels_along_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    right = convolution_module._section_lengths
+
+    def mixed(taps: Any, geometry: Any) -> tuple[int, ...]:
+        axes = range(len(taps))
+        return tuple(
+            right(taps[axis : axis + 1], dataclasses.replace(geometry, **_axis(geometry, axis)))[0] for axis in axes
+        )
+
+    checks.check_section()
+    monkeypatch.setattr(convolution_module, "_section_lengths", mixed)
+    with pytest.raises(RED):
+        checks.check_section()
+
+
+def _axis(geometry: Any, axis: int) -> dict[str, Any]:
+    names = ("size", "stride", "dilation", "padding")
+    return {name: getattr(geometry, name)[axis : axis + 1] for name in names}
+
+
 def test_radius_rounded_up(monkeypatch: pytest.MonkeyPatch) -> None:
     checks.check_division()
     monkeypatch.setattr(
