@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from robench.lipschitz.signals import BATCH, View
-from robench.lipschitz.trace import Call, Squares, Value, concrete, rule
+from robench.lipschitz.trace import Call, Squares, Value, concrete, depends, rule
 
 COPIES = (
     "view", "_unsafe_view", "reshape", "flatten", "unflatten", "squeeze", "unsqueeze", "permute", "transpose", "t",
@@ -133,8 +133,8 @@ def concatenate(call: Call) -> Value:
     """Parts of one signal, or of several, put side by side."""
     parts = call.args[0]
     views = _views(parts)
-    if any(isinstance(part, Squares) for part in parts) or not views:
-        raise call.refusal("it joins sums of squares")
+    if any(depends(part) and not isinstance(part, View) for part in parts) or not views:
+        raise call.refusal("it joins indices, signs or sums of squares that depend on the input")
     if all(view.signal is views[0].signal for view in views):
         index = [
             part.index.double() if isinstance(part, View) else torch.zeros(part.shape, dtype=torch.float64)

@@ -80,6 +80,8 @@ def smooth(call: Call) -> Value:
     name, view = call.operation, call.view()
     if name == "elu" and float(call.get("input_scale", 3, 1)) != 1.0:
         raise call.refusal("its input scale is not 1")
+    if name == "celu" and float(call.get("alpha", 1, 1)) <= 0:
+        raise call.refusal("its alpha is not above 0: it grows without bound")
     error = 0.0
     if name == "softplus":  # torch replaces it by the identity behind a threshold
         beta, threshold = float(call.get("beta", 1, 1)), float(call.get("threshold", 2, 20))

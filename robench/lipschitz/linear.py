@@ -192,7 +192,11 @@ class Convolution(LinearOp):
     def _after_convolution(self, first: Convolution) -> LinearOp | None:
         if first.geometry.circular or any(d != 1 for d in self.geometry.dilation + first.geometry.dilation):
             return None
+        if (first.lead, first.output_size) != (self.lead, self.geometry.size):
+            return None  # reshaped in between
         outer, inner = _ungrouped(self.kernel), _ungrouped(first.kernel)
+        if outer.shape[1] != inner.shape[0]:
+            return None
         sides = [
             a + s * (b - 1) for a, b, s in zip(inner.shape[2:], outer.shape[2:], first.geometry.stride, strict=True)
         ]
@@ -335,10 +339,13 @@ class Separable(LinearOp):
         taps = self.as_kernel()
         if taps is None or not isinstance(first, Convolution) or first.adjoint or self.channels[0] != 1:
             return None
+        sides = tuple(matrix.shape[1] for matrix in self.matrices)
+        if sides != first.output_size:
+            return None  # reshaped in between
         channels = self.channels[1]
         window = Convolution(
             taps.expand(channels, 1, 1, *taps.shape),
-            Geometry(first.output_size, self.stride, (1,) * taps.dim()),
+            Geometry(sides, self.stride, (1,) * taps.dim()),
             ((0, 0),) * taps.dim(),
             1,
             tuple(matrix.shape[0] for matrix in self.matrices),

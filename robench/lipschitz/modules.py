@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import warnings
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -46,14 +46,15 @@ def walk(trace: Trace, module: nn.Module, view: View) -> View:
     Raises:
         AuditError: an operation has no rule.
     """
-    hooked = bool(module._forward_hooks or module._forward_pre_hooks)
+    # hooks and a `forward` of the instance change what the class does: such a module is traced
+    hooked = bool(module._forward_hooks or module._forward_pre_hooks or "forward" in vars(module))
     registered = MODULE_RULES.get(qualified_name(type(module)))
     if registered is not None and not hooked:
         return _single(trace, registered(trace, module, view))
     if type(module).forward is nn.Sequential.forward and not hooked:
-        for name, child in module.named_children():
+        for name, child in module._modules.items():  # `named_children` names a module that is used twice only once
             trace.path.append(name)
-            view = walk(trace, child, view)
+            view = walk(trace, cast(nn.Module, child), view)
             trace.path.pop()
         return view
     from robench.lipschitz.graph import walk_exported  # needs torch.export, slow to load: most models do without

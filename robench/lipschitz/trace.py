@@ -107,6 +107,8 @@ class Call:
         """A tensor argument that must not depend on the input."""
         if depends(value):
             raise self.refusal(f"its {what} depends on the input")
+        if isinstance(value, complex) or (isinstance(value, Tensor) and value.is_complex()):
+            raise self.refusal(f"its {what} is complex")
         if not isinstance(value, Tensor):
             return torch.as_tensor(value, dtype=torch.float64)
         if value.is_floating_point() and not bool(torch.isfinite(value).all()):
@@ -261,7 +263,19 @@ class Trace:
                 hint="replace it with a Lipschitz layer, or register a rule for the module around it: "
                 "`robench.lipschitz.register(YourLayer)`",
             )
-        return OPERATION_RULES[name](Call(self, target, args, kwargs, zero))
+        call = Call(self, target, args, kwargs, zero)
+        value = OPERATION_RULES[name](call)
+        _refuse_other_precision(call, value)
+        return value
+
+
+def _refuse_other_precision(call: Call, value: Value) -> None:
+    """Another dtype rounds, which no constant bounds, or is complex; indices are `Unusable` and pass."""
+    views = [item for item in (value if isinstance(value, list | tuple) else [value]) if isinstance(item, View)]
+    results = [view.zero for view in views] + ([call.zero] if views and isinstance(call.zero, Tensor) else [])
+    for result in results:
+        if result.dtype != torch.float64:
+            raise call.refusal(f"it changes the precision to {result.dtype}")
 
 
 def register(kind: type[nn.Module]) -> Callable[[Callable[[Any, tuple[int, ...]], float]], Any]:

@@ -1,0 +1,115 @@
+"""Models that were made to find a bound below the truth, and once did. Each is bounded from above, or refused."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from robench.errors import AuditError
+from robench.lipschitz import audit
+from tests.lipschitz.oracles import largest_slope
+
+
+class Function(nn.Module):
+    """A function of modules and an input."""
+
+    def __init__(self, function: Callable[..., Tensor], *parts: nn.Module) -> None:
+        super().__init__()
+        self.parts = nn.ModuleList(parts)
+        self.function = function
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.function(x, *self.parts)
+
+
+def dense(*rows: tuple[float, ...]) -> nn.Linear:
+    layer = nn.Linear(len(rows[0]), len(rows), bias=False)
+    layer.weight.data = torch.tensor(rows)
+    return layer
+
+
+MINUS = dense((-1.0, 0.0), (0.0, -1.0))
+
+
+def shared_activation() -> nn.Module:
+    relu = nn.ReLU()
+    return nn.Sequential(MINUS, relu, dense((1.0, 0.0), (-1.0, 0.0)), relu, dense((1.0, 1.0)))
+
+
+def shared_weights() -> nn.Module:
+    layer = dense((-3.0, 0.0), (0.0, -3.0))
+    return nn.Sequential(MINUS, nn.ReLU(), layer, nn.Identity(), layer)
+
+
+@pytest.mark.parametrize(("make", "true"), [(shared_activation, 1.0), (shared_weights, 9.0)])
+def test_a_module_used_twice_counts_twice(make: Callable[[], nn.Module], true: float) -> None:
+    assert audit(make().eval(), (2,)).lipschitz_upper >= true
+
+
+def reshaped_convolutions() -> nn.Module:
+    first, second = nn.Conv2d(1, 2, (2, 1), bias=False), nn.Conv2d(2, 1, (2, 1), bias=False)
+    first.weight.data = torch.tensor([1.0, -1.0]).reshape(1, 1, 2, 1) * torch.ones(2, 1, 1, 1)
+    second.weight.data = torch.ones(1, 2, 2, 1)
+    return Function(lambda x, a, b: b(a(functional.relu(-x)).reshape(-1, 2, 9, 4)), first, second)
+
+
+def reshaped_pool() -> nn.Module:
+    first = nn.Conv2d(1, 2, (2, 1), bias=False)
+    first.weight.data = torch.tensor([1.0, -1.0]).reshape(1, 1, 2, 1) * torch.ones(2, 1, 1, 1)
+    return Function(lambda x, a: functional.avg_pool2d(a(functional.relu(-x)).reshape(-1, 2, 12, 3), (2, 1)), first)
+
+
+def channels_in_other_numbers() -> nn.Module:
+    return Function(
+        lambda x, a, b: b(a(x).reshape(-1, 4, 4, 4)), nn.Conv2d(1, 2, 1, bias=False), nn.Conv2d(4, 1, 1, bias=False)
+    )
+
+
+@pytest.mark.parametrize(
+    ("make", "shape"),
+    [(reshaped_convolutions, (1, 5, 9)), (reshaped_pool, (1, 5, 9)), (channels_in_other_numbers, (1, 4, 8))],
+)
+def test_what_is_reshaped_in_between_is_not_joined(make: Callable[[], nn.Module], shape: tuple[int, ...]) -> None:
+    network = make().eval()
+    bound = audit(network, shape).lipschitz_upper
+    x = -torch.rand(1, *shape, dtype=torch.float64) - 0.5  # where the ReLU of −x is open
+    jacobian = torch.autograd.functional.jacobian(network.double(), x).flatten(-4).flatten(0, -2)
+    assert bound >= float(torch.linalg.matrix_norm(jacobian, 2))
+
+
+def largest_and_where(x: Tensor) -> Tensor:
+    value, index = x.max(1, keepdim=True)
+    return torch.cat([x, value, index], dim=1)
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        largest_and_where,
+        lambda x: torch.cat([x, x.relu(), torch.sign(x.pow(2))], dim=1),
+        lambda x: torch.cat([x, functional.max_pool1d(x[:, None], 2, return_indices=True)[1][:, 0]], dim=1),
+        lambda x: x.sum(1, keepdim=True, dtype=torch.int64).double(),
+        lambda x: x.mean(1, keepdim=True, dtype=torch.float16).double(),
+        lambda x: torch.softmax(x, 1, dtype=torch.float16).double(),
+        lambda x: (functional.relu(-x) * torch.tensor(1 + 100j)).abs(),
+        lambda x: functional.celu(x, -1.0),
+        lambda x: x if x.shape[0] == 2 else 10 * x,
+    ],
+    ids=["index", "sign", "pool index", "integer sum", "half mean", "half softmax", "complex", "celu", "batch of two"],
+)
+def test_what_has_no_constant_is_refused(function: Callable[[Tensor], Tensor]) -> None:
+    with pytest.raises(AuditError):
+        audit(Function(function).eval(), (4,))
+
+
+def test_a_forward_of_the_instance_is_what_counts() -> None:
+    layer: Any = nn.Linear(2, 2, bias=False)
+    layer.forward = lambda x: 5 * torch.relu(-x)
+    network = nn.Sequential(layer).eval()
+    assert largest_slope(network, (2,), points=9) > 4
+    assert audit(network, (2,)).lipschitz_upper >= 5
