@@ -13,6 +13,7 @@ import numpy.typing as npt
 import torch
 from scipy.spatial.distance import pdist, squareform
 from torch import Tensor, nn
+from torch.nn.modules import module as torch_module
 
 import robench.lipschitz.affine
 import robench.lipschitz.copies
@@ -122,6 +123,8 @@ def audit(module: nn.Module, input_shape: tuple[int, ...]) -> Audit:
     Raises:
         AuditError: an operation has no rule, is random, depends on the batch, or the model is in training mode.
     """
+    if any((torch_module._global_forward_hooks, torch_module._global_forward_pre_hooks)):
+        raise AuditError("torch has global forward hooks, which may change any layer", hint="remove them")
     plain = plain_copy(module)
     _refuse_non_finite(plain)
     mark = fingerprint(plain)
@@ -226,12 +229,16 @@ def _check_batch(network: nn.Module, shape: tuple[int, ...], output: View, error
     """A sample must give the same logits alone and in a batch, and the walk must agree with the model."""
     generator = torch.Generator().manual_seed(0)
     inputs = torch.rand(3, *shape, dtype=torch.float64, generator=generator)
-    together, pair = network(inputs), network(inputs[:BATCH])
+    inputs[1:] = torch.randn(2, *shape, dtype=torch.float64, generator=generator)
+    inputs[2] *= 10  # a branch on the size of the batch may do nothing within [0, 1]
+    together, pair = network(inputs), network(inputs[1:])
+    with torch.enable_grad():
+        recorded = network(inputs).detach()
     for position in range(3):
         alone = network(inputs[position : position + 1])
         size = float(torch.linalg.vector_norm(inputs[position]))
         allowed = 2 * (error.slope * size + error.offset) + 1e-300
-        others = [batch[position] for batch in (together, pair) if position < len(batch)]
+        others = [together[position], recorded[position], *([pair[position - 1]] if position else [])]
         if not all(_close(alone[0], other, allowed) for other in others):
             raise AuditError(
                 "the model gives a sample other logits alone than in a batch, or is random",

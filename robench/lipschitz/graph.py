@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from robench.errors import AuditError
 from robench.lipschitz.signals import View
-from robench.lipschitz.trace import MODULE_RULES, Trace, Value, qualified_name
+from robench.lipschitz.trace import MODULE_RULES, Trace, Value, qualified_name, rule_of
 
 _LIBRARY: Any = torch.library.Library("robench", "DEF")  # type: ignore[no-untyped-call]
 _LIBRARY.define("registered(Tensor x, str path) -> Tensor")
@@ -41,7 +41,7 @@ def walk_exported(trace: Trace, module: nn.Module, view: View) -> Value:
     leaves = {
         path: child
         for path, child in module.named_modules()
-        if path and qualified_name(type(child)) in MODULE_RULES and type(child).__module__.split(".")[0] != "torch"
+        if path and rule_of(child) is not None and type(child).__module__.split(".")[0] != "torch"
     }
     forwards = {path: child.forward for path, child in leaves.items()}
     try:

@@ -13,7 +13,7 @@ from robench.checkpoint.plain import plain_module
 from robench.errors import AuditError
 from robench.layers import FullSort, GroupSort2, HouseHolder, InputNormalization, L2NormPool2d, ScaledAvgPool2d
 from robench.lipschitz.signals import View
-from robench.lipschitz.trace import MODULE_RULES, Squares, Trace, Value, module_rule, qualified_name
+from robench.lipschitz.trace import Squares, Trace, Value, changed, module_rule, rule_of
 
 aten = torch.ops.aten
 
@@ -46,12 +46,11 @@ def walk(trace: Trace, module: nn.Module, view: View) -> View:
     Raises:
         AuditError: an operation has no rule.
     """
-    # hooks and a `forward` of the instance change what the class does: such a module is traced
-    hooked = bool(module._forward_hooks or module._forward_pre_hooks or "forward" in vars(module))
-    registered = MODULE_RULES.get(qualified_name(type(module)))
-    if registered is not None and not hooked:
+    registered = rule_of(module)
+    if registered is not None:
         return _single(trace, registered(trace, module, view))
-    if type(module).forward is nn.Sequential.forward and not hooked:
+    plain = (type(module).forward, type(module).__iter__) if isinstance(module, nn.Sequential) else None
+    if plain == (nn.Sequential.forward, nn.Sequential.__iter__) and not changed(module):
         for name, child in module._modules.items():  # `named_children` names a module that is used twice only once
             trace.path.append(name)
             view = walk(trace, cast(nn.Module, child), view)

@@ -147,6 +147,8 @@ ModuleRule = Callable[["Trace", nn.Module, View], Value]
 OPERATION_RULES: dict[str, Rule] = {}
 MODULE_RULES: dict[str, ModuleRule] = {}
 """Rules by the qualified name of the class, so that libraries which are not installed can be named."""
+PROVEN: dict[str, tuple[type[nn.Module], Any]] = {}
+"""The class itself, and its `forward`, of rules that were registered for a class: a name may come again."""
 
 
 def rule(*names: str) -> Callable[[Rule], Rule]:
@@ -165,15 +167,39 @@ def qualified_name(kind: type) -> str:
     return f"{kind.__module__}.{kind.__qualname__}"
 
 
-def module_rule(*kinds: type | str) -> Callable[[ModuleRule], ModuleRule]:
+def module_rule(*kinds: type[nn.Module] | str) -> Callable[[ModuleRule], ModuleRule]:
     """Register a rule for module classes (or their qualified names)."""
 
     def add(function: ModuleRule) -> ModuleRule:
         for kind in kinds:
-            MODULE_RULES[kind if isinstance(kind, str) else qualified_name(kind)] = function
+            if isinstance(kind, str):
+                MODULE_RULES[kind] = function
+            else:
+                _store(kind, function)
         return function
 
     return add
+
+
+def _store(kind: type[nn.Module], function: ModuleRule) -> None:
+    name = qualified_name(kind)
+    MODULE_RULES[name], PROVEN[name] = function, (kind, kind.forward)
+
+
+def rule_of(module: nn.Module) -> ModuleRule | None:
+    """The rule for a module that does what its class does; None if there is none, or if it was changed."""
+    name = qualified_name(type(module))
+    kind, forward = PROVEN.get(name, (type(module), type(module).forward))
+    if type(module) is not kind or type(module).forward is not forward or changed(module):
+        return None
+    return MODULE_RULES.get(name)
+
+
+def changed(module: nn.Module) -> bool:
+    """Whether hooks, methods set on the instance, or another `__call__` change what the class's `forward` does."""
+    shadowed = any(callable(getattr(type(module), name, None)) for name in vars(module))
+    called = type(module).__call__ is not nn.Module.__call__
+    return bool(module._forward_hooks or module._forward_pre_hooks) or shadowed or called
 
 
 @dataclass(eq=False)
@@ -298,9 +324,10 @@ def register(kind: type[nn.Module]) -> Callable[[Callable[[Any, tuple[int, ...]]
                     f"the rule for `{kind.__name__}` returned {slope}", hint="return a finite number, 0 or above"
                 )
             zero = module(view.zero)
-            return trace.nonlinear(kind.__name__, [view], slope, zero, terms=max(view.size, USER_RULE_TERMS))
+            operation = f"{kind.__name__} (registered)"  # never the name of an operation that other rules look for
+            return trace.nonlinear(operation, [view], slope, zero, terms=max(view.size, USER_RULE_TERMS))
 
-        MODULE_RULES[qualified_name(kind)] = apply
+        _store(kind, apply)
         return function
 
     return add

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from robench.errors import AuditError
-from robench.lipschitz import audit
+from robench.layers import GroupSort2
+from robench.lipschitz import audit, register
 from tests.lipschitz.oracles import largest_slope
 
 
@@ -113,3 +114,79 @@ def test_a_forward_of_the_instance_is_what_counts() -> None:
     network = nn.Sequential(layer).eval()
     assert largest_slope(network, (2,), points=9) > 4
     assert audit(network, (2,)).lipschitz_upper >= 5
+
+
+def hidden(x: Tensor) -> Tensor:
+    """Nothing within [0, 1], where inputs usually lie; elsewhere steep."""
+    return x + 50 * torch.relu(-x)
+
+
+class Doubled(nn.Sequential):
+    def __call__(self, x: Tensor) -> Tensor:
+        return hidden(super().__call__(x))
+
+
+def pixel() -> nn.Module:
+    layer = nn.Conv2d(1, 1, 1)
+    nn.init.ones_(layer.weight)
+    return layer
+
+
+def patched(name: str, layer: nn.Module) -> nn.Module:
+    original = getattr(layer, name)
+    setattr(layer, name, lambda *given: hidden(original(*given)))
+    return layer
+
+
+@pytest.mark.parametrize(
+    ("network", "shape"),
+    [
+        (Doubled(nn.Identity()), (4,)),
+        (nn.Sequential(patched("_conv_forward", pixel())), (1, 3, 3)),
+        (Function(lambda x, layer: layer(x), patched("forward", GroupSort2())), (4, 1, 1)),
+        (Function(lambda x: x if x.shape[0] == 2 else hidden(x)), (4,)),
+        (Function(lambda x: hidden(x) if x.shape[0] == 1 else x), (4,)),
+        (Function(lambda x: hidden(x) if torch.is_grad_enabled() else x), (4,)),
+    ],
+    ids=["call", "conv_forward", "inner forward", "batch of two", "batch of one", "gradient mode"],
+)
+def test_what_hides_outside_of_the_unit_box_is_found(network: nn.Module, shape: tuple[int, ...]) -> None:
+    try:
+        bound = audit(network.eval(), shape).lipschitz_upper
+    except AuditError:
+        return
+    assert bound >= 49
+
+
+def test_a_rule_is_for_a_class_and_not_for_its_name() -> None:
+    def make(factor: float) -> type[nn.Module]:
+        class Layer(nn.Module):
+            def forward(self, x: Tensor) -> Tensor:
+                return factor * torch.relu(-x)
+
+        return Layer
+
+    gentle, steep = make(1.0), make(50.0)
+    register(gentle)(lambda layer, shape: 1.0)
+    assert audit(nn.Sequential(gentle()).eval(), (4,)).lipschitz_upper == 1
+    assert audit(nn.Sequential(steep()).eval(), (4,)).lipschitz_upper >= 50
+    assert audit(Function(lambda x, layer: layer(x), steep()).eval(), (4,)).lipschitz_upper >= 50
+
+
+def test_a_registered_class_cannot_pass_for_an_operation() -> None:
+    class relu(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return 3 * torch.relu(x - 1)
+
+    register(relu)(lambda layer, shape: 3.0)
+    network = Function(lambda x, layer: torch.cat([layer(x), layer(x), torch.relu(-x)], dim=1), relu()).eval()
+    assert audit(network, (4,)).lipschitz_upper >= 18**0.5
+
+
+def test_global_hooks_are_refused() -> None:
+    handle = nn.modules.module.register_module_forward_hook(lambda module, given, result: None)
+    try:
+        with pytest.raises(AuditError, match="global forward hooks"):
+            audit(nn.Sequential(nn.Tanh()).eval(), (4,))
+    finally:
+        handle.remove()
