@@ -28,6 +28,11 @@ def round_up(value: float, ulps: int = 1) -> float:
     return value
 
 
+def binade(value: float) -> float:
+    """The largest power of two that is at most `value` > 0: to divide by it is exact, and leaves numbers below 2."""
+    return 2.0 ** (math.frexp(value)[1] - 1)
+
+
 def gamma(n: int) -> float:
     """Higham's gamma_n = n u / (1 - n u), an upper bound of the relative error of n float64 operations, rounded up.
 

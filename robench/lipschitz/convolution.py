@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from robench.lipschitz.spectral import largest_eigenvalue_upper, section_eigenvalue_upper, spectral_norm_upper
-from robench.numerics import gamma, round_up
+from robench.numerics import binade, gamma, round_up
 
 CHUNK = 1 << 22
 """Complex numbers of the symbol that are held at once."""
@@ -63,19 +63,19 @@ def _group_bound(kernel: Tensor, geometry: Geometry) -> float:
     scale = float(kernel.abs().max())
     if scale == 0.0:
         return 0.0
-    exponent = 2.0 ** (math.frexp(scale)[1] - 1)  # a power of two: exact
-    kernel = kernel / exponent
+    unit = binade(scale)
+    kernel = kernel / unit
     bound = _torus_bound(kernel, geometry)
     if _strip_is_worth_it(kernel, geometry):
         bound = min(bound, _strip_bound(kernel, geometry))
     # error of the symbol: sums of one product for each tap, with phases that are right to a few units
     magnitude = float(torch.linalg.vector_norm(kernel.abs().flatten(2).sum(-1)))
     error = gamma(math.prod(kernel.shape[2:]) + 64) * 2 * magnitude
-    bound = round_up((bound + error) * exponent * (1 + 2.0**-50), 2)
+    bound = round_up((bound + error) * unit * (1 + 2.0**-50), 2)
     longest_row = float(torch.linalg.vector_norm(kernel.flatten(1), dim=1).max())
-    if longest_row * math.sqrt(_windows(kernel, geometry)) * exponent > bound:  # the reshaped kernel cannot be below
+    if longest_row * math.sqrt(_windows(kernel, geometry)) * unit > bound:  # the reshaped kernel cannot be below
         return bound
-    return min(bound, reshaped_kernel_bound(kernel, geometry) * exponent)
+    return min(bound, reshaped_kernel_bound(kernel, geometry) * unit)
 
 
 def _strip_is_worth_it(kernel: Tensor, geometry: Geometry) -> bool:

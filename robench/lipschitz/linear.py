@@ -340,8 +340,6 @@ class Separable(LinearOp):
         if taps is None or not isinstance(first, Convolution) or first.adjoint or self.channels[0] != 1:
             return None
         sides = tuple(matrix.shape[1] for matrix in self.matrices)
-        if sides != first.output_size:
-            return None  # reshaped in between
         channels = self.channels[1]
         window = Convolution(
             taps.expand(channels, 1, 1, *taps.shape),

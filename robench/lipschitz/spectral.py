@@ -12,7 +12,7 @@ import torch
 from scipy.optimize import linprog
 from torch import Tensor
 
-from robench.numerics import gamma, round_up
+from robench.numerics import binade, gamma, round_up
 
 SLACK = 1e-11
 """Relative slack of the first value that is put to the Cholesky test."""
@@ -26,11 +26,11 @@ def spectral_norm_upper(matrix: Tensor) -> float:
     scale = float(rows.abs().max()) if rows.numel() else 0.0
     if scale == 0.0:
         return 0.0
-    exponent = 2.0 ** (math.frexp(scale)[1] - 1)  # a power of two: the division is exact, so nothing can overflow
-    rows = rows / exponent
+    unit = binade(scale)  # nothing can overflow
+    rows = rows / unit
     gram = (rows @ rows.T)[None]
     square = largest_eigenvalue_upper(gram, inner=rows.shape[1])
-    return round_up(math.sqrt(square) * exponent, 2)
+    return round_up(math.sqrt(square) * unit, 2)
 
 
 def largest_eigenvalue_upper(gram: Tensor, *, inner: int, floor: float = 0.0) -> float:

@@ -50,18 +50,8 @@ def test_audited_certified_and_attacked(robench: Any, tmp_path: Path, name: str)
     data = ("--data", "digits", "--limit", 40, "--eps", "0.1,2")
     certified = robench("certify", *model, *data, "--out", tmp_path / "certify", "--json")
     assert certified.code == 0, certified.stderr
-    attacked = robench(
-        "attack",
-        *model,
-        *data,
-        "--attack",
-        "pgd:steps=10",
-        "--attack",
-        "deepfool",
-        "--out",
-        tmp_path / "attack",
-        "--json",
-    )
+    attacks = ("--attack", "pgd:steps=10", "--attack", "deepfool")
+    attacked = robench("attack", *model, *data, *attacks, "--out", tmp_path / "attack", "--json")
     assert attacked.code == 0, attacked.stderr
     assert attacked.data["violations"] == 0
     lower, upper = certified.data["n_certified"]["pairwise"], attacked.data["n_robust"]["combined"]

@@ -140,13 +140,17 @@ def test_log_entropy():
     assert float(LogEntropyLoss(temperature=tau)(logits, labels)) == pytest.approx(expected, rel=1e-12)
 
 
+def pairwise_radii(logits, labels, rows):
+    return [
+        min(float((f[y] - f[j]) / (rows[y] - rows[j]).norm()) for j in range(len(f)) if j != y)
+        for f, y in zip(logits, labels.tolist(), strict=True)
+    ]
+
+
 def test_pairwise_margin():
     logits, labels = batch(8, 4)
     rows = torch.randn(4, 6, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
-    radii = [
-        min(float((f[y] - f[j]) / (rows[y] - rows[j]).norm()) for j in range(4) if j != y)
-        for f, y in zip(logits, labels.tolist(), strict=True)
-    ]
+    radii = pairwise_radii(logits, labels, rows)
     found = PairwiseMarginLoss(margin=1.5)(logits, labels, rows)
     assert float(found) == pytest.approx(mean([max(0.0, 1.5 - r) for r in radii]), rel=1e-12)
     binary, labels = batch(8, 1)
@@ -160,10 +164,7 @@ def test_pairwise_margin():
 def test_pairwise_margin_counts_what_is_not_certified_at_the_target():
     logits, labels = batch(8, 4)
     rows = torch.randn(4, 6, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
-    radii = [
-        min(float((f[y] - f[j]) / (rows[y] - rows[j]).norm()) for j in range(4) if j != y)
-        for f, y in zip(logits, labels.tolist(), strict=True)
-    ]
+    radii = pairwise_radii(logits, labels, rows)
     hinge = float(PairwiseMarginLoss(margin=1.5)(logits, labels, rows))
     found = float(PairwiseMarginLoss(margin=1.5, focus=2.0, target=0.4, width=0.3)(logits, labels, rows))
     count = mean([1 / (1 + math.exp(-(0.4 - r) / 0.3)) for r in radii])
