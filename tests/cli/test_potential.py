@@ -66,11 +66,22 @@ def test_a_constant_that_is_too_small_is_found_out(
     # the true constant is 10; the planted audit says 1
     path = tmp_path / "net.py"
     path.write_text(LINEAR.replace("[[0.6, -0.8]]", "[[6.0, -8.0]]"))
-    real = lipschitz.audit
-    monkeypatch.setattr(api.lipschitz, "audit", lambda *given: replace(real(*given), lipschitz_upper=1.0))
+    real, found = lipschitz.audit, []
+
+    def planted_audit(*given: Any) -> lipschitz.Audit:
+        found.append(real(*given))
+        return replace(found[-1], lipschitz_upper=1.0)
+
+    monkeypatch.setattr(api.lipschitz, "audit", planted_audit)
     planted = robench("potential", *linear, *SAMPLE, "--alpha", 0, "--margin", 1, "--out", tmp_path / "out", "--json")
     assert planted.code == 1
-    assert planted.data["duality"]["exceeded"]
+    assert [audit.lipschitz_upper for audit in found] == [pytest.approx(10, rel=1e-6)]
+    duality = planted.data["duality"]
+    assert duality["exceeded"]
+    with (tmp_path / "out" / "outputs.csv").open() as file:
+        rows = [(int(row["label"]), float(row["f"])) for row in csv.DictReader(file)]
+    means = [np.mean([f for label, f in rows if label == side]) for side in (0, 1)]
+    assert duality["reached"] == pytest.approx(means[1] - means[0], rel=1e-6)  # not divided by the true constant
 
 
 def test_refusals(robench: Any, linear: tuple[object, ...], digits_model: Path, tmp_path: Path) -> None:
