@@ -93,7 +93,7 @@ class Levels(NamedTuple):
 
 
 def level_map(model: torch.nn.Module, points: Array) -> Levels:
-    """F around points (n, 2) of the plane."""
+    """Values of f around points (n, 2) of the plane."""
     low, high = points.min(axis=0) - BORDER, points.max(axis=0) + BORDER
     x, y = (np.linspace(a, b, GRID_POINTS) for a, b in zip(low, high, strict=True))
     grid = np.stack(np.meshgrid(x, y), axis=-1).reshape(-1, 2)
@@ -103,7 +103,7 @@ def level_map(model: torch.nn.Module, points: Array) -> Levels:
 
 
 def measure(model: torch.nn.Module, dataset: Dataset) -> Potential:
-    """F and its gradient norms on a data set.
+    """Values of f and its gradient norms on a data set.
 
     Args:
         model: of one logit.

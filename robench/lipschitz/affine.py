@@ -39,7 +39,7 @@ def spread(call: Call, view: View) -> View:
 
 @rule("linear")
 def linear(call: Call) -> Value:
-    """X Wᵀ + b."""
+    """The map x Wᵀ + b."""
     weight = call.constant(call.args[1], "weight")
     return _dense(call, call.view(), weight, call.get("bias", 2))
 
@@ -74,7 +74,7 @@ def matmul(call: Call) -> Value:
 
 @rule("addmm")
 def addmm(call: Call) -> Value:
-    """B + x A."""
+    """The map b + x A."""
     if call.get("beta", 3, 1) != 1 or call.get("alpha", 4, 1) != 1 or depends(call.args[0]):
         raise call.refusal("it is a scaled or shifted product of a form it has no rule for")
     matrix = call.constant(call.args[2], "matrix")
@@ -210,7 +210,7 @@ def _sum(call: Call, left: View, right: View, weights: tuple[float, float]) -> V
 
 
 def _centering(call: Call, left: View, right: View, weights: tuple[float, float]) -> View | None:
-    """X minus its own mean, spread back over the axes of the mean."""
+    """The map of x to x minus its own mean, spread back over the axes of the mean."""
     mean = right.signal.op
     if weights != (1.0, -1.0) or not isinstance(mean, Reduction) or mean.operation != "mean":
         return None
@@ -267,7 +267,7 @@ def _map_norm(view: View) -> float:
 
 
 def _residual_kernel(call: Call, left: View, right: View, weights: tuple[float, float]) -> Convolution | None:
-    """X + K * x as one convolution, where K keeps the size (as in LiResNet)."""
+    """The sum x + K * x as one convolution, where K keeps the size (as in LiResNet)."""
     for plain, branch, (own, other) in ((left, right, weights), (right, left, weights[::-1])):
         op = branch.signal.op
         if not isinstance(op, Convolution) or op.adjoint or not branch.whole or op.geometry.circular:

@@ -106,7 +106,7 @@ def prelu(call: Call) -> Value:
 
 @rule("threshold")
 def threshold(call: Call) -> Value:
-    """X above a threshold, else a value: continuous only if they are equal."""
+    """Each x above a threshold, else a value: continuous only if they are equal."""
     if float(call.args[1]) != float(call.args[2]):
         raise call.refusal("it jumps at the threshold")
     return call.trace.nonlinear("threshold", [call.view()], 1.0, call.zero)

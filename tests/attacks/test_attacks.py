@@ -181,8 +181,12 @@ def test_starts_fill_the_ball_and_depend_on_the_image_alone():
     radius = np.linalg.norm(points, axis=1)
     assert radius.max() <= 1.0
     assert np.abs(np.mean(radius**3) - 0.5) < 0.02  # r^n is uniform
-    assert np.array_equal(ball(7, 3, 2, 5)[:1], ball(7, 3, 1, 5)) or ball(7, 3, 2, 5).shape == (2, 5)
-    assert not np.array_equal(ball(7, 3, 1, 5), ball(8, 3, 1, 5))
+    one, two = ball(7, 3, 1, 5), ball(7, 3, 2, 5)
+    assert one.shape == (1, 5) and two.shape == (2, 5)
+    assert np.array_equal(two[:1], one)  # more draws keep the first
+    assert not np.array_equal(two[1], one[0])
+    for seed, index in ((8, 3), (7, 4), (3, 7)):
+        assert not np.array_equal(one, ball(seed, index, 1, 5))
 
 
 def test_attack_options_are_parsed_and_refused():
