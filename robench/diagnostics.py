@@ -35,6 +35,9 @@ HALVINGS = 12
 BETTER = 0.99
 """The gradient-free attack is better where it needs less than this share of the distance."""
 
+LOST = 0.01
+"""A margin in float32 that is off by this share of the median margin is lost to attacks that need small steps."""
+
 
 class Flag(NamedTuple):
     """A named doubt.
@@ -73,7 +76,12 @@ def diagnose(
     if not len(sample.rows):
         return []
     with exact_arithmetic():
-        found = [*_model_flags(model.module, sample), *_gradient_flags(sample), *_gradient_free_flag(sample)]
+        found = [
+            *_model_flags(model.module, sample),
+            *_precision_flag(model.module, sample),
+            *_gradient_flags(sample),
+            *_gradient_free_flag(sample),
+        ]
     again = _Again(model, sample, spec, batch_size, device)
     return [*found, *again.budget_flag(certificates), *again.unbounded_flag(model.classes)]
 
@@ -110,13 +118,29 @@ def _model_flags(module: nn.Module, sample: _Sample) -> Iterator[Flag]:
     with torch.no_grad():
         raw = sample.module(sample.x)
         first, second = sample.logits(sample.x), sample.logits(sample.x)
-    difference = float((first - second).abs().max() / first.abs().max().clamp_min(1e-30))
+    sizes = first.abs().amax(dim=0).clamp_min(1e-30)  # class by class: a masked one has a huge logit that says nothing
+    difference = float(((first - second).abs() / sizes).max())
     if difference > 1e-6:
         yield Flag("randomised-model", f"two evaluations of the same inputs differ by {difference:.1e} of the logits")
     if raw.ndim == 2 and raw.shape[1] > 1 and bool(((raw >= 0) & (raw <= 1)).all()):
         off = float((raw.sum(dim=1) - 1.0).abs().max())
         if off < 1e-4:
             yield Flag("softmax-output", f"outputs are in [0, 1] and sum to 1 within {off:.1e}: not logits")
+
+
+@torch.no_grad()
+def _precision_flag(module: nn.Module, sample: _Sample) -> Iterator[Flag]:
+    """Whether the float32 logits, which attacks climb on, still hold the margins."""
+    double = copy.deepcopy(module).to(device=sample.x.device, dtype=torch.float64).eval()
+    exact = margin(two_logits(double(sample.x.double())), sample.label)
+    difference = (margin(sample.logits(sample.x), sample.label) - exact).abs()
+    lost = int((difference > LOST * exact.abs().median()).sum())
+    if lost:
+        yield Flag(
+            "float32-margins",
+            f"margins in float32 are off by up to {float(difference.max()):.2g} at {lost} of {len(exact)} images, "
+            f"where their median is {float(exact.abs().median()):.2g}",
+        )
 
 
 def _gradient_flags(sample: _Sample) -> Iterator[Flag]:

@@ -126,7 +126,7 @@ def export(trained: nn.Sequential, spec: ModelSpec) -> nn.Sequential:
 
 @torch.no_grad()
 def check_agreement(one: nn.Module, other: nn.Module, inputs: Tensor, *, tolerance: float = 1e-4) -> float:
-    """The largest difference of the outputs of two models, relative to the largest output.
+    """The largest difference of the outputs of two models, relative to the largest value of the same output.
 
     Raises:
         ModelError: it is above `tolerance` (float32 rounding), or an output is not finite.
@@ -139,7 +139,7 @@ def check_agreement(one: nn.Module, other: nn.Module, inputs: Tensor, *, toleran
         )
     if not (bool(torch.isfinite(a).all()) and bool(torch.isfinite(b).all())):
         raise ModelError("the model gives outputs that are not finite", hint="train it again with a lower optimizer.lr")
-    difference = float((a - b).abs().max() / a.abs().max().clamp_min(1.0))
+    difference = float(((a - b).abs() / a.abs().amax(dim=0).clamp_min(1.0)).max())
     if difference > tolerance:
         raise ModelError(
             f"the exported weights give other outputs than the model: relative difference {difference:.1e}",

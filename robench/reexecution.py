@@ -133,7 +133,7 @@ class _Checker:
             self._expect(record, digest == record["input_sha256"], "the input is another one")
             self._expect(record, int(self._dataset.labels[row]) == record["label"], "the label is another one")
             gaps, predicted = self._gaps(scores)
-            if np.min(np.abs(gaps)) > AGREEMENT * np.max(np.abs(scores)):
+            if (gaps > self._allowed(scores, predicted)).all():
                 self._expect(record, predicted == record["predicted"], f"the class is {predicted}")
             if "radius_pairwise" in record:
                 self._certificate(record, scores, gaps, predicted)
@@ -168,8 +168,8 @@ class _Checker:
 
     def _certificate(self, record: dict[str, Any], scores: Array, gaps: Array, predicted: int) -> None:
         self.certificates += 1
-        allowed = AGREEMENT * float(np.max(np.abs(scores)))
         runner_up = record["runner_up"] if self._outputs > 1 else 0
+        allowed = self._allowed(scores, predicted)[runner_up]
         self._expect(record, record["margin"] <= gaps[runner_up] + allowed, f"the margin is {gaps[runner_up]!r}")
         limit = self._limit(gaps, predicted)
         self._expect(record, record["radius_pairwise"] <= limit, f"the pairwise radius is above {limit!r}")
@@ -186,6 +186,11 @@ class _Checker:
         gaps = scores[predicted] - scores
         gaps[predicted] = np.inf
         return gaps, predicted
+
+    def _allowed(self, scores: Array, predicted: int) -> Array:
+        """What rounding may add to each gap: a share of the larger of the two logits compared."""
+        allowed: Array = AGREEMENT * np.maximum(np.abs(scores), abs(scores[predicted] if self._outputs > 1 else 0.0))
+        return allowed
 
     def _limit(self, gaps: Array, predicted: int) -> float:
         """The radius that no certificate can exceed."""

@@ -17,8 +17,9 @@ PUSHES = (0.0, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2)
 """How far beyond a claimed point to look where float64 does not agree with it, relative."""
 HALVINGS = 10
 """Bisection steps: the distance is within 2^-10 of the nearest boundary found on the segment."""
-CLEARANCE = 1e-9
-"""Share of the largest logit by which the wrong class must lead, so that other float64 code agrees on the class."""
+CLEARANCE = 2.0**-43
+"""Share of the larger of the two logits compared by which the wrong class must lead, so that other float64 code agrees
+on the class: 1024 units of float64. Logits that take no part, such as those of masked classes, have no say."""
 INSIDE = 1.0 - 1e-7
 """Aims at this share of an ε, so that after rounding to float32 the point is within ε."""
 
@@ -49,10 +50,10 @@ def predict_alone(classifier: Classifier, point: Tensor, label: int) -> int | No
 
 
 def clearly_wrong(logits: Tensor, label: Tensor) -> Tensor:
-    """Rows in which another class leads the true one by more than rounding can explain."""
+    """Rows in which another class leads the true one by more than rounding of the two logits can explain."""
     own = logits.gather(1, label[:, None]).squeeze(1)
     others = logits.scatter(1, label[:, None], -torch.inf).amax(dim=1)
-    return others - own > CLEARANCE * logits.abs().amax(dim=1)
+    return others - own > CLEARANCE * torch.maximum(own.abs(), others.abs())
 
 
 class _Segment:
