@@ -30,13 +30,6 @@ def per_sample(call: Call, constant: Tensor, what: str) -> Tensor:
     return flat[0].clone() if bool((flat == flat[0]).all()) else flat
 
 
-def spread(call: Call, view: View) -> View:
-    """The view, broadcast to the shape of the result."""
-    if view.shape == tuple(call.zero.shape):
-        return view
-    return call.trace.call(aten.expand.default, view, list(call.zero.shape))  # type: ignore[no-any-return]
-
-
 @rule("linear")
 def linear(call: Call) -> Value:
     """The map x Wᵀ + b."""
@@ -183,7 +176,7 @@ def add(call: Call) -> Value:
     per_sample(call, offset, "constant")
     factor = torch.tensor(weights[position], dtype=torch.float64)
     op = Diagonal(factor, "shift", terms=1)
-    return call.trace.linear(spread(call, view), op, call.zero, offset[: call.zero.shape[0] // BATCH])
+    return call.trace.linear(call.trace.spread(view, call.zero), op, call.zero, offset[: call.zero.shape[0] // BATCH])
 
 
 def _add_squares(call: Call, sides: tuple[Value, Value], weights: tuple[float, float]) -> Squares:
@@ -199,7 +192,7 @@ def _add_squares(call: Call, sides: tuple[Value, Value], weights: tuple[float, f
 
 
 def _sum(call: Call, left: View, right: View, weights: tuple[float, float]) -> View:
-    left, right = spread(call, left), spread(call, right)
+    left, right = call.trace.spread(left, call.zero), call.trace.spread(right, call.zero)
     centered = _centering(call, left, right, weights)
     if centered is not None:
         return centered
@@ -314,7 +307,7 @@ def multiply(call: Call) -> Value:
         return Squares(parts, call.zero, value.terms + 2)
     view = call.view(0 if depends(left) else 1)
     scaled = Diagonal(flat, "scale", terms=3)
-    return call.trace.linear(spread(call, view), scaled, call.zero)
+    return call.trace.linear(call.trace.spread(view, call.zero), scaled, call.zero)
 
 
 def _product(call: Call, left: Value, right: Value) -> Value:

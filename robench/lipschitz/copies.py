@@ -147,15 +147,15 @@ def concatenate(call: Call) -> Value:
 def _joined(call: Call, views: list[View]) -> View:
     """A signal that stacks several, seen in the order of the result."""
     flat = [view.zero.reshape(BATCH, -1) for view in views]
-    stacked = call.trace.nonlinear("concat", views, 1.0, torch.cat(flat, dim=1))
-    start, index = 1, {}
+    stacked = call.trace.nonlinear("concat", views, 1.0, torch.cat(flat, dim=1), entrywise=True)
+    start, positions = 1, []  # by place: a view may be joined twice
     for view in views:
         rows = torch.arange(start, start + view.size)
-        index[id(view)] = torch.stack((rows, rows + stacked.size)).reshape(view.shape).double()
+        positions.append(torch.stack((rows, rows + stacked.size)).reshape(view.shape).double())
         start += view.size
-    iterator = iter(views)
+    iterator = iter(positions)
     parts = [
-        index[id(next(iterator))] if isinstance(part, View) else torch.zeros(concrete(part).shape, dtype=torch.float64)
+        next(iterator) if isinstance(part, View) else torch.zeros(concrete(part).shape, dtype=torch.float64)
         for part in call.args[0]
     ]
     joined = call.target(parts, *call.args[1:], **call.kwargs).round().long()

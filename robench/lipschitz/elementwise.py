@@ -20,6 +20,10 @@ COMPUTING = 64
 """Terms of an operation with elementary functions: library functions err by a few units in the last place."""
 
 
+SIXTH = max(1 / 6, float(torch.tensor(1 / 6, dtype=torch.float32)))
+"""Slope of a Hardsigmoid: kernels of torch multiply by a 1/6 that was rounded to float32, in float64 too."""
+
+
 def _slope(name: str) -> Callable[[Call], float]:
     slopes: dict[str, Callable[[Call], float]] = {
         "elu": lambda call: _elu(float(call.get("alpha", 1, 1)), float(call.get("scale", 2, 1))),
@@ -29,7 +33,7 @@ def _slope(name: str) -> Callable[[Call], float]:
         "silu": lambda call: 1.1,
         "mish": lambda call: 1.09,
         "sigmoid": lambda call: 0.25,
-        "hardsigmoid": lambda call: round_up(1 / 6),
+        "hardsigmoid": lambda call: SIXTH,
         "hardswish": lambda call: 1.5,
         "erf": lambda call: 1.1284,
     }
@@ -51,7 +55,7 @@ def piecewise(call: Call) -> Value:
         return clamp_by_signal(call)
     terms = 4 if call.operation in ("leaky_relu", "softshrink") else SELECTING
     view = call.view()
-    result = call.trace.nonlinear(call.operation, [view], _slope(call.operation)(call), call.zero, terms=terms)
+    result = call.trace.pointwise(call.operation, view, _slope(call.operation)(call), call.zero, terms=terms)
     if call.operation == "relu":
         result.signal.twin = _twin(call, view)
     return result
@@ -90,8 +94,8 @@ def smooth(call: Call) -> Value:
         error = 1.01 * math.exp(-threshold) / beta * math.sqrt(view.size)
     several = isinstance(call.zero, list | tuple)
     zero: Tensor = call.zero[0] if several else call.zero
-    result = call.trace.nonlinear(
-        name, [view], _slope(name)(call), zero, terms=COMPUTING, absolute_error=round_up(error) if error else 0.0
+    result = call.trace.pointwise(
+        name, view, _slope(name)(call), zero, terms=COMPUTING, absolute_error=round_up(error) if error else 0.0
     )
     return [result, Unusable(call.zero[1], "a buffer")] if several else result
 
@@ -101,7 +105,7 @@ def prelu(call: Call) -> Value:
     """Leaky ReLU with a slope for each channel."""
     weight = call.constant(call.args[1], "weight")
     slope = max(1.0, float(weight.abs().max()))
-    return call.trace.nonlinear("prelu", [call.view()], slope, call.zero, terms=4)
+    return call.trace.pointwise("prelu", call.view(), slope, call.zero, terms=4)
 
 
 @rule("threshold")
@@ -109,7 +113,7 @@ def threshold(call: Call) -> Value:
     """Each x above a threshold, else a value: continuous only if they are equal."""
     if float(call.args[1]) != float(call.args[2]):
         raise call.refusal("it jumps at the threshold")
-    return call.trace.nonlinear("threshold", [call.view()], 1.0, call.zero)
+    return call.trace.pointwise("threshold", call.view(), 1.0, call.zero)
 
 
 @rule("softmax", "_softmax")
@@ -212,9 +216,8 @@ def extremum(call: Call) -> Value:
         view = sides[0] if isinstance(sides[0], View) else sides[1]
         constant = sides[1] if view is sides[0] else sides[0]
         call.constant(constant, "bound")
-        wide = call.trace.call(aten.expand.default, view, list(call.zero.shape))
-        return call.trace.nonlinear(call.operation, [wide], 1.0, call.zero)
-    left, right = (call.trace.call(aten.expand.default, side, list(call.zero.shape)) for side in sides)
+        return call.trace.pointwise(call.operation, view, 1.0, call.zero)
+    left, right = (call.trace.spread(side, call.zero) for side in sides)
     pair = _pair(call, left, right)
     position = torch.tensor([1 if largest else 0])
     flat = call.trace.call(aten.index_select.default, pair, 1, position)
@@ -274,7 +277,7 @@ def root(call: Call) -> Value:
     if all(columns == 1.0 for columns, _ in squares.parts):
         slope = 1.0
     views = [view for _, view in squares.parts]
-    return call.trace.nonlinear("l2 norm", views, slope, call.zero, terms=squares.terms + 8)
+    return call.trace.overlapping("l2 norm", views, slope, call.zero, terms=squares.terms + 8)
 
 
 @rule("linalg_vector_norm", "norm", "frobenius_norm")

@@ -10,7 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -41,10 +41,12 @@ class LinearOp(ABC):
     Fields:
         operation: its name in the audit's table.
         terms: number of products in one of its sums, roundings of its coefficients included.
+        entrywise: the result has the size of its input, so that it cannot broadcast.
     """
 
     operation: str
     terms: int
+    entrywise: ClassVar[bool] = False
 
     @abstractmethod
     def apply(self, x: Tensor) -> Tensor:
@@ -249,6 +251,7 @@ def _ungrouped(kernel: Tensor) -> Tensor:
 class Diagonal(LinearOp):
     """Entrywise factors: a scalar, or one for each of the n entries of a sample."""
 
+    entrywise: ClassVar[bool] = True
     factors: Tensor
     operation: str = "scale"
     terms: int = 2
@@ -388,6 +391,7 @@ class Reduction(LinearOp):
 class Centering(LinearOp):
     """x minus its mean over some axes: an orthogonal projection, norm 1."""
 
+    entrywise: ClassVar[bool] = True
     mean: Reduction
     operation: str = "centering"
 

@@ -150,7 +150,7 @@ def sigmoid(trace: Trace, module: nn.Module, view: View) -> Value:
 @module_rule(nn.Softsign)
 def softsign(trace: Trace, module: nn.Module, view: View) -> Value:
     """Softsign, x / (1 + |x|): slope at most 1; its parts alone would be refused."""
-    return trace.nonlinear("softsign", [view], 1.0, module(view.zero), terms=8)
+    return trace.pointwise("softsign", view, 1.0, module(view.zero), terms=8)
 
 
 @module_rule(nn.MaxPool2d)

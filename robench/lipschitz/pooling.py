@@ -139,7 +139,7 @@ def adaptive_max_pool(call: Call) -> Value:
 
 def _maximum(call: Call, shared: int) -> Value:
     slope = 1.0 if shared <= 1 else round_up(math.sqrt(shared))
-    result = call.trace.nonlinear("max_pool", [call.view()], slope, _result(call))
+    result = call.trace.overlapping("max_pool", [call.view()], slope, _result(call))
     if isinstance(call.zero, list | tuple):
         return [result, Unusable(call.zero[1], "the position of a maximum, which is not continuous")]
     return result

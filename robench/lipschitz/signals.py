@@ -18,6 +18,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from robench.lipschitz.joint import joint_lipschitz
 from robench.lipschitz.linear import LinearOp
 from robench.lipschitz.spectral import spectral_norm_upper
 from robench.numerics import gamma, round_up
@@ -175,6 +176,7 @@ class Signal:
         offset: norm of what a linear operation adds (bias).
         terms: operations that an entry of a nonlinear result takes.
         absolute_error: error of the definition itself, such as a threshold behind which a function is replaced.
+        entrywise: entry k is a function, of constant `slope`, of entry k of the inputs put one after the other.
     """
 
     name: str
@@ -187,6 +189,7 @@ class Signal:
     offset: float = 0.0
     terms: int = 0
     absolute_error: float = 0.0
+    entrywise: bool = False
     order: int = field(default_factory=lambda: next(_order))
 
     def __post_init__(self) -> None:
@@ -374,52 +377,3 @@ def linear_matrix(view: View) -> tuple[Tensor, float]:
             (matrix,) = torch.autograd.grad(forward(at).trace(), at)
     chain = signal.chain_error()
     return matrix.contiguous(), round_up(gamma(chain.terms + view.copies + 4) * chain.absolute * view.norm, 2)
-
-
-def joint_lipschitz(views: Sequence[View]) -> float:
-    """Upper bound of the constant of several views taken jointly (their concatenation).
-
-    Parts of one signal together cost no more than the signal; so do functions of different parts, which are followed
-    back to the signal they are parts of.
-    """
-    separate = views[0].lipschitz if len(views) == 1 else round_up(math.hypot(*(v.lipschitz for v in views)), 3)
-    if len(views) == 1:
-        return separate
-    pulled = _pulled_back([(1.0, view) for view in _without_twins(list(views))])
-    return separate if pulled is None else min(separate, pulled)
-
-
-def _without_twins(views: list[View]) -> list[View]:
-    """relu(v) beside relu(−v) costs no more than v: |relu(a) − relu(b)|² + |relu(−a) − relu(−b)|² ≤ |a − b|²."""
-    for view in views:
-        twin = view.signal.twin
-        other = next((each for each in views if each.signal is twin and twin is not None), None)
-        if other is not None and view.whole and other.whole:
-            rest = [each for each in views if each is not view and each is not other]
-            return _without_twins([*rest, other.signal.inputs[0]])
-    return views
-
-
-def _pulled_back(parts: list[tuple[float, View]]) -> float | None:
-    """√(Σ c² ‖δ view‖²) bounded at the nearest signal that all parts depend on; None if a sum is in the way."""
-    for _ in range(10_000):
-        latest = max((view.signal for _, view in parts), key=lambda signal: signal.order)
-        if all(view.signal is latest for _, view in parts):
-            weight = torch.zeros(latest.size + 1, dtype=torch.float64)
-            for factor, view in parts:
-                weight.index_add_(0, view.flat_index, torch.full((view.size,), factor * factor, dtype=torch.float64))
-            largest = float(weight[1:].max()) * (1 + gamma(weight.numel()))
-            bound = 1.0 if largest == 1.0 + gamma(weight.numel()) else math.sqrt(largest)
-            return round_up(bound * latest.lipschitz, 2) if bound != 1.0 else latest.lipschitz
-        if latest.weights is not None or not latest.inputs:
-            return None
-        remaining: list[tuple[float, View]] = []
-        constant = latest.op.norm if latest.op is not None else latest.slope
-        for factor, view in parts:
-            if view.signal is not latest:
-                remaining.append((factor, view))
-            else:
-                through = round_up(factor * view.norm * constant, 2)
-                remaining.extend((through, before) for before in latest.inputs)
-        parts = remaining
-    return None

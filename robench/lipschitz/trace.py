@@ -229,6 +229,11 @@ class Trace:
 
     def linear(self, view: View, op: LinearOp, zero: Tensor, offset: Tensor | float | None = None) -> View:
         """A linear operation on a view, plus a constant (one sample of it, or a bound of its norm)."""
+        if op.entrywise and zero.numel() != view.zero.numel():
+            raise AuditError(
+                f"`{op.operation}` in `{self.where}` cannot be bounded: it repeats its input",
+                hint="write the repetition as an operation of its own: `x.expand(...)`",
+            )
         norm = vector_norm_upper(offset) if isinstance(offset, Tensor) else offset or 0.0
         return self._add(Signal(self.where, op.operation, zero.numel() // BATCH, (view,), op=op, offset=norm), zero)
 
@@ -241,8 +246,35 @@ class Trace:
         *,
         terms: int = 0,
         absolute_error: float = 0.0,
+        entrywise: bool = False,
     ) -> View:
-        """An operation with Lipschitz constant `slope` on its inputs taken jointly."""
+        """An operation with Lipschitz constant `slope` on its inputs taken jointly, of which it repeats none.
+
+        Raises:
+            AuditError: the result is larger than its inputs, so that entries are repeated which `slope` cannot know of.
+        """
+        entries = sum(view.zero.numel() for view in views)
+        if zero.numel() > entries or (entrywise and zero.numel() != entries):
+            raise AuditError(
+                f"`{operation}` in `{self.where}` cannot be bounded: it repeats its input",
+                hint="write the repetition as an operation of its own: `x.expand(...)`",
+            )
+        return self.overlapping(
+            operation, views, slope, zero, terms=terms, absolute_error=absolute_error, entrywise=entrywise
+        )
+
+    def overlapping(
+        self,
+        operation: str,
+        views: Sequence[View],
+        slope: float,
+        zero: Tensor,
+        *,
+        terms: int = 0,
+        absolute_error: float = 0.0,
+        entrywise: bool = False,
+    ) -> View:
+        """As `nonlinear`, where `slope` itself counts how many entries of the result depend on one entry."""
         signal = Signal(
             self.where,
             operation,
@@ -252,8 +284,29 @@ class Trace:
             offset=vector_norm_upper(zero[: zero.shape[0] // BATCH]),
             terms=terms,
             absolute_error=absolute_error,
+            entrywise=entrywise,
         )
         return self._add(signal, zero)
+
+    def pointwise(
+        self, operation: str, view: View, slope: float, zero: Tensor, *, terms: int = 0, absolute_error: float = 0.0
+    ) -> View:
+        """A function of each entry, with the largest `slope`; a view that broadcasts against a constant is repeated."""
+        return self.nonlinear(
+            operation,
+            [self.spread(view, zero)],
+            slope,
+            zero,
+            terms=terms,
+            absolute_error=absolute_error,
+            entrywise=True,
+        )
+
+    def spread(self, view: View, result: Tensor) -> View:
+        """The view, broadcast to the shape of a result: copies, which count."""
+        if view.shape == tuple(result.shape):
+            return view
+        return self.call(torch.ops.aten.expand.default, view, list(result.shape))  # type: ignore[no-any-return]
 
     def total(self, operation: str, views: Sequence[View], weights: Sequence[float], zero: Tensor) -> View:
         """A weighted sum of views of the same shape."""
@@ -325,7 +378,7 @@ def register(kind: type[nn.Module]) -> Callable[[Callable[[Any, tuple[int, ...]]
                 )
             zero = module(view.zero)
             operation = f"{kind.__name__} (registered)"  # never the name of an operation that other rules look for
-            return trace.nonlinear(operation, [view], slope, zero, terms=max(view.size, USER_RULE_TERMS))
+            return trace.overlapping(operation, [view], slope, zero, terms=max(view.size, USER_RULE_TERMS))
 
         _store(kind, apply)
         return function
