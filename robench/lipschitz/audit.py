@@ -20,6 +20,7 @@ import robench.lipschitz.copies
 import robench.lipschitz.elementwise
 import robench.lipschitz.pooling  # noqa: F401  (these four register their rules)
 from robench.errors import AuditError
+from robench.lipschitz.agreement import check_agreement
 from robench.lipschitz.modules import plain_copy, walk
 from robench.lipschitz.signals import BATCH, Growth, Signal, View, linear_matrix
 from robench.lipschitz.trace import Trace
@@ -139,7 +140,7 @@ def audit(module: nn.Module, input_shape: tuple[int, ...]) -> Audit:
         if not math.isfinite(upper):
             raise AuditError("the bound is infinite", hint="rescale the weights of the model")
         errors = {name: output.error(name) for name in ("float64", "float32")}
-        _check_batch(network, input_shape, output, errors["float64"])
+        check_agreement(network, trace, tuple(input_shape), output, errors)
     lower = _slope_found(network, input_shape, errors["float64"])
     if lower > upper:
         raise AuditError(
@@ -223,36 +224,6 @@ def _table(output: View) -> list[LayerBound]:
         bound = signal.lipschitz if signal.weights is not None else signal.factor
         table.append(LayerBound("+".join(names), operation, bound))
     return table
-
-
-def _check_batch(network: nn.Module, shape: tuple[int, ...], output: View, error: Growth) -> None:
-    """A sample must give the same logits alone and in a batch, and the walk must agree with the model."""
-    generator = torch.Generator().manual_seed(0)
-    inputs = torch.rand(3, *shape, dtype=torch.float64, generator=generator)
-    inputs[1:] = torch.randn(2, *shape, dtype=torch.float64, generator=generator)
-    inputs[2] *= 10  # a branch on the size of the batch may do nothing within [0, 1]
-    together, pair = network(inputs), network(inputs[1:])
-    with torch.enable_grad():
-        recorded = network(inputs).detach()
-    for position in range(3):
-        alone = network(inputs[position : position + 1])
-        size = float(torch.linalg.vector_norm(inputs[position]))
-        allowed = 2 * (error.slope * size + error.offset) + 1e-300
-        others = [together[position], recorded[position], *([pair[position - 1]] if position else [])]
-        if not all(_close(alone[0], other, allowed) for other in others):
-            raise AuditError(
-                "the model gives a sample other logits alone than in a batch, or is random",
-                hint="remove layers that use statistics of the batch, and call `model.eval()`",
-            )
-    zero = network(torch.zeros(BATCH, *shape, dtype=torch.float64))
-    if not _close(zero[0], output.zero[0], 2 * error.offset + 1e-300):
-        raise AuditError(
-            "the traced model gives other logits than the model", hint="remove control flow that depends on values"
-        )
-
-
-def _close(a: Tensor, b: Tensor, allowed: float) -> bool:
-    return a.shape == b.shape and float(torch.linalg.vector_norm(a - b)) <= allowed
 
 
 def _slope_found(network: nn.Module, shape: tuple[int, ...], error: Growth) -> float:

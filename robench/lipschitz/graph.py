@@ -53,7 +53,9 @@ def walk_exported(trace: Trace, module: nn.Module, view: View) -> Value:
         for path, child in leaves.items():
             child.forward = _opaque(path)
         program = _export(trace, module, view.zero)
-        return Interpreter(trace, program, leaves, forwards).run(view)
+        interpreter = Interpreter(trace, program, leaves, forwards)
+        trace.steps.append(interpreter.run)
+        return interpreter.run(view)
     finally:
         for child in leaves.values():
             del child.forward
@@ -115,8 +117,8 @@ class Interpreter:
         self._leaves = leaves
         self._forwards = forwards
 
-    def run(self, view: View) -> Value:
-        """The value of the output."""
+    def run(self, view: View | Tensor) -> Value:
+        """The value of the output: abstract for a view, computed for a batch of inputs."""
         signature = self._program.graph_signature
         constants = {**self._program.state_dict, **self._program.constants}
         sources = {

@@ -48,6 +48,7 @@ def walk(trace: Trace, module: nn.Module, view: View) -> View:
     """
     registered = rule_of(module)
     if registered is not None:
+        trace.steps.append(module)
         return _single(trace, registered(trace, module, view))
     plain = (type(module).forward, type(module).__iter__) if isinstance(module, nn.Sequential) else None
     if plain == (nn.Sequential.forward, nn.Sequential.__iter__) and not changed(module):

@@ -209,12 +209,14 @@ class Trace:
     Fields:
         path: names of the modules around the current operation.
         signals: all signals so far.
+        steps: what was walked, one after the other, as functions of a batch of `BATCH` samples.
     """
 
     path: list[str] = field(default_factory=list)
     signals: list[Signal] = field(default_factory=list)
     sorts: list[tuple[View, int, View]] = field(default_factory=list)
     pairs: list[tuple[View, View, View]] = field(default_factory=list)
+    steps: list[Callable[[Tensor], Any]] = field(default_factory=list)
 
     @property
     def where(self) -> str:
@@ -226,6 +228,14 @@ class Trace:
         zero = torch.zeros(BATCH, *shape, dtype=torch.float64)
         signal = Signal("input", "input", zero.numel() // BATCH)
         return whole_view(signal, zero)
+
+    def replay(self, x: Tensor) -> Tensor:
+        """What the walked operations compute for a batch of `BATCH` inputs, float64."""
+        value: Any = x
+        for step in self.steps:
+            value = step(value)
+            value = value[0] if isinstance(value, list | tuple) else value
+        return value  # type: ignore[no-any-return]
 
     def linear(self, view: View, op: LinearOp, zero: Tensor, offset: Tensor | float | None = None) -> View:
         """A linear operation on a view, plus a constant (one sample of it, or a bound of its norm)."""
