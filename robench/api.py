@@ -493,7 +493,7 @@ def _done(run: RunFolder[Any], dataset: Dataset, done: Sequence[int]) -> set[int
         RunError: the folder holds images that were not asked for.
     """
     if len(set(done)) != len(done):
-        raise RunError(f"`{run.path}` holds two records of one image", hint="delete the run and make it again")
+        raise RunError(f"`{run.path}` holds two records of one image", hint="move the run elsewhere and make it again")
     if set(done) - set(dataset.index.tolist()):
         raise RunError(
             f"`{run.path}` already holds {len(done)} images, more than the {len(dataset)} asked for",

@@ -70,9 +70,9 @@ def read_json(path: Path) -> dict[str, Any]:
     except FileNotFoundError:
         raise RunError(f"`{path}` does not exist", hint="name a folder that robench has written") from None
     except (OSError, ValueError) as error:
-        raise RunError(f"`{path}` cannot be read: {error}", hint="delete it and make the run again") from None
+        raise RunError(f"`{path}` cannot be read: {error}", hint="move it elsewhere and make the run again") from None
     if not isinstance(data, dict):
-        raise RunError(f"`{path}` holds no JSON object", hint="delete it and make the run again")
+        raise RunError(f"`{path}` holds no JSON object", hint="move it elsewhere and make the run again")
     return data
 
 
@@ -264,7 +264,7 @@ class RunFolder(Generic[R]):
         self.manifest = read_json(self.path / MANIFEST)
         if not all(isinstance(self.manifest.get(key), dict) for key in ("spec", "identity")):
             raise RunError(
-                f"`{self.path / MANIFEST}` is no manifest", hint="give another --out folder, or delete this one"
+                f"`{self.path / MANIFEST}` is no manifest", hint="give another --out folder, or move this one elsewhere"
             )
         asked: dict[str, Any] = {
             "schema_version": SCHEMA_VERSION,
@@ -282,7 +282,7 @@ class RunFolder(Generic[R]):
         if found:
             raise RunError(
                 f"`{self.path}` is a run of another spec: {'; '.join(found)}",
-                hint="give another --out folder, or delete this one",
+                hint="give another --out folder, or move this one elsewhere",
             )
         for name in (RECORDS, EFFORT):
             self._cut_torn_line(self.path / name)
@@ -359,13 +359,15 @@ def read_records(path: Path, parse: Callable[[Mapping[str, Any]], R]) -> Iterato
     try:
         content = file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise RunError(f"`{file}` cannot be read: {error}", hint="delete the run and make it again") from None
+        raise RunError(f"`{file}` cannot be read: {error}", hint="move the run elsewhere and make it again") from None
     lines = content.split("\n")[:-1]
     for number, line in enumerate(lines, start=1):
         try:
             data = json.loads(line)
         except ValueError:
-            raise RunError(f"line {number} of `{file}` is not JSON", hint="delete the run and make it again") from None
+            raise RunError(
+                f"line {number} of `{file}` is not JSON", hint="move the run elsewhere and make it again"
+            ) from None
         yield parse(data)
 
 

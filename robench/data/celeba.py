@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from robench.data.dataset import Labels, Rows, Source
+from robench.data.decoding import Layout
 from robench.data.files import broken, reading
-from robench.data.images import Layout, image_source
+from robench.data.images import image_source
 from robench.errors import DataError
 from robench.progress import Progress
 from robench.specs.data import Split
@@ -74,8 +75,8 @@ def read_attributes(path: Path) -> tuple[list[str], Labels]:
     if len(lines) < 2 or not COUNT.fullmatch(lines[0].strip()):
         raise broken(path, "must start with the number of images and the names of the attributes")
     columns, rows = lines[1].split(), [line.split() for line in lines[2:] if line.strip()]
-    if ATTRIBUTE not in columns:
-        raise broken(path, f"has no attribute `{ATTRIBUTE}`")
+    if columns.count(ATTRIBUTE) != 1:
+        raise broken(path, f"names the attribute `{ATTRIBUTE}` {columns.count(ATTRIBUTE)} times, not once")
     if len(rows) != int(lines[0]):
         raise broken(path, f"is truncated or too long: it promises {int(lines[0])} images and lists {len(rows)}")
     column = 1 + columns.index(ATTRIBUTE)

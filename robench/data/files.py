@@ -14,7 +14,7 @@ from robench.errors import DataError
 DEFLATE_RATIO = 1032
 """Deflate expands no byte to more than 1032, so a header that promises more lies."""
 
-FETCH_AGAIN = "delete it and fetch it again"
+FETCH_AGAIN = "fetch it again from its source, or name another folder with --data-dir"
 
 
 def broken(path: Path | str, reason: str, *, hint: str = FETCH_AGAIN) -> DataError:
@@ -23,8 +23,12 @@ def broken(path: Path | str, reason: str, *, hint: str = FETCH_AGAIN) -> DataErr
 
 
 @contextlib.contextmanager
-def reading(path: Path) -> Iterator[None]:
+def reading(path: Path, *, hint: str = FETCH_AGAIN) -> Iterator[None]:
     """Turn what the system says about a file into a `DataError` that names it.
+
+    Args:
+        path: the file.
+        hint: what to do where its content is at fault.
 
     Raises:
         DataError: missing, a folder, not readable, or torn packed data.
@@ -34,10 +38,10 @@ def reading(path: Path) -> Iterator[None]:
     except FileNotFoundError:
         raise broken(path, "does not exist", hint="give its folder with --data-dir") from None
     except IsADirectoryError:
-        raise broken(path, "is a folder, not a file") from None
+        raise broken(path, "is a folder, not a file", hint="name the file itself") from None
     except PermissionError:
-        raise broken(path, "must not be read (permission denied)", hint=f"run `chmod +r {path}`") from None
+        raise broken(path, "must not be read (permission denied)", hint=f"run `chmod u+rX {path}`") from None
     except (EOFError, zlib.error, gzip.BadGzipFile, lzma.LZMAError) as error:
-        raise broken(path, f"is truncated or holds broken packed data: {error}") from None
+        raise broken(path, f"is truncated or holds broken packed data: {error}", hint=hint) from None
     except OSError as error:
-        raise broken(path, f"cannot be read: {error.strerror or error}") from None
+        raise broken(path, f"cannot be read: {error.strerror or error}", hint=hint) from None

@@ -12,7 +12,7 @@ import numpy as np
 from robench.data.builtin import digits, two_moons
 from robench.data.celeba import celeba
 from robench.data.cifar import cifar10
-from robench.data.dataset import Dataset, Rows, Source, Subset, check_limit
+from robench.data.dataset import Dataset, Inputs, Rows, Source, Subset, check_limit
 from robench.data.download import cache_folder, fetch
 from robench.data.files import reading
 from robench.data.folders import folder
@@ -78,10 +78,12 @@ def load(
     absent = len(np.unique(labels)) - len(np.unique(labels[order]))
     if absent and len(order) >= len(class_names):
         progress.note(f"{spec.name}: {absent} of {len(class_names)} classes are not among the {len(order)} images used")
+    inputs = source.read(rows[order], progress)
+    _note_dark(inputs, spec.name, progress)
     return Dataset(
         name=spec.name,
         split=split,
-        inputs=source.read(rows[order], progress),
+        inputs=inputs,
         labels=labels[order],
         index=rows[order],
         class_names=class_names,
@@ -90,6 +92,13 @@ def load(
         subset=Subset(spec.subset, spec.subset_seed if spec.subset == "draw" else None, len(rows)),
         canonical=source.canonical,
     )
+
+
+def _note_dark(inputs: Inputs, name: str, progress: Progress) -> None:
+    """Say that all images are nearly black: mostly they were scaled twice, or their white is not 255."""
+    white = 255 if inputs.dtype == np.uint8 else 1
+    if inputs.ndim == 4 and len(inputs) > 1 and 4 * float(inputs.max()) < white:
+        progress.note(f"{name}: no value of the {len(inputs)} images is above {inputs.max():g}, where {white} is white")
 
 
 def parse_name(text: str) -> DataName:
@@ -115,7 +124,7 @@ def _open(name: DataName, split: Split, data_dir: Path | None, progress: Progres
     if name.path is not None:
         path = _own_path(name.path, data_dir)
         with reading(path):
-            return npz(split, path) if name.kind == "npz" else folder(split, path, progress)
+            return (npz if name.kind == "npz" else folder)(split, path, progress)
     place = cache_folder() if data_dir is None else data_dir
     with reading(place):
         if data_dir is not None and not data_dir.exists():

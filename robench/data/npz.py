@@ -2,148 +2,125 @@
 
 from __future__ import annotations
 
-import math
 import zipfile
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
-from numpy.lib import format as npy
 
 from robench.data.dataset import Inputs, Labels, Source, array_source
-from robench.data.files import DEFLATE_RATIO, broken, reading
+from robench.data.files import broken, reading
+from robench.data.labels import class_names, class_numbers
+from robench.data.members import WRITE_AGAIN, keys, read_member
+from robench.data.names import split_of
+from robench.data.pixels import pixels
 from robench.data.splits import holdout, mixed, stratified
+from robench.progress import Progress
 from robench.specs.data import Split
 
-ONE_SPLIT = ("x", "y")
-TWO_SPLITS = ("x_train", "y_train", "x_test", "y_test")
-COLOURS = (1, 3)
-RATIOS = {zipfile.ZIP_STORED: 1, zipfile.ZIP_DEFLATED: DEFLATE_RATIO, zipfile.ZIP_LZMA: 1 << 14}
-"""The most that one packed byte can expand to, by kind of packing."""
+ARRAYS = (
+    "it must hold the arrays `x` and `y`, or `x_train`, `y_train`, `x_test` and `y_test`, and may hold `x_val` and "
+    "`y_val` with these"
+)
+NPY_MAGIC = b"\x93NUMPY"
 
 
-def npz(split: Split, path: Path) -> Source:
+class Pair(NamedTuple):
+    """Names of the arrays of inputs and labels."""
+
+    x: str
+    y: str
+
+
+def npz(split: Split, path: Path, progress: Progress) -> Source:
     """A split of the arrays in an npz file: uint8 or float pixels, or points with coordinates in [0, 1].
 
-    With `x` and `y` alone the splits are a seeded stratified 70/10/20, in mixed order; with a test set of its own, a
-    seeded stratified tenth of the training set validates, and the order stays.
+    With `x` and `y` alone the splits are a seeded stratified 70/10/20, in mixed order; with a test set of its own the
+    order stays, and a seeded stratified tenth of the training set validates where there is no validation set.
 
     Raises:
         DataError: the file is missing, truncated or no such file; the arrays are wrongly shaped, out of range or
             mislabelled.
     """
+    if path.is_dir():
+        raise broken(path, "is a folder", hint="name an npz file, or write `folder:PATH` for folders of images")
     try:
-        with reading(path), zipfile.ZipFile(path) as archive:
-            return _source(split, archive, path)
-    except (zipfile.BadZipFile, RuntimeError) as error:
-        raise broken(path, f"is truncated or no npz file: {error}") from None
+        with reading(path, hint=WRITE_AGAIN), path.open("rb") as file:
+            if file.peek(len(NPY_MAGIC)).startswith(NPY_MAGIC):
+                text = "is one array (npy), not a file of several (npz)"
+                raise broken(path, text, hint="write inputs and labels together: `numpy.savez(PATH, x=..., y=...)`")
+            with zipfile.ZipFile(file) as archive:
+                return _source(split, archive, path, progress)
+    except (zipfile.BadZipFile, RuntimeError, ValueError) as error:
+        raise broken(path, f"is truncated or no npz file: {error}", hint=WRITE_AGAIN) from None
 
 
-def _source(split: Split, archive: zipfile.ZipFile, path: Path) -> Source:
-    keys = {name.removesuffix(".npy") for name in archive.namelist() if name.endswith(".npy")}
-    one, two = keys.issuperset(ONE_SPLIT), keys.issuperset(TWO_SPLITS)
-    if one == two:
+def _source(split: Split, archive: zipfile.ZipFile, path: Path, progress: Progress) -> Source:
+    found = keys(archive, path)
+    pairs = _pairs(found, path)
+    used = {key for pair in pairs.values() for key in pair} if pairs else {"x", "y"}
+    if found - used:
+        progress.note(f"`{path}`: arrays that are not used: {', '.join(sorted(found - used))}")
+    if not pairs:
+        y = class_numbers(read_member(archive, "y", path), "y", path, progress)
+        x = _inputs(archive, "x", y, path)
+        rows = mixed(stratified(y)[split])
+        return array_source(x[rows], y[rows], class_names(path, y))
+    labels = {
+        part: class_numbers(read_member(archive, pair.y, path), pair.y, path, progress) for part, pair in pairs.items()
+    }
+    names = class_names(path, np.concatenate(list(labels.values())))
+    _note_absent(path, pairs, labels, len(names), progress)
+    whole: Split = split if split in pairs else "train"
+    x, y = _inputs(archive, pairs[whole].x, labels[whole], path), labels[whole]
+    if whole == "train" and "validation" not in pairs:
+        rows = holdout(y)[split]
+        x, y = x[rows], y[rows]
+    return array_source(x, y, names)
+
+
+def _pairs(found: Iterable[str], path: Path) -> dict[Split, Pair]:
+    """The arrays of each split; empty where `x` and `y` are all there is.
+
+    Raises:
+        DataError: an array lacks its partner, two mean the same, or the two ways are mixed.
+    """
+    names: dict[tuple[str, Split], str] = {}
+    for key in sorted(found):
+        letter, _, suffix = key.partition("_")
+        split = split_of(suffix)
+        if letter not in ("x", "y") or split is None:
+            continue
+        if (letter, split) in names:
+            text = f"holds `{names[letter, split]}` and `{key}`, which both mean the {split} split"
+            raise broken(path, text, hint="store one of them")
+        names[letter, split] = key
+    splits = {split for _, split in names}
+    alone = {"x", "y"}.issubset(found)
+    lacking = [split for split in splits if ("x", split) not in names or ("y", split) not in names]
+    complete = {"train", "test"}.issubset(splits)
+    if lacking or (alone and splits) or not (alone or complete):
+        held = ", ".join(f"`{key}`" for key in sorted(found)) or "nothing"
+        raise broken(path, f"holds {held}", hint=f"{ARRAYS}, not both")
+    return {split: Pair(names["x", split], names["y", split]) for split in sorted(splits)}
+
+
+def _note_absent(
+    path: Path, pairs: dict[Split, Pair], labels: dict[Split, Labels], classes: int, progress: Progress
+) -> None:
+    """Say which classes a split lacks: rates on it, or a model trained on it, say nothing of them."""
+    for split, y in labels.items():
+        absent = sorted(set(range(classes)) - set(y.tolist()))
+        if absent:
+            text = ", ".join(map(str, absent[:5])) + (", …" if len(absent) > 5 else "")
+            progress.note(f"`{path}`: `{pairs[split].y}` holds no row of class {text}")
+
+
+def _inputs(archive: zipfile.ZipFile, key: str, labels: Labels, path: Path) -> Inputs:
+    array = pixels(read_member(archive, key, path), key, path)
+    if len(array) != len(labels):
         raise broken(
-            path,
-            f"holds {', '.join(f'`{key}`' for key in sorted(keys)) or 'nothing'}",
-            hint="it must hold the arrays `x` and `y`, or `x_train`, `y_train`, `x_test` and `y_test`, not both",
+            path, f"holds {len(array)} inputs in `{key}` and {len(labels)} labels", hint="store one label an input"
         )
-    if one:
-        labels = _labels(archive, "y", path)
-        class_names = _class_names(path, labels)
-        rows = mixed(stratified(labels)[split])
-        inputs = _inputs(archive, "x", len(labels), path)
-        return array_source(inputs[rows], labels[rows], class_names)
-    y_train, y_test = _labels(archive, "y_train", path), _labels(archive, "y_test", path)
-    class_names = _class_names(path, np.concatenate([y_train, y_test]))
-    if split == "test":
-        return array_source(_inputs(archive, "x_test", len(y_test), path), y_test, class_names)
-    rows = holdout(y_train)[split]
-    return array_source(_inputs(archive, "x_train", len(y_train), path)[rows], y_train[rows], class_names)
-
-
-def _inputs(archive: zipfile.ZipFile, key: str, n: int, path: Path) -> Inputs:
-    array = _with_channels(_member(archive, key, path), key, path)
-    if len(array) != n:
-        raise broken(path, f"holds {len(array)} inputs in `{key}` and {n} labels")
-    if array.dtype == np.uint8:
-        return array
-    if array.dtype.kind != "f":
-        hint = "store uint8 pixels 0 to 255, or floats from 0 to 1"
-        raise broken(path, f"holds `{key}` of type {array.dtype}", hint=hint)
-    if not np.isfinite(array).all():
-        raise broken(path, f"holds values in `{key}` that are not finite", hint="remove NaN and infinity")
-    if array.min() < 0 or array.max() > 1:
-        text = f"holds values from {array.min():g} to {array.max():g} in `{key}`"
-        raise broken(path, text, hint="store uint8 pixels 0 to 255, or floats from 0 to 1")
-    return array.astype(np.float32)
-
-
-def _with_channels(array: npt.NDArray[Any], key: str, path: Path) -> npt.NDArray[Any]:
-    """Images as (N, C, H, W); (N, d) stays."""
-    shape = array.shape
-    if min(shape, default=0) > 0:
-        if len(shape) == 2:
-            return array
-        if len(shape) == 3:
-            return array[:, np.newaxis]
-        first, last = len(shape) == 4 and shape[1] in COLOURS, len(shape) == 4 and shape[3] in COLOURS
-        if first != last:
-            return array if first else np.moveaxis(array, -1, 1)
-        if first:
-            hint = "either axis could be the colours; make the other one larger, or store (N, H, W) for grey"
-            raise broken(path, f"holds `{key}` of shape {shape}, which is ambiguous", hint=hint)
-    hint = "store (N, H, W), (N, H, W, C), (N, C, H, W) with 1 or 3 colours, or (N, d)"
-    raise broken(path, f"holds `{key}` of shape {shape}", hint=hint)
-
-
-def _labels(archive: zipfile.ZipFile, key: str, path: Path) -> Labels:
-    array = _member(archive, key, path)
-    if array.dtype.kind not in "iu" or array.ndim != 1:
-        text = f"holds `{key}` of type {array.dtype} and shape {array.shape}"
-        raise broken(path, text, hint="labels are whole numbers of shape (N,)")
-    if not len(array):
-        raise broken(path, f"holds no labels in `{key}`", hint="store at least one image of each class")
-    if array.min() < 0 or array.max() > np.iinfo(np.int64).max:
-        raise broken(
-            path, f"holds labels from {array.min()} to {array.max()} in `{key}`", hint="number the classes from 0 up"
-        )
-    return array.astype(np.int64)
-
-
-def _class_names(path: Path, labels: Labels) -> tuple[str, ...]:
-    """The numbers of the classes, which must be 0..q-1 without a gap."""
-    present = np.unique(labels)
-    if not np.array_equal(present, np.arange(len(present))):
-        held = set(present.tolist())
-        gaps = [str(label) for label in range(len(held)) if label not in held][:5]
-        text = f"holds labels up to {present[-1]}, but none of class {', '.join(gaps)}"
-        raise broken(path, text, hint="number the classes from 0 up without a gap")
-    if len(present) < 2:
-        raise broken(path, "holds one class only", hint="a classifier needs two or more")
-    return tuple(str(label) for label in present)
-
-
-def _member(archive: zipfile.ZipFile, key: str, path: Path) -> npt.NDArray[Any]:
-    """One array; what its header promises is held against its size before memory is taken."""
-    info = archive.getinfo(f"{key}.npy")
-    if info.compress_type not in RATIOS:
-        raise broken(path, f"packs `{key}` in an unknown way", hint="write it with `numpy.savez_compressed`")
-    if info.file_size > info.compress_size * RATIOS[info.compress_type]:
-        raise broken(path, f"promises {info.file_size} bytes for `{key}`, which it cannot hold")
-    try:
-        with archive.open(info) as file:
-            version = npy.read_magic(file)
-            read_header = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
-            shape, _, dtype = read_header(file)
-            if dtype.hasobject:
-                raise broken(path, f"holds Python objects in `{key}`", hint="store plain numbers")
-            size = math.prod(shape) * dtype.itemsize
-            if file.tell() + size != info.file_size:
-                raise broken(path, f"is truncated: `{key}` promises {size} bytes of data")
-        with archive.open(info) as file:
-            array: npt.NDArray[Any] = npy.read_array(file, allow_pickle=False)
-            return array
-    except ValueError as error:
-        raise broken(path, f"holds no readable array `{key}`: {error}") from None
+    return array

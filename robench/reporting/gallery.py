@@ -80,4 +80,7 @@ def _fits(name: str, value: Array, clean: Array) -> bool:
 
 
 def _broken(path: Path, reason: str) -> RunError:
-    return RunError(f"`{path}` is not a gallery: {reason}", hint="delete it, or make the run again")
+    return RunError(
+        f"`{path}` is not a gallery: {reason}",
+        hint="move it elsewhere; the report is made without it",
+    )

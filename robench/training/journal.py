@@ -121,7 +121,7 @@ class Journal:
         if found:
             raise RunError(
                 f"`{self.path}` holds a model of another training: {'; '.join(found)}",
-                hint="give another --out folder, or delete this one",
+                hint="give another --out folder, or move this one elsewhere",
             )
 
     def _set(self, **changes: Any) -> None:

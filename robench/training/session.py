@@ -23,6 +23,7 @@ from robench.training.batches import Batch, DeviceData, generator
 from robench.training.schedule import learning_rate, make_optimizer, set_step
 from robench.training.scoring import Score, centre, head_of, score
 
+ANOTHER_FOLDER = "give another --out folder, or move this one elsewhere"
 AGREEMENT_INPUTS = 64
 TRAINED_AGREEMENT = 1e-2
 """Training computes weights in float32, an export exactly: outputs of ill-conditioned ones differ this much."""
@@ -182,7 +183,7 @@ class Session:
         """
         stored = read_tensors(path)
         if stored.facts.get("spec") != self.spec.digest():
-            raise ModelError(f"`{path}` is of another training", hint="delete the folder and train again")
+            raise ModelError(f"`{path}` is of another training", hint=ANOTHER_FOLDER)
         try:
             self.model.load_state_dict(_part(stored.tensors, "model"))
             self._optimizer.load_state_dict(self._optimizer_state(_part(stored.tensors, "optimizer")))
@@ -193,7 +194,7 @@ class Session:
             self.kept = Kept(kept.pop("epoch"), Score(**kept), tensors)
             return float(stored.facts["seconds"])
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
-            raise ModelError(f"`{path}` is damaged: {error}", hint="delete the folder and train again") from None
+            raise ModelError(f"`{path}` is damaged: {error}", hint=ANOTHER_FOLDER) from None
 
     def _optimizer_state(self, tensors: dict[str, Tensor]) -> dict[str, Any]:
         state: dict[int, dict[str, Tensor]] = {}

@@ -107,9 +107,9 @@ def test_missing_and_empty_folders_are_named(tmp_path):
 
 def test_train_without_test_and_test_without_train_are_refused(tmp_path):
     write_class_folders(tmp_path / "train", COUNTS)
-    refused(tmp_path, str(tmp_path / "test"), split="test")
+    refused(tmp_path, "no folder for the test split", "`train`", split="test")
     (tmp_path / "train").rename(tmp_path / "test")
-    refused(tmp_path, str(tmp_path / "train"), split="test")
+    refused(tmp_path, "no folder for the train split", "`test`", split="test")
 
 
 def test_a_test_class_that_training_lacks_is_refused(tmp_path):
@@ -118,7 +118,7 @@ def test_a_test_class_that_training_lacks_is_refused(tmp_path):
     refused(tmp_path, "dog", "ant, cat", split="test")
 
 
-@pytest.mark.parametrize("name", ["notes.txt", "thumbs.db", "image.gif", "deeper.png/"])
+@pytest.mark.parametrize("name", ["notes.txt", "labels.csv", "image.gif", "deeper.png/"])
 def test_what_is_no_image_file_is_refused(tmp_path, name):
     write_class_folders(tmp_path, COUNTS)
     path = tmp_path / "cat" / name
@@ -158,10 +158,6 @@ def test_other_sizes_and_modes_are_refused_with_the_file(tmp_path):
     everywhere_refused(tmp_path, "004.png", "grey")
     write_image(odd, np.zeros((6, 5, 4), dtype=np.uint8))
     everywhere_refused(tmp_path, "004.png", "RGBA")
-    Image.new("I;16", (5, 6)).save(odd)
-    everywhere_refused(tmp_path, "004.png", "mode")
-    Image.new("P", (5, 6)).save(odd)
-    everywhere_refused(tmp_path, "004.png", "mode P")
 
 
 def png_header(width, height):

