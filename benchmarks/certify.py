@@ -20,6 +20,7 @@ from torch import nn
 
 from robench.certificates import certify_records
 from robench.checkpoint import LoadedModel
+from robench.checkpoint.function import identify
 from robench.data import Dataset
 from robench.data.dataset import Subset
 from robench.layers import GroupSort2
@@ -68,7 +69,7 @@ def main() -> None:
         network = make().eval().requires_grad_(False)
         model = LoadedModel(
             module=network, input_shape=SHAPE, outputs=CLASSES, name=name, recipe=None, weights_sha256="",
-            trained_on=None,
+            trained_on=None, function=identify(network, SHAPE),
         )  # fmt: skip
         bounds, double = audit(network, SHAPE), copy.deepcopy(network).double()
 

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from robench import checkpoint, lipschitz, recipes, training
+from robench import __version__, checkpoint, lipschitz, recipes, training
 from robench.attacks.cascade import attack_records
 from robench.attacks.gallery import write_gallery
 from robench.attacks.passes import PassCounter
@@ -30,10 +30,10 @@ from robench.potential import compare, level_map, measure
 from robench.progress import NoProgress, Progress
 from robench.records import AttackRecord, CertifyRecord, attack_record, certify_record, to_line
 from robench.reexecution import reexecute
-from robench.runs import SUMMARY, RunFolder, RunRequest, read_json, write_json
+from robench.runs import RunFolder, RunRequest, read_json, write_json
 from robench.specs.base import digest
 from robench.specs.data import DataSpec, Split
-from robench.specs.epsilon import split_epsilons
+from robench.specs.epsilon import ascending, split_epsilons
 from robench.specs.evaluation import AttackSpec, CertifySpec, DeployDtype, SuiteName
 from robench.specs.training import TrainSpec
 from robench.summaries import certify_summary
@@ -99,7 +99,8 @@ class Outcome(NamedTuple):
 
     Fields:
         folder: where its files are.
-        summary: what `--json` prints.
+        summary: what `--json` prints: `summary.json` for what was asked, and for certify and attack `reused`, the
+            number of images whose record was there before. That is of this call, so it is not in the run folder.
     """
 
     folder: Path
@@ -114,7 +115,7 @@ def audit(model: ModelRef) -> dict[str, Any]:
     """
     loaded = model.load()
     result = lipschitz.audit(loaded.module, loaded.input_shape)
-    return {"model": loaded.name, "weights_sha256": loaded.weights_sha256, **result.to_dict()}
+    return {"model": loaded.name, **loaded.identity, **result.to_dict()}
 
 
 def potential(
@@ -233,7 +234,8 @@ def certify(
     Args:
         model: the model.
         data: the images.
-        eps: radii at which the summary states certified accuracy; they do not change a record.
+        eps: radii at which certified accuracy is stated; they do not change a record. The summary in the run folder
+            keeps those that were ever asked there.
         deploy_dtype: arithmetic of the deployed model.
         out: run folder; None is a folder under `runs/` named after the model, the data and the spec.
         execution: device, threads, batch size, progress.
@@ -252,7 +254,9 @@ def certify(
     request = RunRequest(command="certify", spec=spec.to_dict(), identity=_identity(loaded, dataset), facts=facts)
     with RunFolder(_folder(out, request), request, parse=certify_record, to_line=to_line) as run:
         records: list[CertifyRecord] = run.records()
-        done = _done(run, dataset, [record.index for record in records])
+        done = _done(run, dataset, [record.index for record in records], execution.progress)
+        known = run.manifest["facts"]
+        run.note(eps=list(ascending([*known.get("eps", ()), *eps])))
         execution.progress.start(f"certify {loaded.name} on {data.spec.name}", len(dataset))
         execution.progress.advance(len(done))
         started = time.perf_counter()
@@ -271,9 +275,10 @@ def certify(
         if len(done) < len(dataset):
             run.spend(seconds=time.perf_counter() - started)
         execution.progress.close()
-        summary = certify_summary(records, eps, facts["audit"]) | {"seconds": round(run.spent().get("seconds", 0.0), 3)}
-        run.finish(summary)
-        return Outcome(run.path, summary)
+        kept, seconds = run.manifest["facts"], {"seconds": round(run.spent().get("seconds", 0.0), 3)}
+        run.finish(certify_summary(records, kept["eps"], kept["audit"]) | seconds)
+        shown = certify_summary(records, eps, kept["audit"]) | seconds
+        return Outcome(run.path, {**shown, "reused": len(done)})
 
 
 def attack(
@@ -325,9 +330,10 @@ def attack(
     request = RunRequest(command="attack", spec=spec.to_dict(), identity=_identity(loaded, dataset), facts=facts)
     with RunFolder(_folder(out, request), request, parse=attack_record, to_line=to_line) as run:
         records: list[AttackRecord] = run.records()
-        done = _done(run, dataset, [record.index for record in records])
-        if run.finished_before and len(done) == len(dataset):
-            return Outcome(run.path, read_json(run.path / SUMMARY))
+        done = _done(run, dataset, [record.index for record in records], progress)
+        finished = run.summary() if run.finished_before and len(done) == len(dataset) else None
+        if finished is not None:
+            return Outcome(run.path, {**finished, "reused": len(done)})
         progress.start(f"attack {loaded.name} on {data.spec.name}", len(dataset))
         progress.advance(len(done))
         passes = PassCounter()
@@ -363,7 +369,7 @@ def attack(
         )
         write_json(run.path / CONTRADICTIONS, {"contradictions": summary["contradictions"]})
         run.finish(summary)
-        return Outcome(run.path, summary)
+        return Outcome(run.path, {**summary, "reused": len(done)})
 
 
 def report(runs: Sequence[Path], out: Path) -> Path:
@@ -468,13 +474,18 @@ def _load_pair(model: ModelRef, data: DataRef, progress: Progress) -> tuple[chec
             f"`{model.ref}` tells {loaded.classes} classes apart, but `{data.spec.name}` has {dataset.classes}",
             hint="name the data set that the model was trained on; two classes of a set are `mnist:0-8`",
         )
+    if not loaded.function.traced:
+        progress.note(
+            f"note: what `{loaded.name}` runs depends on values of its input; it is told from other models by its "
+            "source, its weights and constants, and its behaviour at a few probes"
+        )
     if loaded.trained_on not in (None, data.spec.name):
         progress.note(f"note: `{loaded.name}` was trained on `{loaded.trained_on}`, not on `{data.spec.name}`")
     return loaded, dataset
 
 
 def _identity(loaded: checkpoint.LoadedModel, dataset: Dataset) -> dict[str, str]:
-    return {"weights_sha256": loaded.weights_sha256, "data_sha256": dataset.sha256}
+    return {**loaded.identity, "data_sha256": dataset.sha256, "robench": __version__}
 
 
 def _folder(out: Path | None, request: RunRequest) -> Path:
@@ -486,8 +497,8 @@ def _folder(out: Path | None, request: RunRequest) -> Path:
     return Path("runs") / f"{request.command}-{model}-{data}-{key[:8]}"
 
 
-def _done(run: RunFolder[Any], dataset: Dataset, done: Sequence[int]) -> set[int]:
-    """The images that have a record already.
+def _done(run: RunFolder[Any], dataset: Dataset, done: Sequence[int], progress: Progress) -> set[int]:
+    """The images that have a record already; the user is told how many.
 
     Raises:
         RunError: the folder holds images that were not asked for.
@@ -499,4 +510,6 @@ def _done(run: RunFolder[Any], dataset: Dataset, done: Sequence[int]) -> set[int
             f"`{run.path}` already holds {len(done)} images, more than the {len(dataset)} asked for",
             hint="raise --limit, or give another --out folder",
         )
+    if done:
+        progress.note(f"note: reused {len(done)} of {len(dataset)} records from `{run.path}`")
     return set(done)

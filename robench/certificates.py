@@ -134,7 +134,7 @@ def certify_records(
 
     Args:
         model: the model, in evaluation mode.
-        audit: of these very weights.
+        audit: of this very module.
         dataset: the images.
         deploy_dtype: arithmetic of the deployed network; `float32` subtracts a bound of its rounding error as well.
         batch_size: inputs at a time.
@@ -143,7 +143,7 @@ def certify_records(
 
     Raises:
         AuditError: the constants are not finite, so there is no certificate.
-        ModelError: the audit is of other weights, or the data do not fit the model.
+        ModelError: the audit is of another module, or the data do not fit the model.
     """
     network = _network(model, audit).to(device)
     done = set(skip)
@@ -172,8 +172,8 @@ def _network(model: Certifiable, audit: Audit) -> nn.Module:
     plain = plain_copy(model.module)
     if fingerprint(plain) != audit.fingerprint:
         raise ModelError(
-            "the weights are not those that were audited",
-            hint="audit again; if the weights change by being read, certify `robench.lipschitz.plain_copy(model)`",
+            "the weights, constants or code of the model are not those that were audited",
+            hint="audit again; if the model changes by being read, certify `robench.lipschitz.plain_copy(model)`",
         )
     return plain.double()
 

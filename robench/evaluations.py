@@ -1,9 +1,9 @@
-"""What run folders say of each model: certificates and attacks of the same weights on the same data, side by side."""
+"""What run folders say of each model: certificates and attacks of the same model on the same data, side by side."""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cached_property
@@ -16,7 +16,7 @@ from robench.curves import COMBINED, Curve, Rule
 from robench.errors import RunError
 from robench.records import SCHEMA_VERSION, AttackRecord, CertifyRecord, attack_record, certify_record
 from robench.runs import MANIFEST, SUMMARY, find_runs, read_json, read_records
-from robench.specs.epsilon import epsilon_value
+from robench.specs.epsilon import ascending
 
 R = TypeVar("R", CertifyRecord, AttackRecord)
 
@@ -59,7 +59,13 @@ class Run(Generic[R]):
     @property
     def weights_sha256(self) -> str:
         """SHA-256 of the weights, as on disk."""
-        return str(self.manifest.get("identity", {}).get("weights_sha256", ""))
+        return self.model_key[0]
+
+    @property
+    def model_key(self) -> tuple[str, str]:
+        """Digests of the weights and of the function; the latter is empty in a run of an older robench."""
+        identity = self.manifest.get("identity", {})
+        return str(identity.get("weights_sha256", "")), str(identity.get("function_sha256", ""))
 
     def facts(self, part: str) -> Mapping[str, Any]:
         """A table of the manifest's facts (`model`, `data`, `audit`); empty where absent."""
@@ -102,7 +108,12 @@ class Evaluation:
     @property
     def weights_sha256(self) -> str:
         """SHA-256 of the weights, as on disk."""
-        return self.runs[0].weights_sha256
+        return self.model_key[0]
+
+    @property
+    def model_key(self) -> tuple[str, str]:
+        """Digests of the weights and of the function, the same in all its runs."""
+        return self.runs[0].model_key
 
     @property
     def data_name(self) -> str:
@@ -211,16 +222,8 @@ class Evaluation:
         return {name: curves.robust(self.attack.records, name) for name in (COMBINED, *self.attacks)}
 
 
-def ascending(eps: Iterable[str]) -> tuple[str, ...]:
-    """Radii in ascending order, each value once, in its first spelling."""
-    by_value: dict[float, str] = {}
-    for text in eps:
-        by_value.setdefault(epsilon_value(text), text)
-    return tuple(by_value[value] for value in sorted(by_value))
-
-
 def read_evaluations(paths: Sequence[Path]) -> list[Evaluation]:
-    """All certify and attack runs at or below some paths, joined by weights and data, in one fixed order.
+    """All certify and attack runs at or below some paths, joined by model and data, in one fixed order.
 
     Raises:
         RunError: there is no such run, or one of them cannot be read or is of another schema version.
@@ -232,11 +235,11 @@ def read_evaluations(paths: Sequence[Path]) -> list[Evaluation]:
         raise RunError(
             "there is no certify or attack run to report on", hint="name the --out folders of `certify` or `attack`"
         )
-    groups: dict[tuple[str, str, str], list[Any]] = defaultdict(list)
+    groups: dict[tuple[str, ...], list[Any]] = defaultdict(list)
     for run in runs:
-        groups[(run.weights_sha256, *_data_key(run))].append(run)
+        groups[(*run.model_key, *_data_key(run))].append(run)
     found = [evaluation for group in groups.values() for evaluation in _pair(group)]
-    found.sort(key=lambda item: (item.data_name, item.name, item.weights_sha256, [run.name for run in item.runs]))
+    found.sort(key=lambda item: (item.data_name, item.name, item.model_key, [run.name for run in item.runs]))
     return _distinct(found)
 
 
@@ -285,17 +288,12 @@ def _data_key(run: Run[CertifyRecord] | Run[AttackRecord]) -> tuple[str, str]:
 
 
 def _pair(group: Sequence[Any]) -> list[Evaluation]:
-    """Each attack run beside the certify run that is its parent, else the largest; other certify runs alone."""
+    """Each attack run beside the largest certify run; other certify runs alone."""
     certifies: list[Run[CertifyRecord]] = [run for run in group if run.manifest["command"] == "certify"]
     attacks: list[Run[AttackRecord]] = [run for run in group if run.manifest["command"] == "attack"]
     largest = max(certifies, key=lambda run: run.n, default=None)
-    paired = []
-    for attack in attacks:
-        parents = attack.manifest.get("parents", ())
-        partner = next((run for run in certifies if run.folder.name in parents or run.name in parents), largest)
-        paired.append((partner, attack))
-    used = [partner for partner, _ in paired]
-    alone = [(run, None) for run in certifies if run not in used]
+    paired = [(largest, attack) for attack in attacks]
+    alone = [(run, None) for run in certifies if not attacks or run is not largest]
     return [_evaluation(certify, attack) for certify, attack in [*paired, *alone]]
 
 
@@ -306,9 +304,10 @@ def _evaluation(certify: Run[CertifyRecord] | None, attack: Run[AttackRecord] | 
 
 
 def _distinct(evaluations: list[Evaluation]) -> list[Evaluation]:
-    """Names that tell the evaluations apart: first by weights, then by data, then by run."""
+    """Names that tell the evaluations apart: first by weights, then by function, then by data, then by run."""
     additions: tuple[Callable[[Evaluation], str], ...] = (
         lambda item: item.weights_sha256[:8],
+        lambda item: f"function {item.model_key[1][:8]}",
         lambda item: item.data_name,
         lambda item: item.runs[-1].name,
     )

@@ -128,16 +128,14 @@ class RunRequest:
     Fields:
         command: `certify` or `attack`.
         spec: all that decides the records (a `Spec` as plain data); a run is resumed only under an equal one.
-        identity: further facts that must be equal to resume, such as the SHA-256 of weights and data.
+        identity: further facts that must be equal to resume: digests of the function, its source, weights and data.
         facts: what is good to know and may differ on resume: argv, device, threads, model and data descriptions.
-        parents: names of the runs this one builds on.
     """
 
     command: str
     spec: Mapping[str, Any]
     identity: Mapping[str, str]
     facts: Mapping[str, Any] = field(default_factory=dict)
-    parents: tuple[str, ...] = ()
 
 
 class RunFolder(Generic[R]):
@@ -192,6 +190,10 @@ class RunFolder(Generic[R]):
         """The records on disk, in file order."""
         return list(read_records(self.path, self._parse))
 
+    def summary(self) -> dict[str, Any] | None:
+        """The summary on disk; None if there is none."""
+        return read_json(self.path / SUMMARY) if (self.path / SUMMARY).exists() else None
+
     def append(self, record: R) -> None:
         """Write one record and flush it.
 
@@ -232,8 +234,21 @@ class RunFolder(Generic[R]):
                     sums[name] = sums.get(name, 0) + amount
         return sums
 
+    def note(self, **facts: Any) -> None:
+        """Keep further facts in the manifest; those that stand there already cost nothing.
+
+        Raises:
+            RunError: it cannot be written.
+        """
+        known = self.manifest.get("facts", {})
+        if any(name not in known or known[name] != value for name, value in facts.items()):
+            self.manifest = {**self.manifest, "facts": {**known, **facts}}
+            write_json(self.path / MANIFEST, self.manifest)
+
     def finish(self, summary: Mapping[str, Any]) -> None:
-        """Write the summary and mark the run `success`."""
+        """Write the summary and mark the run `success`; a finished run whose summary says the same is left alone."""
+        if self.finished_before and self.summary() == summary:
+            return
         write_json(self.path / SUMMARY, summary)
         self._set_status("success")
 
@@ -254,7 +269,6 @@ class RunFolder(Generic[R]):
             "spec_digest": digest(self._request.spec),
             "identity": dict(self._request.identity),
             "facts": dict(self._request.facts),
-            "parents": list(self._request.parents),
             "argv": sys.argv[1:],
             "environment": environment(),
         }
@@ -266,27 +280,44 @@ class RunFolder(Generic[R]):
             raise RunError(
                 f"`{self.path / MANIFEST}` is no manifest", hint="give another --out folder, or move this one elsewhere"
             )
+        self._refuse_another_spec()
+        self._refuse_another_identity()
+        for name in (RECORDS, EFFORT):
+            self._cut_torn_line(self.path / name)
+        self.finished_before = self.manifest.get("status") == "success"
+
+    def _refuse_another_spec(self) -> None:
         asked: dict[str, Any] = {
             "schema_version": SCHEMA_VERSION,
             "command": self._request.command,
             **flatten(self._request.spec),
-            **self._request.identity,
         }
         stored: dict[str, Any] = {
             "schema_version": self.manifest.get("schema_version"),
             "command": self.manifest.get("command"),
-            **flatten(self.manifest.get("spec", {})),
-            **self.manifest.get("identity", {}),
+            **flatten(self.manifest["spec"]),
         }
-        found = differences(stored, asked)
+        if found := differences(stored, asked):
+            raise RunError(
+                f"`{self.path}` is a run of another spec: {'; '.join(found)}", hint="give another --out folder"
+            )
+
+    def _refuse_another_identity(self) -> None:
+        """Records are of one function on one data set; a run that does not say of which is not gone on with."""
+        stored, asked = self.manifest["identity"], self._request.identity
+        missing = [key for key in asked if key not in stored]
+        found = differences(stored, {key: value for key, value in asked.items() if key not in missing})
         if found:
             raise RunError(
-                f"`{self.path}` is a run of another spec: {'; '.join(found)}",
-                hint="give another --out folder, or move this one elsewhere",
+                f"`{self.path}` holds records of another model or of other data: {'; '.join(found)}",
+                hint="give another --out folder; without --out, each model gets a folder of its own",
             )
-        for name in (RECORDS, EFFORT):
-            self._cut_torn_line(self.path / name)
-        self.finished_before = self.manifest.get("status") == "success"
+        if missing:
+            raise RunError(
+                f"`{self.path}` does not note `{missing[0]}`, so nothing says that its records are of this very model; "
+                "it is of an older robench, or of another kind of model",
+                hint="give another --out folder; `robench report` and `robench verify` still read this one",
+            )
 
     def _reopen(self) -> None:
         """A finished run gets more images: its summary no longer speaks of all of them."""

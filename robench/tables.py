@@ -13,10 +13,10 @@ from typing import Any
 import pandas as pd
 
 from robench.curves import COMBINED, RULES, Curve
-from robench.evaluations import Evaluation, Run, ascending
+from robench.evaluations import Evaluation, Run
 from robench.numerics import ceil_decimals, floor_decimals
 from robench.records import AttackOutcome, AttackRecord, AttackStatus, CertifyRecord
-from robench.specs.epsilon import epsilon_value
+from robench.specs.epsilon import ascending, epsilon_value
 
 ABSENT = "–"
 CASCADE = "†"

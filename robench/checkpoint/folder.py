@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from robench.checkpoint.function import identify
 from robench.checkpoint.loaded import LoadedModel, probe_outputs, require_finite
 from robench.checkpoint.tensors import TensorFile, read_tensors, write_tensors
 from robench.errors import ModelError, RunError, SpecError
@@ -73,6 +74,7 @@ def load_folder(folder: Path) -> LoadedModel:
         recipe=description.recipe,
         weights_sha256=stored.sha256,
         trained_on=description.trained_on,
+        function=identify(module, spec.input_shape),
     )
 
 

@@ -16,6 +16,7 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
+from robench.checkpoint.function import identify, source_digest
 from robench.checkpoint.loaded import LoadedModel, probe_outputs, require_finite
 from robench.checkpoint.plain import plain_module
 from robench.checkpoint.tensors import read_bytes, read_tensors
@@ -58,6 +59,8 @@ def load_factory(ref: str, weights: Path | None, input_shape: tuple[int, ...] | 
         recipe=None,
         weights_sha256=sha256,
         trained_on=None,
+        function=identify(plain, input_shape),
+        source_sha256=source_digest(Path(match["file"])),
     )
 
 

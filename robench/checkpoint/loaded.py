@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from robench.checkpoint.function import Function
 from robench.errors import ModelError
 
 
@@ -23,6 +24,8 @@ class LoadedModel:
         recipe: what it was trained by, if known.
         weights_sha256: SHA-256 of the bytes of the weights on disk.
         trained_on: name of the data set, if known.
+        function: identity of what it computes; other weights, constants, operations or code give another.
+        source_sha256: SHA-256 of the source files of a factory; None where there are none.
     """
 
     module: nn.Module
@@ -32,6 +35,14 @@ class LoadedModel:
     recipe: str | None
     weights_sha256: str
     trained_on: str | None
+    function: Function
+    source_sha256: str | None = None
+
+    @property
+    def identity(self) -> dict[str, str]:
+        """What must be equal for two models to be the same one."""
+        found = {"weights_sha256": self.weights_sha256, "function_sha256": self.function.sha256}
+        return found if self.source_sha256 is None else {**found, "source_sha256": self.source_sha256}
 
     @property
     def classes(self) -> int:
@@ -48,7 +59,8 @@ class LoadedModel:
             "classes": self.classes,
             "n_params": sum(parameter.numel() for parameter in self.module.parameters()),
             "trained_on": self.trained_on,
-            "weights_sha256": self.weights_sha256,
+            "traced": self.function.traced,
+            **self.identity,
         }
 
 

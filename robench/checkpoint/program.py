@@ -19,6 +19,7 @@ from typing import Any
 
 import torch
 
+from robench.checkpoint.function import identify
 from robench.checkpoint.loaded import LoadedModel, probe_outputs, require_finite
 from robench.checkpoint.tensors import read_bytes
 from robench.errors import ModelError
@@ -68,6 +69,7 @@ def load_program(path: Path, input_shape: tuple[int, ...] | None) -> LoadedModel
         recipe=None,
         weights_sha256=hashlib.sha256(content).hexdigest(),
         trained_on=None,
+        function=identify(module, shape),
     )
 
 

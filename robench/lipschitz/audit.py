@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -19,6 +18,7 @@ import robench.lipschitz.affine
 import robench.lipschitz.copies
 import robench.lipschitz.elementwise
 import robench.lipschitz.pooling  # noqa: F401  (these four register their rules)
+from robench.checkpoint.contents import contents_digest
 from robench.errors import AuditError
 from robench.lipschitz.agreement import check_agreement
 from robench.lipschitz.modules import plain_copy, walk
@@ -80,7 +80,7 @@ class Audit:
         paper: constant that the paper's rule divides by: radius = |f|/paper, or top-2 gap/paper.
         layers: the table.
         rounding: by arithmetic, (a, b): computed logits are within a·‖x‖ + b of the exact ones, L2 norm.
-        fingerprint: SHA-256 of the weights that were audited, parametrizations computed.
+        fingerprint: SHA-256 of the module that was audited, parametrizations computed (see `fingerprint`).
     """
 
     lipschitz_upper: float
@@ -106,12 +106,8 @@ class Audit:
 
 
 def fingerprint(module: nn.Module) -> str:
-    """SHA-256 of all parameters and buffers, names, shapes and dtypes included."""
-    digest = hashlib.sha256()
-    for name, tensor in sorted(module.state_dict().items()):
-        digest.update(f"{name}|{tensor.dtype}|{tuple(tensor.shape)}|".encode())
-        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()
+    """SHA-256 of all that a module holds: parameters, buffers, plain attributes, hooks, and a user's code."""
+    return contents_digest(module)
 
 
 def audit(module: nn.Module, input_shape: tuple[int, ...]) -> Audit:

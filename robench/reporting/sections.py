@@ -38,7 +38,7 @@ def slug(text: str) -> str:
 
 
 def _lead(evaluations: Sequence[Evaluation], data: Sequence[str]) -> str:
-    count = len({item.weights_sha256 for item in evaluations})
+    count = len({item.model_key for item in evaluations})
     models = "1 model" if count == 1 else f"{count} models"
     return f"{models} on {', '.join(dict.fromkeys(data))}"
 

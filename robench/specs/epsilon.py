@@ -26,6 +26,14 @@ def epsilon_value(text: str) -> float:
     return value
 
 
+def ascending(eps: Iterable[str]) -> tuple[str, ...]:
+    """Radii in ascending order, each value once, in its first spelling."""
+    by_value: dict[float, str] = {}
+    for text in eps:
+        by_value.setdefault(epsilon_value(text), text)
+    return tuple(by_value[value] for value in sorted(by_value))
+
+
 def split_epsilons(given: Iterable[str]) -> tuple[str, ...]:
     """The radii of repeated options and comma lists, checked, in ascending order, each once.
 

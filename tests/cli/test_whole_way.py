@@ -80,7 +80,10 @@ def test_without_out_a_run_lands_under_runs_and_is_found_again(
     monkeypatch.chdir(tmp_path)
     first = robench("certify", digits_model, "--data", "digits", "--limit", 20, "--json")
     second = robench("certify", digits_model, "--data", "digits", "--limit", 20, "--json")
-    assert first.data == second.data
+    assert (first.data["reused"], second.data["reused"]) == (0, 20)
+    assert {**first.data, "reused": 20} == second.data
+    assert "reused 20 of 20 records from `runs/certify-hkr-digits" in second.stderr
+    assert "reused" not in first.stderr
     assert len(list((tmp_path / "runs").iterdir())) == 1
 
 

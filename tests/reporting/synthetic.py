@@ -129,7 +129,6 @@ class Synthetic:
             "spec_digest": "d" * 64,
             "identity": {"weights_sha256": self.weights, "data_sha256": facts["data"]["sha256"]},
             "facts": facts,
-            "parents": [],
             "argv": [command, f"models/{self.name}", "--data", self.data],
             "environment": {
                 "versions": {"python": "3.11.9", "robench": "0.1.0", "torch": "2.13.0", "foolbox": "3.3.4"},

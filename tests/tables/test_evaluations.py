@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from robench.errors import RunError
-from robench.evaluations import ascending, read_evaluations
+from robench.evaluations import read_evaluations
+from robench.specs.epsilon import ascending
 from tests.reporting.synthetic import Synthetic
 
 
@@ -46,12 +47,22 @@ def test_two_attack_runs_share_the_certify_run(tmp_path: Path) -> None:
     assert {item.certify.name for item in found} == {"c"}
 
 
-def test_an_attack_run_names_its_certify_run(tmp_path: Path) -> None:
+def test_an_attack_run_stands_beside_the_largest_certify_run(tmp_path: Path) -> None:
     Synthetic().write_certify(tmp_path / "large", 40)
-    Synthetic().write_certify(tmp_path / "parent", 20)
-    Synthetic().write_attack(tmp_path / "a", 20, parents=["parent"])
+    Synthetic().write_certify(tmp_path / "small", 20)
+    Synthetic().write_attack(tmp_path / "a", 20)
     found = read_evaluations([tmp_path])
-    assert sorted([run.name for run in item.runs] for item in found) == [["large"], ["parent", "a"]]
+    assert sorted([run.name for run in item.runs] for item in found) == [["large", "a"], ["small"]]
+
+
+def test_runs_of_other_functions_with_the_same_weights_are_not_joined(tmp_path: Path) -> None:
+    """ReLU certified and Tanh attacked, of one weights file: two models, each without the other half."""
+    for name, function, write in (("c", "aa" * 32, "write_certify"), ("a", "bb" * 32, "write_attack")):
+        data = Synthetic().manifest("certify", 20)["identity"]
+        getattr(Synthetic(), write)(tmp_path / name, 20, identity={**data, "function_sha256": function})
+    found = read_evaluations([tmp_path])
+    assert sorted(item.name for item in found) == ["hkr (function aaaaaaaa)", "hkr (function bbbbbbbb)"]
+    assert [len(item.runs) for item in found] == [1, 1]
 
 
 def test_the_order_of_the_paths_does_not_matter(tmp_path: Path) -> None:

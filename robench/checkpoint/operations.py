@@ -1,0 +1,73 @@
+"""The operations that a module runs, recorded with their arguments, constants and weights.
+
+torch.export would do, but takes seconds to load and refuses many models that can be attacked; watching the dispatcher
+takes one forward pass and refuses none. Only the sequence is recorded, never a computed value, so that neither threads
+nor the processor change the record.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_flatten
+
+from robench.checkpoint.contents import contents_digest, tensor_digest
+
+
+class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Digests each operation; a computed tensor is named by its number, any other tensor by its entries."""
+
+    def __init__(self, start: Tensor) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.digest = hashlib.sha256()
+        self._names = {id(start): "input"}
+        self._alive: list[Tensor] = [start]  # an address is reused once its tensor is gone
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False  # else torch loads its compiler, for two seconds, to keep it out of here
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        given, layout = tree_flatten((args, kwargs or {}))
+        words = [str(func), str(layout), *(self._word(value) for value in given)]
+        result = func(*args, **(kwargs or {}))
+        for value in tree_flatten(result)[0]:
+            if isinstance(value, Tensor) and id(value) not in self._names:
+                self._remember(value)
+        self.digest.update("\n".join([*words, "\n"]).encode("utf-8", "surrogatepass"))
+        return result
+
+    def _word(self, value: Any) -> str:
+        if not isinstance(value, Tensor):
+            return contents_digest(value)
+        if id(value) in self._names:
+            return self._names[id(value)]
+        word = tensor_digest(value)
+        self._remember(value)
+        return word
+
+    def _remember(self, value: Tensor) -> None:
+        self._names[id(value)] = f"tensor {len(self._names)}"
+        self._alive.append(value)
+
+    def finish(self, result: Any) -> str:
+        """The digest, with what was returned."""
+        self.digest.update(" ".join(self._word(value) for value in tree_flatten(result)[0]).encode())
+        return self.digest.hexdigest()
+
+
+@torch.no_grad()
+def operations_digest(module: nn.Module, inputs: Tensor) -> str:
+    """SHA-256 of the operations of one forward pass.
+
+    Raises:
+        Exception: whatever the module raises while it is watched.
+    """
+    recorder = _Recorder(inputs)
+    with recorder:
+        result = module(inputs)
+    return recorder.finish(result)
