@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -20,6 +20,7 @@ import torch
 from torch import nn
 
 from robench.data import Dataset
+from robench.deployment import Deployment, classes
 from robench.devices import exact_arithmetic
 from robench.errors import AuditError, ModelError
 from robench.lipschitz import Audit, fingerprint, plain_copy
@@ -75,7 +76,7 @@ def certificates(audit: Audit, logits: Array, norms: Array, deploy_dtype: Deploy
         norms: (n,) upper bounds of the L2 norm of the inputs.
         deploy_dtype: arithmetic of the deployed network whose class must not change.
     """
-    here, there = audit.rounding["float64"], audit.rounding[deploy_dtype]
+    here, there = audit.rounding["float64"], _rounding(audit, deploy_dtype)
     # each logit pair is off by at most √2 times the norm of the error vector; one logit by the norm itself
     factor = 1.0 if logits.shape[1] == 1 else SQRT2_UP
     error = factor * ((here[0] + there[0]) * norms + (here[1] + there[1])) * (1 + 2.0**-48)
@@ -85,8 +86,23 @@ def certificates(audit: Audit, logits: Array, norms: Array, deploy_dtype: Deploy
     return _argmax(audit, logits, error, growth)
 
 
+def _rounding(audit: Audit, deploy_dtype: DeployDtype) -> tuple[float, float]:
+    """The error of the deployed logits.
+
+    Raises:
+        AuditError: it has no bound.
+    """
+    if deploy_dtype not in audit.rounding:
+        reason = audit.unbounded or "its rounding errors have no finite bound"
+        raise AuditError(
+            f"the model in {deploy_dtype} cannot be held against the float64 one: {reason}",
+            hint="certify for `--deploy-dtype float64`, or export the model with this part computed once and stored",
+        )
+    return audit.rounding[deploy_dtype]
+
+
 def _one_logit(audit: Audit, logit: Array, error: Array, growth: float) -> Certificates:
-    predicted = (logit > 0).astype(np.int64)
+    predicted = classes(logit[:, None])
     margin = _lower(np.abs(logit), error)
     radius = _divide_down(margin, audit.lipschitz_upper + growth)
     return Certificates(predicted, 1 - predicted, margin, radius, radius.copy())
@@ -94,7 +110,7 @@ def _one_logit(audit: Audit, logit: Array, error: Array, growth: float) -> Certi
 
 def _argmax(audit: Audit, logits: Array, error: Array, growth: float) -> Certificates:
     rows = np.arange(logits.shape[0])
-    predicted = np.argmax(logits, axis=1)
+    predicted = classes(logits)
     margins = _lower(logits[rows, predicted][:, None] - logits, error[:, None])
     margins[rows, predicted] = np.inf
     radii = _divide_down(margins, audit.pairwise[predicted] + growth)
@@ -136,16 +152,18 @@ def certify_records(
         model: the model, in evaluation mode.
         audit: of this very module.
         dataset: the images.
-        deploy_dtype: arithmetic of the deployed network; `float32` subtracts a bound of its rounding error as well.
+        deploy_dtype: arithmetic of the deployed network; `float32` subtracts a bound of its error as well, and runs it
+            on each image: no certificate where it gives another class.
         batch_size: inputs at a time.
         device: where; like the batch size it does not change a record beyond rounding error.
         skip: indices (`dataset.index`) that already have a record.
 
     Raises:
-        AuditError: the constants are not finite, so there is no certificate.
+        AuditError: the constants are not finite, the deployed arithmetic has no bound, or was seen outside of it.
         ModelError: the audit is of another module, or the data do not fit the model.
     """
     network = _network(model, audit).to(device)
+    deployed = _deployment(model, audit, device) if deploy_dtype == "float32" else None
     done = set(skip)
     rows = np.array([row for row, index in enumerate(dataset.index) if int(index) not in done], dtype=np.int64)
     for start in range(0, len(rows), batch_size):
@@ -157,7 +175,10 @@ def certify_records(
                 hint="name the data set that the model was trained on",
             )
         logits = _logits(network, inputs, model.outputs, device)
-        found = certificates(audit, logits, _norms(inputs), deploy_dtype)
+        norms = _norms(inputs)
+        found = certificates(audit, logits, norms, deploy_dtype)
+        if deployed is not None:
+            found = _withdrawn(found, ~deployed.gives(found.predicted, logits, inputs, norms))
         yield from _records(dataset, chunk, inputs, found)
 
 
@@ -176,6 +197,18 @@ def _network(model: Certifiable, audit: Audit) -> nn.Module:
             hint="audit again; if the model changes by being read, certify `robench.lipschitz.plain_copy(model)`",
         )
     return plain.double()
+
+
+def _deployment(model: Certifiable, audit: Audit, device: torch.device | str) -> Deployment:
+    """The float32 network, and how far its logits are from the computed float64 ones at most."""
+    here, there = audit.rounding["float64"], _rounding(audit, "float32")
+    return Deployment(model.module, (here[0] + there[0], here[1] + there[1]), device)
+
+
+def _withdrawn(found: Certificates, rows: npt.NDArray[np.bool_]) -> Certificates:
+    """The certificates without those of some rows."""
+    radii = {name: np.where(rows, 0.0, getattr(found, name)) for name in ("margin", "paper", "pairwise")}
+    return replace(found, **radii)
 
 
 def _logits(network: nn.Module, inputs: npt.NDArray[np.float32], outputs: int, device: torch.device | str) -> Array:

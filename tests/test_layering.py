@@ -27,6 +27,7 @@ ORDER = [
     {"checkpoint"},
     {"export", "training"},
     {"lipschitz"},
+    {"deployment"},
     {"certificates", "potential"},
     {"attacks", "diagnostics"},
     {"reexecution"},

@@ -1,7 +1,7 @@
 """The audit: proven upper bounds of Lipschitz constants, for any torch model."""
 
 from robench.lipschitz.audit import Audit, Head, LayerBound, audit, fingerprint
-from robench.lipschitz.modules import plain_copy
+from robench.lipschitz.modules import in_float32, plain_copy
 from robench.lipschitz.trace import register
 
-__all__ = ["Audit", "Head", "LayerBound", "audit", "fingerprint", "plain_copy", "register"]
+__all__ = ["Audit", "Head", "LayerBound", "audit", "fingerprint", "in_float32", "plain_copy", "register"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -10,8 +11,9 @@ from torch import Tensor
 
 from robench.lipschitz.convolution import Geometry
 from robench.lipschitz.linear import Centering, Combination, Convolution, Dense, Diagonal, LinearOp, Reduction
+from robench.lipschitz.rounding import EXACT, NOTHING, Growth, Slack, vector_norm_upper
 from robench.lipschitz.signals import BATCH, View
-from robench.lipschitz.trace import Call, SignOf, Squares, Value, depends, rule
+from robench.lipschitz.trace import Call, SignOf, Squares, Value, apart, depends, rule
 from robench.numerics import round_up
 
 aten = torch.ops.aten
@@ -30,18 +32,29 @@ def per_sample(call: Call, constant: Tensor, what: str) -> Tensor:
     return flat[0].clone() if bool((flat == flat[0]).all()) else flat
 
 
+def other_constants(difference: LinearOp | None, offset: Tensor | None) -> Slack:
+    """What a linear operation is off by in float32: ΔA, as an operation with entries |ΔA|, and the change it adds."""
+    matrix = 0.0 if difference is None else difference.absolute_norm
+    added = 0.0 if offset is None else vector_norm_upper(offset)
+    return Slack(constants=Growth(matrix, added)) if matrix or added else EXACT
+
+
+def _sample(call: Call, offset: Tensor) -> Tensor:
+    return offset.expand(call.zero.shape)[: call.zero.shape[0] // BATCH]
+
+
 @rule("linear")
 def linear(call: Call) -> Value:
     """The map x Wᵀ + b."""
     weight = call.constant(call.args[1], "weight")
-    return _dense(call, call.view(), weight, call.get("bias", 2))
+    return _dense(call, call.view(), weight, call.gap(call.args[1]), call.get("bias", 2))
 
 
-def _dense(call: Call, view: View, weight: Tensor, bias: Value) -> View:
-    offset = None
-    if bias is not None:
-        offset = call.constant(bias, "bias").expand(call.zero.shape)[: call.zero.shape[0] // BATCH]
-    return call.trace.linear(view, Dense(weight), call.zero, offset)
+def _dense(call: Call, view: View, weight: Tensor, gap: Tensor, bias: Value) -> View:
+    offset = None if bias is None else _sample(call, call.constant(bias, "bias"))
+    added = None if bias is None else _sample(call, call.gap(bias))
+    slack = other_constants(Dense(gap) if bool(gap.any()) else None, added)
+    return call.trace.linear(view, Dense(weight), call.zero, offset, slack)
 
 
 @rule("matmul", "mm", "mv")
@@ -55,13 +68,14 @@ def matmul(call: Call) -> Value:
         view = call.view()
         if matrix.dim() > 2 or len(view.shape) < 2:
             raise call.refusal("it is a product of a batch of matrices")
-        return _dense(call, view, matrix.T if matrix.dim() == 2 else matrix[None], None)
+        turned, gap = (item.T if item.dim() == 2 else item[None] for item in (matrix, call.gap(right)))
+        return _dense(call, view, turned, gap, None)
     matrix = call.constant(left, "matrix")
     view = call.view(1)
     if matrix.dim() != 2 or len(view.shape) < 3:
         raise call.refusal("it mixes the samples of a batch")
-    turned = call.trace.call(aten.transpose.int, view, -1, -2)
-    product = call.trace.call(aten.linear.default, turned, matrix)
+    columns = call.trace.call(aten.transpose.int, view, -1, -2)
+    product = call.trace.call(aten.linear.default, columns, matrix)
     return call.trace.call(aten.transpose.int, product, -1, -2)
 
 
@@ -71,7 +85,7 @@ def addmm(call: Call) -> Value:
     if call.get("beta", 3, 1) != 1 or call.get("alpha", 4, 1) != 1 or depends(call.args[0]):
         raise call.refusal("it is a scaled or shifted product of a form it has no rule for")
     matrix = call.constant(call.args[2], "matrix")
-    return _dense(call, call.view(1), matrix.T, call.args[0])
+    return _dense(call, call.view(1), matrix.T, call.gap(call.args[2]).T, call.args[0])
 
 
 @rule("conv1d", "conv2d", "conv3d", "convolution")
@@ -88,7 +102,7 @@ def convolution(call: Call) -> Value:
     groups = call.args[8] if call.operation == "convolution" else call.get("groups", 6, 1)
     padding = _padding(call.get("padding", 4, 0), weight, dilation)
     output = tuple(call.zero.shape[2:])
-    kernel = weight.reshape(groups, -1, *weight.shape[1:])
+    kernel, gap = (item.reshape(groups, -1, *weight.shape[1:]) for item in (weight, call.gap(call.args[1])))
     closed = view.closed
     if closed is not None and not any(map(any, padding)):
         inner, pads = closed
@@ -100,18 +114,25 @@ def convolution(call: Call) -> Value:
         ):
             geometry = Geometry(tuple(size), stride, dilation, circular=True)
             op = Convolution(kernel, geometry, pads, inner.lead, output, operation=call.operation)
-            return call.trace.linear(inner, op, call.zero, _channels(call))
+            return call.trace.linear(inner, op, call.zero, _channels(call), _other_kernel(call, op, gap))
     geometry = Geometry(tuple(view.shape[2:]), stride, dilation, padding=padding)
     op = Convolution(kernel, geometry, padding, view.lead, output, operation=call.operation)
-    return call.trace.linear(view, op, call.zero, _channels(call))
+    return call.trace.linear(view, op, call.zero, _channels(call), _other_kernel(call, op, gap))
+
+
+def _other_kernel(call: Call, op: Convolution, gap: Tensor) -> Slack:
+    bias = call.get("bias", 2)
+    added = None if bias is None else _by_channel(call, call.gap(bias))
+    return other_constants(replace(op, kernel=gap) if bool(gap.any()) else None, added)
 
 
 def _channels(call: Call) -> Tensor | None:
     """The bias, spread over the result of one sample."""
     bias = call.get("bias", 2)
-    if bias is None:
-        return None
-    values = call.constant(bias, "bias")
+    return None if bias is None else _by_channel(call, call.constant(bias, "bias"))
+
+
+def _by_channel(call: Call, values: Tensor) -> Tensor:
     shape = (call.zero.shape[0] // BATCH, *call.zero.shape[1:])
     return values.reshape(-1, *(1 for _ in shape[2:])).expand(shape)
 
@@ -151,13 +172,13 @@ def _transposed(call: Call, stride: Any, padding: Any, output_padding: Any, grou
     stride, dilation, padding = _tuple(stride, axes), _tuple(dilation, axes), _tuple(padding, axes)
     size = tuple(call.zero.shape[2:])
     # of the forward convolution: reads the result, gives the input; weight is (in, out / groups, *taps) there too
-    kernel = weight.reshape(groups, -1, *weight.shape[1:])
+    kernel, gap = (item.reshape(groups, -1, *weight.shape[1:]) for item in (weight, call.gap(call.args[1])))
     pads = tuple((side, side) for side in padding)
     geometry = Geometry(size, stride, dilation, padding=pads)
     op = Convolution(kernel, geometry, pads, view.lead, size, adjoint=True, operation="conv_transpose")
     if op.output_of_forward != tuple(view.shape[2:]):
         raise call.refusal(f"its output padding {output_padding} does not fit its stride")
-    return call.trace.linear(view, op, call.zero, _channels(call))
+    return call.trace.linear(view, op, call.zero, _channels(call), _other_kernel(call, op, gap))
 
 
 @rule("add", "sub", "rsub", "add_", "sub_")
@@ -166,40 +187,50 @@ def add(call: Call) -> Value:
     left, right = call.args[:2]
     alpha = float(call.get("alpha", 2, 1))
     weights = {"add": (1.0, alpha), "sub": (1.0, -alpha), "rsub": (-alpha, 1.0)}[call.operation]
+    gap = float(call.gap(call.get("alpha", 2, 1)))
     if isinstance(left, Squares) or isinstance(right, Squares):
         return _add_squares(call, (left, right), weights)
     if depends(left) and depends(right):
-        return _sum(call, call.view(0), call.view(1), weights)
+        return _sum(call, call.view(0), call.view(1), weights, gap)
     position = 0 if depends(left) else 1
     view, constant = call.view(position), (right, left)[position]
     offset = call.constant(constant, "constant").expand(call.zero.shape)
     per_sample(call, offset, "constant")
-    factor = torch.tensor(weights[position], dtype=torch.float64)
-    op = Diagonal(factor, "shift", terms=1)
-    return call.trace.linear(call.trace.spread(view, call.zero), op, call.zero, offset[: call.zero.shape[0] // BATCH])
+    op = Diagonal(torch.tensor(weights[position], dtype=torch.float64), "shift", terms=1)
+    added = abs(weights[1 - position]) * _sample(call, offset)
+    moved = (abs(weights[1 - position]) + gap) * _sample(call, call.gap(constant)) + gap * _sample(call, offset).abs()
+    other = Diagonal(torch.tensor(gap, dtype=torch.float64)) if gap else None
+    return call.trace.linear(call.trace.spread(view, call.zero), op, call.zero, added, other_constants(other, moved))
 
 
 def _add_squares(call: Call, sides: tuple[Value, Value], weights: tuple[float, float]) -> Squares:
     parts: list[tuple[float, View]] = []
-    terms = 1
+    terms, relative, constant, underflow = 1, 0.0, 0.0, 4.0
     for side, weight in zip(sides, weights, strict=True):
         if isinstance(side, Squares) and weight > 0 and side.zero.shape == call.zero.shape:
-            parts.extend((round_up(weight * columns), view) for columns, view in side.parts)
-            terms += side.terms
+            scaled = side.weighted(call.zero, weight, weight, 1, 2.0**-23 if weight != 1.0 else 0.0)
+            parts.extend(scaled.parts)
+            terms += scaled.terms
+            relative = max(relative, scaled.relative)
+            constant, underflow = round_up(math.hypot(constant, scaled.constant)), underflow + scaled.underflow
         elif depends(side) or bool((call.constant(side, "constant") * weight < 0).any()):
             raise call.refusal("it makes a sum of squares negative, or adds something else to it")
-    return Squares(tuple(parts), call.zero, terms)
+        else:
+            own, twin = (value * weight for value in (call.constant(side, "constant"), call.twin(side)))
+            moved = float(apart(own.sqrt(), twin.clamp_min(0.0).sqrt()).max())
+            constant = round_up(math.hypot(constant, moved + 2.0**-23 * float(own.max().sqrt())))
+    return Squares(tuple(parts), call.zero, terms, relative, constant, underflow)
 
 
-def _sum(call: Call, left: View, right: View, weights: tuple[float, float]) -> View:
+def _sum(call: Call, left: View, right: View, weights: tuple[float, float], gap: float) -> View:
     left, right = call.trace.spread(left, call.zero), call.trace.spread(right, call.zero)
     centered = _centering(call, left, right, weights)
     if centered is not None:
         return centered
-    together = _same_source(call, left, right, weights)
+    together = _same_source(call, left, right, weights, gap)
     if together is not None:
         return together
-    return call.trace.total("sum", (left, right), weights, call.zero)
+    return call.trace.total("sum", (left, right), weights, call.zero, Slack(constants=Growth(gap, 0.0)))
 
 
 def _centering(call: Call, left: View, right: View, weights: tuple[float, float]) -> View | None:
@@ -217,18 +248,25 @@ def _centering(call: Call, left: View, right: View, weights: tuple[float, float]
     return call.trace.linear(left, op, call.zero)
 
 
-def _same_source(call: Call, left: View, right: View, weights: tuple[float, float]) -> View | None:
+def _same_source(call: Call, left: View, right: View, weights: tuple[float, float], gap: float) -> View | None:
     """A sum of two linear maps of one signal is one linear map of it."""
     source = left.signal.source
     if right.signal.source is not source:
         return None
     bounds, absolutes, terms, offset = [], [], 4, 0.0
+    constants = units = underflow = NOTHING
     for view, weight in zip((left, right), weights, strict=True):
         chain = view.signal.chain_error()
         bounds.append(abs(weight) * _map_norm(view))
         absolutes.append(abs(weight) * chain.absolute * view.norm)
-        offset = round_up(offset + abs(weight) * chain.offset * view.norm, 3)
+        offset = round_up(offset + abs(weight) * (chain.offset * view.norm + view.constants), 4)
         terms += chain.terms + view.copies
+        size = abs(weight) + gap
+        whole = Growth(chain.absolute, chain.offset) + chain.slack.constants
+        constants = constants + (chain.slack.constants.scale(view.norm) + view.constant_error).scale(size)
+        constants = constants + (whole.scale(view.norm) + Growth(0.0, view.constants)).scale(gap)
+        units = units + chain.slack.units.scale(view.norm * size)
+        underflow = underflow + chain.slack.underflow.scale(view.norm * size)
     op: LinearOp = Combination(
         tuple(_map(view) for view in (left, right)),
         weights,
@@ -240,8 +278,17 @@ def _same_source(call: Call, left: View, right: View, weights: tuple[float, floa
     if joined is not None:
         branch = left if isinstance(left.signal.op, Convolution) and left.signal.inputs[0].same_as(right) else right
         joined.terms = terms
-        return call.trace.linear(branch.signal.inputs[0], joined, call.zero, offset)
-    return call.trace.linear(source.whole, op, call.zero, offset)
+        return call.trace.linear(branch.signal.inputs[0], joined, call.zero, offset, _of_residual(branch, weights, gap))
+    return call.trace.linear(source.whole, op, call.zero, offset, Slack(constants, units, underflow))
+
+
+def _of_residual(branch: View, weights: tuple[float, float], gap: float) -> Slack:
+    """Of X + K * x as one operation on x."""
+    assert branch.signal.op is not None
+    size, own = max(map(abs, weights)) + gap, branch.signal.slack.constants
+    kernel = round_up(branch.signal.op.absolute_norm + own.slope + 1)
+    constants = own.scale(size) + Growth(kernel, branch.signal.offset).scale(gap)
+    return Slack(constants, branch.signal.slack.units.scale(size), branch.signal.underflow.scale(size))
 
 
 def _map(view: View) -> Any:
@@ -293,21 +340,33 @@ def multiply(call: Call) -> Value:
     if call.operation == "div" and depends(right):
         raise call.refusal("it divides by something that depends on the input")
     value, constant = (left, right) if depends(left) else (right, left)
-    factors = call.constant(constant, "factor")
+    factors, twins = call.constant(constant, "factor"), call.twin(constant)
     if call.operation == "div":
         if bool((factors == 0).any()):
             raise call.refusal("it divides by 0")
-        factors = 1.0 / factors
+        if bool((twins.abs() < 2.0**-100).any()):
+            call.trace.refuse_float32("a divisor is next to 0 there")
+            twins = factors
+        factors, twins = 1.0 / factors, 1.0 / twins
     flat = per_sample(call, factors, "factor")
+    twins = twins.expand(call.zero.shape).reshape(BATCH, -1)[0]
+    gap = apart(flat.expand(twins.shape), twins)
     if isinstance(value, Squares):
         if bool((flat < 0).any()) or value.zero.shape != call.zero.shape:
             raise call.refusal("it makes a sum of squares negative")
-        scale = round_up(float(flat.max()), 2)
-        parts = tuple((round_up(columns * scale), view) for columns, view in value.parts)
-        return Squares(parts, call.zero, value.terms + 2)
+        return _scaled_squares(call, value, flat, gap)
     view = call.view(0 if depends(left) else 1)
     scaled = Diagonal(flat, "scale", terms=3)
-    return call.trace.linear(call.trace.spread(view, call.zero), scaled, call.zero)
+    other = Diagonal(gap) if bool(gap.any()) else None
+    return call.trace.linear(call.trace.spread(view, call.zero), scaled, call.zero, slack=other_constants(other, None))
+
+
+def _scaled_squares(call: Call, value: Squares, factors: Tensor, gap: Tensor) -> Squares:
+    if bool((gap[factors.expand(gap.shape) == 0] > 0).any()):
+        call.trace.refuse_float32("a factor of a sum of squares is 0 in float64 and another number there")
+    relative = torch.where(gap > 0, gap / factors, 0.0).nan_to_num(0.0, 0.0, 0.0)
+    scale = round_up(float(factors.max()), 2)
+    return value.weighted(call.zero, scale, scale, 2, float(relative.max()))
 
 
 def _product(call: Call, left: Value, right: Value) -> Value:
@@ -340,14 +399,31 @@ def batch_norm(call: Call) -> Value:
     weight = torch.ones_like(variance) if call.args[1] is None else call.constant(call.args[1], "weight")
     bias = torch.zeros_like(variance) if call.args[2] is None else call.constant(call.args[2], "bias")
     scale = weight / torch.sqrt(variance + epsilon)
+    slack_of = _other_statistics(call, scale, mean, call.args[4], epsilon)
     zero = call.zero[0] if isinstance(call.zero, list | tuple) else call.zero
     shape = (1, -1, *(1 for _ in zero.shape[2:]))
     spread_to = (zero.shape[0] // BATCH, *zero.shape[1:])
     factors = scale.reshape(shape).expand(spread_to).reshape(-1)
     shift = call.constant(mean, "running mean").abs() * scale.abs() + bias.abs()
     offset = shift.reshape(shape).expand(spread_to)
-    result = call.trace.linear(call.view(), Diagonal(factors, "batch_norm", terms=12), zero, offset)
+    gaps, added = (item.reshape(shape).expand(spread_to) for item in slack_of)
+    other = Diagonal(gaps.reshape(-1)) if bool(gaps.any()) else None
+    slack = other_constants(other, added)
+    result = call.trace.linear(call.view(), Diagonal(factors, "batch_norm", terms=12), zero, offset, slack)
     return result if not isinstance(call.zero, list | tuple) else [result, *call.zero[1:]]
+
+
+def _other_statistics(call: Call, scale: Tensor, mean: Value, variance: Value, epsilon: float) -> tuple[Tensor, Tensor]:
+    """How far the factors and what is added are from those that follow from the constants in float32."""
+    centre, twin_centre = call.constant(mean, "running mean"), call.twin(mean)
+    under_root = call.twin(variance) + float(call.twin(epsilon))
+    if bool((under_root < 2.0**-100).any()):
+        call.trace.refuse_float32("a variance is next to 0 there")
+        return torch.zeros_like(scale), torch.zeros_like(scale)
+    weight = torch.ones_like(scale) if call.args[1] is None else call.twin(call.args[1])
+    twin = weight / torch.sqrt(under_root)
+    bias = torch.zeros_like(scale) if call.args[2] is None else call.gap(call.args[2])
+    return apart(scale, twin), bias + apart(centre * scale, twin_centre * twin)
 
 
 @rule("mean", "sum")
@@ -365,7 +441,6 @@ def reduce(call: Call) -> Value:
     factor = 1.0 / count if call.operation == "mean" else 1.0
     if isinstance(value, Squares):
         scale = round_up(factor) if factor != 1.0 else 1.0
-        parts = tuple((round_up(columns * scale) if scale != 1.0 else columns, view) for columns, view in value.parts)
-        return Squares(parts, call.zero, value.terms + count + 1)
+        return value.weighted(call.zero, scale, round_up(scale * count), count + 1)
     sample = (shape[0] // BATCH, *shape[1:])
     return call.trace.linear(call.view(), Reduction(sample, axes, factor, call.operation), call.zero)

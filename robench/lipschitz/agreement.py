@@ -15,7 +15,8 @@ from torch import Tensor, nn
 
 from robench.errors import AuditError
 from robench.lipschitz.modules import plain_copy
-from robench.lipschitz.signals import BATCH, Growth, View
+from robench.lipschitz.rounding import Growth
+from robench.lipschitz.signals import BATCH, View
 from robench.lipschitz.trace import Trace
 
 SCALES = (0.0, 1.0, 10.0, 1000.0)

@@ -21,8 +21,9 @@ import robench.lipschitz.pooling  # noqa: F401  (these four register their rules
 from robench.checkpoint.contents import contents_digest
 from robench.errors import AuditError
 from robench.lipschitz.agreement import check_agreement
-from robench.lipschitz.modules import plain_copy, walk
-from robench.lipschitz.signals import BATCH, Growth, Signal, View, linear_matrix
+from robench.lipschitz.modules import in_float32, plain_copy, walk
+from robench.lipschitz.rounding import UNITS, Growth
+from robench.lipschitz.signals import BATCH, Signal, View, linear_matrix
 from robench.lipschitz.trace import Trace
 from robench.numerics import gamma, round_down, round_up
 
@@ -80,6 +81,7 @@ class Audit:
         paper: constant that the paper's rule divides by: radius = |f|/paper, or top-2 gap/paper.
         layers: the table.
         rounding: by arithmetic, (a, b): computed logits are within a·‖x‖ + b of the exact ones, L2 norm.
+        unbounded: why `rounding` says nothing about float32, if so.
         fingerprint: SHA-256 of the module that was audited, parametrizations computed (see `fingerprint`).
     """
 
@@ -91,6 +93,7 @@ class Audit:
     paper: float
     layers: tuple[LayerBound, ...]
     rounding: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    unbounded: str = ""
     fingerprint: str = ""
 
     def to_dict(self) -> dict[str, Any]:
@@ -125,8 +128,8 @@ def audit(module: nn.Module, input_shape: tuple[int, ...]) -> Audit:
     plain = plain_copy(module)
     _refuse_non_finite(plain)
     mark = fingerprint(plain)
+    trace = Trace(deployed=in_float32(plain_copy(plain)))
     network = plain.double()
-    trace = Trace()
     start = trace.start(tuple(input_shape))
     with torch.no_grad():
         output = walk(trace, network, start)
@@ -135,7 +138,9 @@ def audit(module: nn.Module, input_shape: tuple[int, ...]) -> Audit:
         upper = output.lipschitz
         if not math.isfinite(upper):
             raise AuditError("the bound is infinite", hint="rescale the weights of the model")
-        errors = {name: output.error(name) for name in ("float64", "float32")}
+        errors = {name: output.error(name) for name in UNITS}
+        if trace.unbounded:
+            errors["float32"] = Growth(math.inf, math.inf)
         check_agreement(network, trace, tuple(input_shape), output, errors)
     lower = _slope_found(network, input_shape, errors["float64"])
     if lower > upper:
@@ -153,7 +158,8 @@ def audit(module: nn.Module, input_shape: tuple[int, ...]) -> Audit:
         pairwise=pairwise,
         paper=paper,
         layers=tuple(_table(output)),
-        rounding={name: (error.slope, error.offset) for name, error in errors.items()},
+        rounding={name: (error.slope, error.offset) for name, error in errors.items() if error.finite},
+        unbounded=trace.unbounded,
         fingerprint=mark,
     )
 

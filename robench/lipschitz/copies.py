@@ -5,6 +5,7 @@ Each is run on the positions of the entries instead of their values, so that the
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -43,7 +44,7 @@ def copy_view(call: Call, result: Tensor, index: Tensor) -> View:
     rows = positions.reshape(BATCH, -1) if positions.numel() % BATCH == 0 and positions.dim() else None
     if rows is None or not _each_sample_alone(rows, signal.size) or positions.shape[0] % BATCH:
         raise call.refusal("it mixes the samples of a batch")
-    return View(signal, positions, result)
+    return View(signal, positions, result, gap=max(view.gap for view in _views(call.args)))
 
 
 def _each_sample_alone(rows: Tensor, size: int) -> bool:
@@ -80,15 +81,39 @@ def copy(call: Call) -> Value:
     if len(_views(call.args)) + len(_views(tuple(call.kwargs.values()))) != 1:
         raise call.refusal("an index depends on the input")
     index = call.target(*_positions(call.args), **call.kwargs)
+    _same_in_float32(call)
     if isinstance(call.zero, list | tuple):
         return [copy_view(call, zero, part) for zero, part in zip(call.zero, index, strict=True)]
     return copy_view(call, call.zero, index)
 
 
+def _same_in_float32(call: Call) -> None:
+    """An index that is computed, by the network or by an interpolation, may be another one in float32."""
+    computed = [value for value in _flat((call.args[1:], call.kwargs)) if isinstance(value, Tensor)]
+    twins = [call.trace.float32(value) for value in computed]
+    other = any(not torch.equal(own, twin) for own, twin in zip(computed, twins, strict=True))
+    if other or (call.operation.startswith("upsample_nearest") and _nearest_differs(call)):
+        call.trace.refuse_float32(f"`{call.operation}` takes other entries there")
+
+
+def _flat(value: Any) -> list[Any]:
+    if isinstance(value, dict):
+        value = list(value.values())
+    return [leaf for item in value for leaf in _flat(item)] if isinstance(value, list | tuple) else [value]
+
+
+def _nearest_differs(call: Call) -> bool:
+    """Whether the nearest neighbours differ: an index is a product with the scale, rounded, and then cut off."""
+    sides = call.view().shape[2:]
+    places = torch.stack(torch.meshgrid(*(torch.arange(side) for side in sides), indexing="ij"))[None]
+    found = [call.target(places.to(dtype), *call.args[1:], **call.kwargs) for dtype in (torch.float32, torch.float64)]
+    return not torch.equal(found[0].double(), found[1])
+
+
 def _reshaped_squares(call: Call, squares: Squares) -> Squares:
     if call.operation not in IN_ORDER or call.zero.shape[0] % BATCH:
         raise call.refusal("it moves entries of a sum of squares before its root")
-    return Squares(squares.parts, call.zero, squares.terms)
+    return replace(squares, zero=call.zero)
 
 
 @rule("to", "_to_copy", "type_as", "double")
@@ -107,6 +132,9 @@ def pad(call: Call) -> Value:
     mode = call.get("mode", 2, "constant") if call.operation == "pad" else "constant"
     index = torch.ops.aten.pad.default(view.index.double(), pads, mode, 0.0 if mode == "constant" else None)
     result = copy_view(call, call.zero, index)
+    filling = call.get("value", 3 if call.operation == "pad" else 2)
+    if mode == "constant" and filling is not None:
+        result.gap = max(view.gap, float(call.gap(filling).max()))
     if mode == "circular" and all(side >= 0 for side in pads):
         result.closed = (view, tuple(zip(pads[::2], pads[1::2], strict=True))[::-1])
     return result
@@ -140,8 +168,16 @@ def concatenate(call: Call) -> Value:
             part.index.double() if isinstance(part, View) else torch.zeros(part.shape, dtype=torch.float64)
             for part in parts
         ]
-        return copy_view(call, call.zero, call.target(index, *call.args[1:], **call.kwargs))
+        result = copy_view(call, call.zero, call.target(index, *call.args[1:], **call.kwargs))
+        result.gap = max(result.gap, _largest_gap(call, parts))
+        return result
     return _joined(call, views)
+
+
+def _largest_gap(call: Call, parts: Any) -> float:
+    """Of the constants among the parts."""
+    gaps = [call.gap(part) for part in parts if not isinstance(part, View)]
+    return max((float(gap.max()) for gap in gaps if gap.numel()), default=0.0)
 
 
 def _joined(call: Call, views: list[View]) -> View:
@@ -159,4 +195,6 @@ def _joined(call: Call, views: list[View]) -> View:
         for part in call.args[0]
     ]
     joined = call.target(parts, *call.args[1:], **call.kwargs).round().long()
-    return copy_view(Call(call.trace, call.target, (stacked,), {}, call.zero), call.zero, joined)
+    result = copy_view(Call(call.trace, call.target, (stacked,), {}, call.zero), call.zero, joined)
+    result.gap = _largest_gap(call, call.args[0])
+    return result

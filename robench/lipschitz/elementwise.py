@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import torch
 from torch import Tensor
 
+from robench.lipschitz.rounding import EXACT, Growth, Slack, vector_norm_upper
 from robench.lipschitz.signals import BATCH, Signal, View
 from robench.lipschitz.trace import Call, SignOf, Squares, Unusable, Value, concrete, depends, rule
 from robench.numerics import round_up
@@ -55,10 +56,19 @@ def piecewise(call: Call) -> Value:
         return clamp_by_signal(call)
     terms = 4 if call.operation in ("leaky_relu", "softshrink") else SELECTING
     view = call.view()
-    result = call.trace.pointwise(call.operation, view, _slope(call.operation)(call), call.zero, terms=terms)
+    slack = moved_bounds(call, (*call.args[1:], *call.kwargs.values()))
+    slope = _slope(call.operation)(call)
+    result = call.trace.pointwise(call.operation, view, slope, call.zero, terms=terms, slack=slack)
     if call.operation == "relu":
         result.signal.twin = _twin(call, view)
     return result
+
+
+def moved_bounds(call: Call, bounds: Iterable[Value]) -> Slack:
+    """Of a function that is cut off at constants: no entry changes by more than they do."""
+    gaps = [float(call.gap(bound).max()) for bound in bounds if bound is not None]
+    largest, size = max(gaps, default=0.0), math.prod(call.zero.shape) // BATCH
+    return Slack(constants=Growth(0.0, round_up(largest * math.sqrt(size), 2))) if largest else EXACT
 
 
 def _twin(call: Call, view: View) -> Signal | None:
@@ -86,16 +96,23 @@ def smooth(call: Call) -> Value:
         raise call.refusal("its input scale is not 1")
     if name == "celu" and float(call.get("alpha", 1, 1)) <= 0:
         raise call.refusal("its alpha is not above 0: it grows without bound")
-    error = 0.0
+    error, slack = 0.0, EXACT
     if name == "softplus":  # torch replaces it by the identity behind a threshold
         beta, threshold = float(call.get("beta", 1, 1)), float(call.get("threshold", 2, 20))
         if beta <= 0 or threshold < 10:
             raise call.refusal("its beta or threshold is too small: it jumps at the threshold")
         error = 1.01 * math.exp(-threshold) / beta * math.sqrt(view.size)
+        slack = Slack(underflow=Growth(0.0, round_up(2 * math.sqrt(view.size) / beta, 3)))
     several = isinstance(call.zero, list | tuple)
     zero: Tensor = call.zero[0] if several else call.zero
     result = call.trace.pointwise(
-        name, view, _slope(name)(call), zero, terms=COMPUTING, absolute_error=round_up(error) if error else 0.0
+        name,
+        view,
+        _slope(name)(call),
+        zero,
+        terms=COMPUTING,
+        absolute_error=round_up(error) if error else 0.0,
+        slack=slack,
     )
     return [result, Unusable(call.zero[1], "a buffer")] if several else result
 
@@ -105,7 +122,8 @@ def prelu(call: Call) -> Value:
     """Leaky ReLU with a slope for each channel."""
     weight = call.constant(call.args[1], "weight")
     slope = max(1.0, float(weight.abs().max()))
-    return call.trace.pointwise("prelu", call.view(), slope, call.zero, terms=4)
+    slack = Slack(constants=Growth(float(call.gap(call.args[1]).max()), 0.0))
+    return call.trace.pointwise("prelu", call.view(), slope, call.zero, terms=4, slack=slack)
 
 
 @rule("threshold")
@@ -113,7 +131,7 @@ def threshold(call: Call) -> Value:
     """Each x above a threshold, else a value: continuous only if they are equal."""
     if float(call.args[1]) != float(call.args[2]):
         raise call.refusal("it jumps at the threshold")
-    return call.trace.pointwise("threshold", call.view(), 1.0, call.zero)
+    return call.trace.pointwise("threshold", call.view(), 1.0, call.zero, slack=moved_bounds(call, call.args[1:2]))
 
 
 @rule("softmax", "_softmax")
@@ -216,7 +234,7 @@ def extremum(call: Call) -> Value:
         view = sides[0] if isinstance(sides[0], View) else sides[1]
         constant = sides[1] if view is sides[0] else sides[0]
         call.constant(constant, "bound")
-        return call.trace.pointwise(call.operation, view, 1.0, call.zero)
+        return call.trace.pointwise(call.operation, view, 1.0, call.zero, slack=moved_bounds(call, [constant]))
     left, right = (call.trace.spread(side, call.zero) for side in sides)
     pair = _pair(call, left, right)
     position = torch.tensor([1 if largest else 0])
@@ -277,7 +295,11 @@ def root(call: Call) -> Value:
     if all(columns == 1.0 for columns, _ in squares.parts):
         slope = 1.0
     views = [view for _, view in squares.parts]
-    return call.trace.overlapping("l2 norm", views, slope, call.zero, terms=squares.terms + 8)
+    off, entries = squares.relative, math.prod(call.zero.shape) // BATCH
+    moved = vector_norm_upper(call.zero[: call.zero.shape[0] // BATCH]) * off
+    constants = Growth(round_up(slope * off), round_up(moved + squares.constant * math.sqrt(entries), 3))
+    slack = Slack(constants=constants, under_root=squares.underflow)
+    return call.trace.overlapping("l2 norm", views, slope, call.zero, terms=squares.terms + 8, slack=slack)
 
 
 @rule("linalg_vector_norm", "norm", "frobenius_norm")
@@ -290,4 +312,5 @@ def vector_norm(call: Call) -> Value:
     axes = [axes] if isinstance(axes, int) else list(axes)
     view = call.view()
     count = math.prod(view.shape[_axis(call, axis)] for axis in axes)
-    return call.trace.nonlinear("l2 norm", [view], 1.0, call.zero, terms=count + 8)
+    slack = Slack(under_root=2.0 * count + 2)
+    return call.trace.nonlinear("l2 norm", [view], 1.0, call.zero, terms=count + 8, slack=slack)

@@ -334,7 +334,15 @@ class Separable(LinearOp):
     @cached_property
     def column_sum(self) -> float:
         """The product of the largest column sums."""
-        sums = math.prod(float(matrix.abs().sum(0).max()) for matrix in self.matrices)
+        return self._largest_sum(0)
+
+    @cached_property
+    def row_sum(self) -> float:
+        """The product of the largest row sums."""
+        return self._largest_sum(1)
+
+    def _largest_sum(self, axis: int) -> float:
+        sums = math.prod(float(matrix.abs().sum(axis).max()) for matrix in self.matrices)
         return round_up(sums * (1 + gamma(sum(max(matrix.shape) for matrix in self.matrices) + 16)), 2)
 
     def after(self, first: LinearOp) -> LinearOp | None:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from robench.checkpoint.plain import plain_module
 from robench.errors import AuditError
 from robench.layers import FullSort, GroupSort2, HouseHolder, InputNormalization, L2NormPool2d, ScaledAvgPool2d
+from robench.lipschitz.rounding import Slack
 from robench.lipschitz.signals import View
 from robench.lipschitz.trace import Squares, Trace, Value, changed, module_rule, rule_of
 
@@ -38,6 +39,14 @@ def plain_copy(module: nn.Module) -> nn.Module:
             hint="call `model.eval()` first",
         )
     return plain_module(module).cpu()
+
+
+def in_float32(module: nn.Module) -> nn.Module:
+    """A plain module as it is deployed in float32: itself, unless it holds numbers of another precision."""
+    tensors = [*module.parameters(), *module.buffers()]
+    if all(tensor.dtype == torch.float32 for tensor in tensors if tensor.is_floating_point()):
+        return module
+    return plain_copy(module).float()
 
 
 def walk(trace: Trace, module: nn.Module, view: View) -> View:
@@ -216,8 +225,8 @@ def scaled_householder(trace: Trace, module: nn.Module, view: View) -> Value:
 def l2_pool(trace: Trace, module: nn.Module, view: View) -> Value:
     """The L2 norm of windows that do not overlap."""
     assert isinstance(module, L2NormPool2d)
-    terms = module.kernel_size**2 + 8
-    return trace.nonlinear("l2 pool", [view], 1.0, module(view.zero), terms=terms)
+    terms, slack = module.kernel_size**2 + 8, Slack(under_root=2.0 * module.kernel_size**2 + 2)
+    return trace.nonlinear("l2 pool", [view], 1.0, module(view.zero), terms=terms, slack=slack)
 
 
 @module_rule(ScaledAvgPool2d)

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from robench.lipschitz.linear import Separable
+from robench.lipschitz.linear import Separable, schur_bound
+from robench.lipschitz.rounding import UNITS, Growth, Slack
 from robench.lipschitz.signals import BATCH
 from robench.lipschitz.trace import Call, Squares, Unusable, Value, rule
 from robench.numerics import round_up
@@ -38,9 +39,8 @@ def _apply(call: Call, op: Separable, factor: float = 1.0) -> Value:
     if isinstance(value, Squares):
         if any(bool((matrix < 0).any()) for matrix in op.matrices) or factor < 0:
             raise call.refusal("it makes a sum of squares negative")
-        columns = op.column_sum if factor == 1.0 else round_up(op.column_sum * factor)
-        parts = tuple((columns if own == 1.0 else round_up(own * columns), view) for own, view in value.parts)
-        return Squares(parts, _result(call), value.terms + op.terms)
+        columns, rows = (side if factor == 1.0 else round_up(side * factor) for side in (op.column_sum, op.row_sum))
+        return value.weighted(_result(call), columns, rows, op.terms)
     if len(call.view().shape) != len(op.matrices) + 2:
         raise call.refusal("it has no batch axis")
     return call.trace.linear(call.view(), op, _result(call))
@@ -158,7 +158,23 @@ def interpolate(call: Call) -> Value:
     expected = call.target(probe, *call.args[1:], **call.kwargs).reshape(1, -1)
     if not torch.allclose(op.apply(probe.reshape(1, -1)), expected, rtol=1e-9):
         raise call.refusal("its scale factors do not follow from its sizes")
-    return call.trace.linear(call.view(), op, zero)
+    return call.trace.linear(call.view(), op, zero, slack=Slack(units=Growth(_misplaced(matrices), 0.0)))
+
+
+def _misplaced(matrices: list[Tensor]) -> float:
+    """How far the operation is off in unit roundoffs, as the places that it interpolates at are rounded.
+
+    A place on an axis of n is computed from its index in at most 3 roundings of numbers up to n + 1. The interpolant is
+    continuous and piecewise linear, so a weight changes by at most as much as the place, at the two neighbours or, if
+    the place crosses one, at the next; over several axes (M + D) ⊗ (N + E) − M ⊗ N = D ⊗ (N + E) + M ⊗ E.
+    """
+    total, whole = 0.0, 1.0
+    for matrix in matrices:
+        near = functional.max_pool1d((matrix != 0).double()[None], 3, 1, 1)[0]
+        moved = 4.0 * (matrix.shape[1] + 2) * schur_bound(float(near.sum(1).max()), float(near.sum(0).max()), 1)
+        size = schur_bound(float(matrix.abs().sum(1).max()), float(matrix.abs().sum(0).max()), max(matrix.shape))
+        total, whole = round_up(total * (size + moved * UNITS["float32"]) + whole * moved, 4), round_up(whole * size)
+    return total
 
 
 def _interpolation(size: int, output: int, align: bool) -> Tensor:

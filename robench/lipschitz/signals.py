@@ -10,8 +10,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import NamedTuple
 
@@ -20,56 +19,26 @@ from torch import Tensor
 
 from robench.lipschitz.joint import joint_lipschitz
 from robench.lipschitz.linear import LinearOp
+from robench.lipschitz.rounding import (
+    EXACT,
+    NOTHING,
+    SMALLEST,
+    UNITS,
+    Growth,
+    Slack,
+    linear_underflow,
+    rounding,
+    vector_norm_upper,
+)
 from robench.lipschitz.spectral import spectral_norm_upper
 from robench.numerics import gamma, round_up
 
 BATCH = 2
 """Samples in the batch that a network is traced with; what mixes them is refused."""
-UNITS = {"float64": 2.0**-53, "float32": 2.0**-24}
-"""Unit roundoff of the arithmetics that error bounds are kept for."""
-UNDERFLOW = {"float64": 1e-280, "float32": 1e-30}
-"""More than underflow can add to a vector of fewer than 2**20 entries."""
 DENSE_SIDE, DENSE_ENTRIES = 800, 16_000_000
 """Linear maps up to this many inputs or outputs, and entries, are bounded as one matrix."""
 
 _order = itertools.count()
-
-
-def rounding(terms: int, unit: float) -> float:
-    """γ_n = n u / (1 − n u) for any unit roundoff, rounded up; infinite where n u ≥ 1."""
-    product = (terms + 1) * unit
-    return round_up(product / (1 - product), 4) if product < 1 else math.inf
-
-
-@dataclass(frozen=True)
-class Growth:
-    """An upper bound `slope`·‖x‖ + `offset` that holds for every input x of the network."""
-
-    slope: float
-    offset: float
-
-    def __add__(self, other: Growth) -> Growth:
-        return Growth(round_up(self.slope + other.slope), round_up(self.offset + other.offset))
-
-    def scale(self, factor: float) -> Growth:
-        """Times a factor ≥ 0."""
-        return Growth(round_up(self.slope * factor), round_up(self.offset * factor))
-
-    @staticmethod
-    def joint(parts: Sequence[Growth]) -> Growth:
-        """Of a concatenation: root of the sum of squares (Minkowski)."""
-        if len(parts) == 1:
-            return parts[0]
-        return Growth(
-            round_up(math.hypot(*(part.slope for part in parts)), 3),
-            round_up(math.hypot(*(part.offset for part in parts)), 3),
-        )
-
-
-def vector_norm_upper(vector: Tensor) -> float:
-    """An upper bound of the L2 norm of a float64 tensor."""
-    value = float(torch.linalg.vector_norm(vector))
-    return 0.0 if value == 0.0 else round_up(value * (1 + gamma(vector.numel() + 4)), 2)
 
 
 @dataclass(eq=False)
@@ -81,12 +50,14 @@ class View:
         index: for each entry of the traced batch, 1 + its position in the flat batch of the signal; 0 is a constant.
         zero: what the network computes here for the input 0, same shape.
         closed: the view that this one is a circular padding of, and the (before, after) of each spatial axis.
+        gap: how far a constant among the entries is, in the deployed float32 network, from the one here, at most.
     """
 
     signal: Signal
     index: Tensor
     zero: Tensor
     closed: tuple[View, tuple[tuple[int, int], ...]] | None = None
+    gap: float = 0.0
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -130,14 +101,27 @@ class View:
         return round_up(self.norm * self.signal.lipschitz) if self.norm != 1.0 else self.signal.lipschitz
 
     def error(self, arithmetic: str) -> Growth:
-        """Upper bound of the rounding error here; copying is exact."""
-        return self.signal.error(arithmetic).scale(self.norm)
+        """Upper bound of the error here; copying is exact, but a constant may be another number."""
+        copied = self.signal.error(arithmetic).scale(self.norm)
+        return copied + self.constant_error if arithmetic == "float32" else copied
+
+    @cached_property
+    def constants(self) -> float:
+        """Upper bound of the norm of the constants among the entries of one sample."""
+        return vector_norm_upper(self.zero.reshape(BATCH, -1)[0][self.flat_index == 0])
+
+    @cached_property
+    def constant_error(self) -> Growth:
+        """Of the constants among the entries, in float32."""
+        constants = int((self.flat_index == 0).sum()) if self.gap else 0
+        return Growth(0.0, round_up(self.gap * math.sqrt(constants), 2)) if constants else NOTHING
 
     def magnitude(self, arithmetic: str) -> Growth:
         """Upper bound of the norm of the *computed* vector."""
         exact = Growth(round_up(self.signal.reach * self.norm), vector_norm_upper(self.zero[: self.lead]))
         error = self.signal.rough_error("float64") + self.signal.rough_error(arithmetic)
-        return exact + error.scale(self.norm)
+        total = exact + error.scale(self.norm)
+        return total + self.constant_error if arithmetic == "float32" else total
 
     def take(self, x: Tensor) -> Tensor:
         """(K, signal size) -> (K, view size), without constants."""
@@ -154,11 +138,15 @@ class View:
 
 
 class Chain(NamedTuple):
-    """The linear map from a signal's source: terms of a sum, norm of the product of |A|, norm of what it adds."""
+    """The linear map from a signal's source: terms of a sum, norm of the product of |A|, norm of what it adds.
+
+    `slack` is how far the deployed map is off, by the norm of the source.
+    """
 
     terms: int
     absolute: float
     offset: float
+    slack: Slack = EXACT
 
 
 @dataclass(eq=False)
@@ -177,6 +165,7 @@ class Signal:
         terms: operations that an entry of a nonlinear result takes.
         absolute_error: error of the definition itself, such as a threshold behind which a function is replaced.
         entrywise: entry k is a function, of constant `slope`, of entry k of the inputs put one after the other.
+        slack: what other constants and underflow add to the error.
     """
 
     name: str
@@ -190,6 +179,7 @@ class Signal:
     terms: int = 0
     absolute_error: float = 0.0
     entrywise: bool = False
+    slack: Slack = EXACT
     order: int = field(default_factory=lambda: next(_order))
 
     def __post_init__(self) -> None:
@@ -286,8 +276,33 @@ class Signal:
         return Chain(
             before.terms + self.op.terms + view.copies + 2,
             round_up(before.absolute * grow),
-            round_up(before.offset * grow + self.offset, 2),
+            round_up(before.offset * grow + view.constants * self.op.absolute_norm + self.offset, 4),
+            self._chain_slack(before, grow),
         )
+
+    def _chain_slack(self, before: Chain, grow: float) -> Slack:
+        """(A + ΔA)(B + ΔB) − AB = A ΔB + ΔA (B + ΔB), offsets and constants of views included."""
+        assert self.op is not None
+        view, own = self.inputs[0], self.slack.constants
+        off = before.slack.constants.scale(view.norm) + view.constant_error
+        given = Growth(before.absolute, before.offset).scale(view.norm) + off
+        given = given + Growth(0.0, view.constants)
+        constants = off.scale(self.op.absolute_norm) + given.scale(own.slope) + Growth(0.0, own.offset)
+        units, underflow = (
+            earlier.scale(grow) + given.scale(here.slope) + Growth(0.0, here.offset)
+            for earlier, here in ((before.slack.units, self.slack.units), (before.slack.underflow, self.underflow))
+        )
+        return Slack(constants, units, underflow)
+
+    @cached_property
+    def underflow(self) -> Growth:
+        """In smallest normal numbers, by the norm of the computed input; also of an operation that rounds nothing."""
+        entries = sum(view.size for view in self.inputs)
+        if self.op is None:
+            own = linear_underflow(self.terms, self.size, entries, self.slope, 0.0)
+        else:
+            own = linear_underflow(self.op.terms, self.size, entries, self.op.absolute_norm, self.offset)
+        return own + self.slack.underflow
 
     @cached_property
     def dense_norm(self) -> float | None:
@@ -315,24 +330,29 @@ class Signal:
             assert self.root is not None
             assert self.joined is not None
             propagated = self.root.error(arithmetic).scale(self.step_norm)
-            total = Growth(0.0, UNDERFLOW[arithmetic])
+            total = NOTHING
             for signal in self.segment:
                 assert signal.op is not None
                 total = total.scale(signal.op.absolute_norm) + signal.local_error(arithmetic)
             return propagated + total
         if self.weights is not None:
             factor = rounding(len(self.inputs) + 1, unit)
-            total = Growth(0.0, UNDERFLOW[arithmetic])
+            tiny = linear_underflow(len(self.inputs), self.size, self.size, max(map(abs, self.weights)), 0.0)
+            total = Growth(0.0, tiny.offset).scale(SMALLEST[arithmetic])
+            off = round_up(self.slack.of(arithmetic).slope + tiny.slope * SMALLEST[arithmetic])
             for weight, view in zip(self.weights, self.inputs, strict=True):
                 total = total + view.error(arithmetic).scale(abs(weight))
-                total = total + view.magnitude(arithmetic).scale(abs(weight) * factor)
+                total = total + view.magnitude(arithmetic).scale(round_up(abs(weight) * factor + off, 2))
             return total
         before = Growth.joint([view.error(arithmetic) for view in self.inputs])
         size = Growth.joint([view.magnitude(arithmetic) for view in self.inputs])
         local = size.scale(self.slope) + Growth(0.0, self.offset)
         factor = rounding(self.terms, unit) if self.terms else 0.0
-        floor = UNDERFLOW[arithmetic] if self.terms else 0.0
-        return before.scale(self.slope) + local.scale(factor) + Growth(0.0, round_up(floor + self.absolute_error))
+        total = before.scale(self.slope) + local.scale(factor) + Growth(0.0, self.absolute_error)
+        slack = replace(self.slack, underflow=self.underflow).of(arithmetic)
+        under_root = self.size * self.slack.under_root * SMALLEST[arithmetic]
+        root = round_up(math.sqrt(under_root), 3) if under_root else 0.0
+        return total + size.scale(slack.slope) + Growth(0.0, round_up(slack.offset + root))
 
     def rough_error(self, arithmetic: str) -> Growth:
         """A bound of the rounding error that needs no norm that is not known; enough for second-order terms."""
@@ -343,10 +363,12 @@ class Signal:
         return before.scale(self.op.absolute_norm) + self.local_error(arithmetic)
 
     def local_error(self, arithmetic: str) -> Growth:
-        """Error that this linear operation adds to what it is given: γ_n (‖|A|‖·‖input‖ + ‖offset‖)."""
+        """Error that this linear operation adds to what it is given: γ_n (‖|A|‖·‖input‖ + ‖offset‖), and its slack."""
         assert self.op is not None
-        size = self.inputs[0].magnitude(arithmetic).scale(self.op.absolute_norm) + Growth(0.0, self.offset)
-        return size.scale(rounding(self.op.terms, UNITS[arithmetic])) + Growth(0.0, UNDERFLOW[arithmetic])
+        given, factor = self.inputs[0].magnitude(arithmetic), rounding(self.op.terms, UNITS[arithmetic])
+        total = (given.scale(self.op.absolute_norm) + Growth(0.0, self.offset)).scale(factor)
+        slack = replace(self.slack, underflow=self.underflow).of(arithmetic).scale(1 + factor)
+        return total + given.scale(slack.slope) + Growth(0.0, slack.offset)
 
 
 def _identity_index(shape: tuple[int, ...]) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,7 +12,9 @@ from torch import Tensor, nn
 
 from robench.errors import AuditError
 from robench.lipschitz.linear import LinearOp
-from robench.lipschitz.signals import BATCH, Signal, View, vector_norm_upper, whole_view
+from robench.lipschitz.rounding import EXACT, Slack, vector_norm_upper
+from robench.lipschitz.signals import BATCH, Signal, View, whole_view
+from robench.numerics import round_up
 
 USER_RULE_TERMS = 1 << 12
 """Operations an entry of a user's own layer is taken to cost, for its rounding error."""
@@ -25,11 +28,29 @@ class Squares:
         parts: (largest column sum of N, view) for each part.
         zero: value for the input 0.
         terms: operations an entry took.
+        relative: how far the coefficients N are off in float32, relative to themselves.
+        constant: how far a constant under the root is off in float32, as the coordinate √constant.
+        underflow: of an entry, in smallest normal numbers.
     """
 
     parts: tuple[tuple[float, View], ...]
     zero: Tensor
     terms: int
+    relative: float = 0.0
+    constant: float = 0.0
+    underflow: float = 2.0
+
+    def weighted(self, zero: Tensor, columns: float, rows: float, terms: int, relative: float = 0.0) -> Squares:
+        """A non-negative matrix on them, with column and row sums up to these."""
+        parts = tuple((own * columns if 1.0 in (own, columns) else round_up(own * columns), v) for own, v in self.parts)
+        return Squares(
+            parts,
+            zero,
+            self.terms + terms,
+            round_up(self.relative + relative + self.relative * relative, 3) if relative else self.relative,
+            round_up(self.constant * math.sqrt(rows), 2) if self.constant else 0.0,
+            round_up(self.underflow * rows + 2 * (terms + 1), 2),
+        )
 
 
 @dataclass(eq=False)
@@ -118,6 +139,21 @@ class Call:
             )
         return value.to(torch.float64)
 
+    def twin(self, value: Value) -> Tensor:
+        """A numeric constant as it is in the deployed float32 network, lifted to float64, where it is exact."""
+        own = self.constant(value, "constant")
+        twin = self.trace.float32(value if isinstance(value, Tensor) else own).to(torch.float64)
+        if twin.shape != own.shape or bool((twin.to(torch.float32).isfinite() != own.isfinite()).any()):
+            self.trace.refuse_float32(f"a constant of `{self.operation}` has another shape or is not finite there")
+            return own
+        return twin  # type: ignore[no-any-return]
+
+    def gap(self, value: Value) -> Tensor:
+        """How far each entry of a constant of the deployed float32 network is from the audit's, at most."""
+        own, twin = self.constant(value, "constant"), self.twin(value)
+        rounded = twin.to(torch.float32).to(torch.float64)  # an operation may take it as it is, or rounded
+        return torch.maximum(apart(own, twin), apart(own, rounded))
+
     def refusal(self, reason: str) -> AuditError:
         """This call cannot be bounded, and why."""
         return AuditError(
@@ -125,6 +161,12 @@ class Call:
             hint="replace it with a Lipschitz layer, or register a rule for the module around it: "
             "`robench.lipschitz.register(YourLayer)`",
         )
+
+
+def apart(own: Tensor, twin: Tensor) -> Tensor:
+    """|own − twin|, rounded up; what both were computed with in float64 included."""
+    difference = torch.where(own == twin, 0.0, (own - twin).abs())
+    return torch.where(difference > 0, difference * (1 + 2.0**-40) + 2.0**-48 * own.abs(), difference)
 
 
 def _describe(value: Value) -> str:
@@ -210,6 +252,8 @@ class Trace:
         path: names of the modules around the current operation.
         signals: all signals so far.
         steps: what was walked, one after the other, as functions of a batch of `BATCH` samples.
+        deployed: the model as it runs in float32.
+        unbounded: why nothing can be said of the float32 network; empty if something can.
     """
 
     path: list[str] = field(default_factory=list)
@@ -217,11 +261,36 @@ class Trace:
     sorts: list[tuple[View, int, View]] = field(default_factory=list)
     pairs: list[tuple[View, View, View]] = field(default_factory=list)
     steps: list[Callable[[Tensor], Any]] = field(default_factory=list)
+    deployed: nn.Module | None = None
+    unbounded: str = ""
+    _twins: dict[int, tuple[Any, Any]] = field(default_factory=dict)
 
     @property
     def where(self) -> str:
         """Dotted path of the current module."""
         return ".".join(self.path) or "the model"
+
+    def refuse_float32(self, reason: str) -> None:
+        """Nothing can be said of the float32 network; the float64 one is not concerned."""
+        self.unbounded = self.unbounded or f"in `{self.where}`, {reason}"
+
+    def pair(self, value: Any, twin: Any) -> None:
+        """Remember what a constant of the traced network is in the float32 one; tuples part by part."""
+        if isinstance(value, list | tuple):
+            for own, other in zip(value, twin, strict=True):
+                self.pair(own, other)
+        elif isinstance(value, Tensor):
+            self._twins[id(value)] = (value, twin)  # holds the value, so that its id stays its own
+
+    def float32(self, value: Value) -> Any:
+        """A constant of the traced network as it is in the float32 one: the paired one, or the value rounded."""
+        if isinstance(value, list | tuple):
+            return type(value)(self.float32(item) for item in value)
+        if not isinstance(value, Tensor):
+            return value
+        if id(value) in self._twins:
+            return self._twins[id(value)][1]
+        return value.to(torch.float32) if value.dtype == torch.float64 else value
 
     def start(self, shape: tuple[int, ...]) -> View:
         """The network's input."""
@@ -237,7 +306,14 @@ class Trace:
             value = value[0] if isinstance(value, list | tuple) else value
         return value  # type: ignore[no-any-return]
 
-    def linear(self, view: View, op: LinearOp, zero: Tensor, offset: Tensor | float | None = None) -> View:
+    def linear(
+        self,
+        view: View,
+        op: LinearOp,
+        zero: Tensor,
+        offset: Tensor | float | None = None,
+        slack: Slack = EXACT,
+    ) -> View:
         """A linear operation on a view, plus a constant (one sample of it, or a bound of its norm)."""
         if op.entrywise and zero.numel() != view.zero.numel():
             raise AuditError(
@@ -245,7 +321,8 @@ class Trace:
                 hint="write the repetition as an operation of its own: `x.expand(...)`",
             )
         norm = vector_norm_upper(offset) if isinstance(offset, Tensor) else offset or 0.0
-        return self._add(Signal(self.where, op.operation, zero.numel() // BATCH, (view,), op=op, offset=norm), zero)
+        size = zero.numel() // BATCH
+        return self._add(Signal(self.where, op.operation, size, (view,), op=op, offset=norm, slack=slack), zero)
 
     def nonlinear(
         self,
@@ -257,6 +334,7 @@ class Trace:
         terms: int = 0,
         absolute_error: float = 0.0,
         entrywise: bool = False,
+        slack: Slack = EXACT,
     ) -> View:
         """An operation with Lipschitz constant `slope` on its inputs taken jointly, of which it repeats none.
 
@@ -270,7 +348,14 @@ class Trace:
                 hint="write the repetition as an operation of its own: `x.expand(...)`",
             )
         return self.overlapping(
-            operation, views, slope, zero, terms=terms, absolute_error=absolute_error, entrywise=entrywise
+            operation,
+            views,
+            slope,
+            zero,
+            terms=terms,
+            absolute_error=absolute_error,
+            entrywise=entrywise,
+            slack=slack,
         )
 
     def overlapping(
@@ -283,6 +368,7 @@ class Trace:
         terms: int = 0,
         absolute_error: float = 0.0,
         entrywise: bool = False,
+        slack: Slack = EXACT,
     ) -> View:
         """As `nonlinear`, where `slope` itself counts how many entries of the result depend on one entry."""
         signal = Signal(
@@ -295,11 +381,20 @@ class Trace:
             terms=terms,
             absolute_error=absolute_error,
             entrywise=entrywise,
+            slack=slack,
         )
         return self._add(signal, zero)
 
     def pointwise(
-        self, operation: str, view: View, slope: float, zero: Tensor, *, terms: int = 0, absolute_error: float = 0.0
+        self,
+        operation: str,
+        view: View,
+        slope: float,
+        zero: Tensor,
+        *,
+        terms: int = 0,
+        absolute_error: float = 0.0,
+        slack: Slack = EXACT,
     ) -> View:
         """A function of each entry, with the largest `slope`; a view that broadcasts against a constant is repeated."""
         return self.nonlinear(
@@ -310,6 +405,7 @@ class Trace:
             terms=terms,
             absolute_error=absolute_error,
             entrywise=True,
+            slack=slack,
         )
 
     def spread(self, view: View, result: Tensor) -> View:
@@ -318,9 +414,12 @@ class Trace:
             return view
         return self.call(torch.ops.aten.expand.default, view, list(result.shape))  # type: ignore[no-any-return]
 
-    def total(self, operation: str, views: Sequence[View], weights: Sequence[float], zero: Tensor) -> View:
-        """A weighted sum of views of the same shape."""
-        signal = Signal(self.where, operation, zero.numel() // BATCH, tuple(views), weights=tuple(weights))
+    def total(
+        self, operation: str, views: Sequence[View], weights: Sequence[float], zero: Tensor, slack: Slack = EXACT
+    ) -> View:
+        """A weighted sum of views of the same shape; `slack` is of the weights."""
+        size = zero.numel() // BATCH
+        signal = Signal(self.where, operation, size, tuple(views), weights=tuple(weights), slack=slack)
         return self._add(signal, zero)
 
     def _add(self, signal: Signal, zero: Tensor) -> View:

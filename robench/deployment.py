@@ -1,0 +1,84 @@
+"""The deployed float32 network itself, run on each image that a certificate speaks of (docs/design/0008-float32.md §4).
+
+A bound of rounding errors is proven on paper, for kernels that are assumed to do what their documentation says. Here it
+is held against what the network computes: a class that the network does not give is not certified, and a bound that is
+seen violated is no bound.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from robench.devices import exact_arithmetic
+from robench.errors import AuditError
+from robench.lipschitz import in_float32, plain_copy
+
+Array = npt.NDArray[np.float64]
+
+
+def classes(logits: Array) -> npt.NDArray[np.int64]:
+    """The class that logits (n, q) stand for: the largest one, or for (n, 1) whether it is above 0."""
+    decided: npt.NDArray[np.int64] = (logits[:, 0] > 0).astype(np.int64)
+    return decided if logits.shape[1] == 1 else np.argmax(logits, axis=1)
+
+
+class Deployment:
+    """A network as it runs in float32, and how far its logits may be from the float64 ones.
+
+    Args:
+        module: plain layers as loaded; a copy is made.
+        rounding: (a, b): logits in float64 and in float32 are within a·‖x‖ + b of each other, in the L2 norm.
+        device: where it runs.
+    """
+
+    def __init__(self, module: nn.Module, rounding: tuple[float, float], device: torch.device | str) -> None:
+        self._network = in_float32(plain_copy(module)).to(device)
+        self._rounding = rounding
+        self._device = device
+
+    def gives(
+        self, predicted: npt.NDArray[np.int64], logits: Array, inputs: npt.NDArray[np.float32], norms: Array
+    ) -> npt.NDArray[np.bool_]:
+        """Whether the network gives each input its class, alone and within the batch.
+
+        Args:
+            predicted: (n,) classes of the float64 network.
+            logits: (n, q) in float64.
+            inputs: (n, ...).
+            norms: (n,) upper bounds of the norms of the inputs.
+
+        Raises:
+            AuditError: the logits are further apart than was proven, so that the proof does not hold for this model.
+        """
+        given = np.ones(len(inputs), dtype=bool)
+        for single in (self._together(inputs), self._alone(inputs)):
+            single = single.reshape(logits.shape)
+            given &= np.isfinite(single).all(axis=1) & (classes(single) == predicted)
+            self._compare(single, logits, norms)
+        return given
+
+    def _together(self, inputs: npt.NDArray[np.float32]) -> Array:
+        return self._run(torch.from_numpy(inputs))
+
+    def _alone(self, inputs: npt.NDArray[np.float32]) -> Array:
+        return np.concatenate([self._run(row[None]) for row in torch.from_numpy(inputs)])
+
+    def _run(self, inputs: Tensor) -> Array:
+        with torch.no_grad(), exact_arithmetic():
+            result: Array = self._network(inputs.to(self._device)).double().cpu().numpy()
+        return result
+
+    def _compare(self, single: Array, logits: Array, norms: Array) -> None:
+        slope, offset = self._rounding
+        apart = np.linalg.norm(single - logits, axis=1)
+        allowed = slope * norms + offset
+        worst = int(np.argmax(apart - allowed))
+        if not apart[worst] <= allowed[worst] * (1 + 1e-9) and np.isfinite(single[worst]).all():
+            raise AuditError(
+                f"the float32 logits of the model are {apart[worst]:.3g} from the float64 ones, above the proven bound "
+                f"{allowed[worst]:.3g}",
+                hint="a layer computes something else in float32 than its rule says; use `--deploy-dtype float64`",
+            )
