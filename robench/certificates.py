@@ -76,7 +76,7 @@ def certificates(audit: Audit, logits: Array, norms: Array, deploy_dtype: Deploy
         norms: (n,) upper bounds of the L2 norm of the inputs.
         deploy_dtype: arithmetic of the deployed network whose class must not change.
     """
-    here, there = audit.rounding["float64"], _rounding(audit, deploy_dtype)
+    here, there = _rounding(audit, "float64"), _rounding(audit, deploy_dtype)
     # each logit pair is off by at most √2 times the norm of the error vector; one logit by the norm itself
     factor = 1.0 if logits.shape[1] == 1 else SQRT2_UP
     error = factor * ((here[0] + there[0]) * norms + (here[1] + there[1])) * (1 + 2.0**-48)
@@ -201,7 +201,7 @@ def _network(model: Certifiable, audit: Audit) -> nn.Module:
 
 def _deployment(model: Certifiable, audit: Audit, device: torch.device | str) -> Deployment:
     """The float32 network, and how far its logits are from the computed float64 ones at most."""
-    here, there = audit.rounding["float64"], _rounding(audit, "float32")
+    here, there = _rounding(audit, "float64"), _rounding(audit, "float32")
     return Deployment(model.module, (here[0] + there[0], here[1] + there[1]), device)
 
 
