@@ -362,6 +362,7 @@ def attack(
             records,
             spec.eps,
             full=full,
+            audited="refused" not in audited,
             passes={name: int(spent.get(name, 0)) for name in passes.to_dict()},
             seconds=round(spent.get("seconds", 0.0), 3),
             flags=[flag._asdict() for flag in flags],

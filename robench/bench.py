@@ -172,10 +172,12 @@ def run_entry(
         "model": entry.label,
         "n": certified["n"],
         "n_correct": certified["n_correct"],
+        "n_base": certified["n_base"],
         "lipschitz_upper": certified["lipschitz_upper"],
         "mean_radius": certified["mean_radius"]["pairwise"],
         "n_attacked": attacked["n"],
         "n_certified": attacked["n_certified"],
         "n_robust": attacked["n_robust"]["combined"],
         "violations": attacked["violations"],
+        "flags": certified["flags"],
     }

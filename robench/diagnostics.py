@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +20,7 @@ from robench.attacks.cascade import AttackedData, AttackedModel, attack_records
 from robench.attacks.classifier import margin, two_logits
 from robench.attacks.passes import PassCounter
 from robench.devices import exact_arithmetic
+from robench.predictions import Flag
 from robench.progress import NoProgress
 from robench.records import AttackRecord, CertifyRecord
 from robench.specs.epsilon import epsilon_value
@@ -37,18 +38,6 @@ BETTER = 0.99
 
 LOST = 0.01
 """A margin in float32 that is off by this share of the median margin is lost to attacks that need small steps."""
-
-
-class Flag(NamedTuple):
-    """A named doubt.
-
-    Fields:
-        name: heading of its entry in docs/flags.md.
-        message: what was seen, with numbers.
-    """
-
-    name: str
-    message: str
 
 
 def diagnose(

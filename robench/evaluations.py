@@ -14,6 +14,7 @@ from robench import curves
 from robench.crosscheck import Contradiction, contradictions
 from robench.curves import COMBINED, Curve, Rule
 from robench.errors import RunError
+from robench.predictions import FLAGS, record_flags
 from robench.records import SCHEMA_VERSION, AttackRecord, CertifyRecord, attack_record, certify_record
 from robench.runs import MANIFEST, SUMMARY, find_runs, read_json, read_records
 from robench.specs.epsilon import ascending
@@ -79,9 +80,11 @@ class Run(Generic[R]):
         return str(facts.get("device_name") or facts.get("device") or "")
 
     def flags(self) -> list[Flag]:
-        """The diagnostics raised, of the manifest and the summary, each once."""
-        found = [*(self.manifest.get("facts", {}).get("flags") or ()), *(self.summary.get("flags") or ())]
-        return list(dict.fromkeys(Flag(self.name, str(item["name"]), str(item.get("message", ""))) for item in found))
+        """What the predictions raise, and the diagnostics of the manifest and the summary, each once."""
+        raised = [*(self.manifest.get("facts", {}).get("flags") or ()), *(self.summary.get("flags") or ())]
+        found: list[tuple[str, str]] = [(flag.name, flag.message) for flag in record_flags(self.records)]
+        found += [(str(item["name"]), str(item.get("message", ""))) for item in raised if item["name"] not in FLAGS]
+        return [Flag(self.name, *item) for item in dict.fromkeys(found)]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -159,8 +162,12 @@ class Evaluation:
 
     def clean(self) -> Fraction | None:
         """Clean accuracy on all images of the run that has most of them."""
-        best = max(self.runs, key=lambda run: run.n)
-        return curves.clean(best.records) if best.n else None
+        return curves.clean(self.largest.records) if self.largest.n else None
+
+    @property
+    def largest(self) -> Run[CertifyRecord] | Run[AttackRecord]:
+        """The run that has most images."""
+        return max(self.runs, key=lambda run: run.n)
 
     def certified(self, rule: Rule) -> Curve | None:
         """Certified accuracy on all certified images; of the attack records where there is no certify run."""
@@ -171,7 +178,10 @@ class Evaluation:
         return self._certified_on_attacked.get(rule)
 
     def robust(self, attack: str = COMBINED) -> Curve | None:
-        """Accuracy under an attack, or under all of them together; None where that attack is not in the records."""
+        """Accuracy under all attacks together, or under one of them that saw every image that is not certified.
+
+        None where there is no such attack, and for the single attacks of a cascade, which were given what others left.
+        """
         return self._robust.get(attack)
 
     def flags(self) -> list[Flag]:
@@ -219,7 +229,8 @@ class Evaluation:
     def _robust(self) -> Mapping[str, Curve]:
         if self.attack is None or not self.attack.n:
             return {}
-        return {name: curves.robust(self.attack.records, name) for name in (COMBINED, *self.attacks)}
+        alone = self.attacks if self.full else ()
+        return {name: curves.robust(self.attack.records, name) for name in (COMBINED, *alone)}
 
 
 def read_evaluations(paths: Sequence[Path]) -> list[Evaluation]:

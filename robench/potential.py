@@ -13,6 +13,7 @@ import torch
 from robench.data import Dataset
 from robench.errors import ModelError
 from robench.lipschitz import Audit, plain_copy
+from robench.predictions import Prediction, accuracy_facts, record_flags
 from robench.transport import Optimum
 
 Array = npt.NDArray[np.float64]
@@ -60,6 +61,11 @@ class Potential:
         inside = np.where(self.positive, self.values <= highest, self.values >= lowest)
         return float(inside.mean())
 
+    def predictions(self) -> list[Prediction]:
+        """True and predicted class of each example; f = 0 is the first class."""
+        found = zip(self.positive.astype(int).tolist(), (self.values > 0).astype(int).tolist(), strict=True)
+        return [Prediction(*pair) for pair in found]
+
     def describe(self) -> dict[str, Any]:
         """Facts on outputs and gradients as plain data."""
         classes = {
@@ -69,7 +75,8 @@ class Potential:
         norms = self.gradient_norms
         return {
             "n": len(self.values),
-            "accuracy": float(((self.values > 0) == self.positive).mean()),
+            **accuracy_facts(self.predictions()),
+            "flags": [flag._asdict() for flag in record_flags(self.predictions())],
             "outputs": classes,
             "overlap": self.overlap(),
             "gradient_norm": {

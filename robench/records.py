@@ -118,6 +118,15 @@ class AttackRecord:
         distance = self.attacks[attack].distance
         return self.correct and (distance is None or distance > epsilon)
 
+    def given_to(self, attack: str) -> bool:
+        """Whether `attack` was run on the image."""
+        return self.attacks[attack].status is not AttackStatus.NOT_RUN
+
+    def broken_by(self, attack: str, epsilon: float) -> bool:
+        """Whether `attack` itself found an adversarial within `epsilon`."""
+        distance = self.attacks[attack].distance
+        return distance is not None and distance <= epsilon
+
     def certified_at(self, epsilon: float) -> bool:
         """Correct, and proven to stay so for every change smaller than or equal to `epsilon`."""
         return self.correct and self.certified_radius > epsilon

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from robench.numerics import round_down
+from robench.predictions import accuracy_facts, by_class, record_flags
 from robench.records import CertifyRecord, Status
 from robench.specs.epsilon import epsilon_value
 
@@ -27,22 +28,25 @@ def certify_summary(records: Sequence[CertifyRecord], eps: Sequence[str], audit:
     counts misclassified images with radius 0.
     """
     n = len(records)
-    certified: dict[str, dict[str, float]] = {}
-    counts: dict[str, dict[str, int]] = {}
-    mean: dict[str, float] = {}
-    for rule in RULES:
-        radii = [radius(record, rule) for record in records]
-        counts[rule] = {text: sum(r > epsilon_value(text) for r in radii) for text in eps}
-        certified[rule] = {text: count / n for text, count in counts[rule].items()}
-        mean[rule] = max(0.0, round_down(math.fsum(radii) / n, 2))
+    counts = _counts(records, eps)
+    mean = {rule: max(0.0, round_down(math.fsum(radius(record, rule) for record in records) / n, 2)) for rule in RULES}
     return {
         "command": "certify",
         "n": n,
-        "n_correct": sum(record.status is not Status.MISCLASSIFIED for record in records),
-        "accuracy": sum(record.status is not Status.MISCLASSIFIED for record in records) / n,
+        **accuracy_facts(records),
         "lipschitz_upper": audit["lipschitz_upper"],
         "lipschitz_lower": audit["lipschitz_lower"],
-        "certified_accuracy": certified,
+        "certified_accuracy": {rule: {text: k / n for text, k in row.items()} for rule, row in counts.items()},
         "n_certified": counts,
         "mean_radius": mean,
+        "by_class": by_class(records, lambda members: {"n_certified": _counts(members, eps)}),
+        "flags": [flag._asdict() for flag in record_flags(records)],
+    }
+
+
+def _counts(records: Sequence[CertifyRecord], eps: Sequence[str]) -> dict[str, dict[str, int]]:
+    """How many images are certified, by rule and ε."""
+    return {
+        rule: {text: sum(radius(record, rule) > epsilon_value(text) for record in records) for text in eps}
+        for rule in RULES
     }

@@ -1,6 +1,6 @@
-"""The tables of a report as data frames of text: certified numbers are floored, upper bounds are ceiled, both exactly.
+"""The tables of a report as data frames of text, rounded as `robench.rounding` says.
 
-Rates are percentages, with one digit after the point up to 1000 images and two above. A column whose name ends in
+Rates are percentages. Certified and attacked rates of one table are of the same images. A column whose name ends in
 `ε = …` belongs to a group of columns, one for each radius. What does not exist is `–`.
 """
 
@@ -14,15 +14,15 @@ import pandas as pd
 
 from robench.curves import COMBINED, RULES, Curve
 from robench.evaluations import Evaluation, Run
-from robench.numerics import ceil_decimals, floor_decimals
+from robench.predictions import base_count
 from robench.records import AttackOutcome, AttackRecord, AttackStatus, CertifyRecord
+from robench.rounding import ABSENT, broke, lower, lower_percent, upper, upper_percent
 from robench.specs.epsilon import ascending, epsilon_value
 
-ABSENT = "–"
-CASCADE = "†"
 CASCADE_NOTE = (
-    f"{CASCADE} this run was a cascade: the column counts what this attack itself broke among the images it was given, "
-    "not what it could break; only the combined column compares with other models."
+    "broke k of m: this run was a cascade, and of the m images that the attack was given it broke k itself. That is no "
+    "accuracy, since the attacks before it chose those images; only combined is one. With --full each attack is given "
+    "every image that is not certified."
 )
 
 AnyRun = Run[CertifyRecord] | Run[AttackRecord]
@@ -36,14 +36,15 @@ def comparison(evaluations: Sequence[Evaluation]) -> pd.DataFrame:
     for item in evaluations:
         row: dict[str, str] = {}
         for rule in RULES:
-            row |= {f"certified % ({rule}) ε = {text}": certified_cell(item.certified(rule), text) for text in eps}
+            curve = item.certified_on_attacked(rule)
+            row |= {f"certified % ({rule}) ε = {text}": certified_cell(curve, text) for text in eps}
         row |= {f"attacked % (combined) ε = {text}": attacked_cell(item, COMBINED, text) for text in attacked}
         rows.append(row)
     return pd.concat([models(evaluations), pd.DataFrame(rows)], axis=1)
 
 
 def models(evaluations: Sequence[Evaluation]) -> pd.DataFrame:
-    """One row a model: number of images, clean accuracy, mean certified radius, Lipschitz bounds."""
+    """One row a model: number of images, clean accuracy and base rate, mean certified radius, Lipschitz bounds."""
     rows = []
     for item in evaluations:
         audited = item.facts("audit")
@@ -53,21 +54,25 @@ def models(evaluations: Sequence[Evaluation]) -> pd.DataFrame:
             "n certified": _images(item.certified("pairwise")),
             "n attacked": _images(item.robust()),
             "clean %": clean_cell(item),
+            "base rate %": base_cell(item),
         }
         row |= {f"mean radius ({rule})": _mean(item.certified(rule)) for rule in RULES}
-        row["Lipschitz upper"] = upper_cell(audited.get("lipschitz_upper"))
-        row["Lipschitz lower"] = lower_cell(audited.get("lipschitz_lower"))
+        row["Lipschitz upper"] = upper(audited.get("lipschitz_upper"))
+        row["Lipschitz lower"] = lower(audited.get("lipschitz_lower"))
         rows.append(row)
     return pd.DataFrame(rows)
 
 
 def bounds(evaluations: Sequence[Evaluation]) -> pd.DataFrame:
-    """Three rows a model: certified by the paper's rule and by pairs, and attacked by all together, at each ε."""
+    """Three rows a model: certified by the paper's rule and by pairs, and attacked by all together, at each ε.
+
+    The rows of a model are of the same images: the attacked ones where there was an attack run.
+    """
     eps = ascending(text for evaluation in evaluations for text in evaluation.eps)
     rows = []
     for item in evaluations:
         for rule in RULES:
-            curve = item.certified(rule)
+            curve = item.certified_on_attacked(rule)
             cells = {f"accuracy % at ε = {text}": certified_cell(curve, text) for text in eps}
             rows.append({"model": item.name, "": f"certified ({rule})", "n": _images(curve), **cells})
         cells = {f"accuracy % at ε = {text}": attacked_cell(item, COMBINED, text) for text in eps}
@@ -75,15 +80,29 @@ def bounds(evaluations: Sequence[Evaluation]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def certified_alone(evaluations: Sequence[Evaluation]) -> pd.DataFrame:
+    """Two rows a model: certified at each ε on all images of its certify run, attacked or not."""
+    eps = ascending(text for evaluation in evaluations for text in evaluation.eps)
+    rows = []
+    for item in evaluations:
+        for rule in RULES:
+            curve = item.certified(rule)
+            cells = {f"certified accuracy % at ε = {text}": certified_cell(curve, text) for text in eps}
+            rows.append({"model": item.name, "rule": rule, "n": _images(curve), **cells})
+    return pd.DataFrame(rows)
+
+
 def attack_accuracy(evaluations: Sequence[Evaluation]) -> pd.DataFrame:
     """Accuracy under each attack at each ε, one column a model, after Table 1 of the paper (arXiv 2006.06520).
 
-    The last rows are the combined rule, and below it what is certified on the same images.
+    The single attacks of a cascade have no accuracy; what they broke stands there instead. The last rows are the
+    combined rule, and below it what is certified on the same images.
     """
     attacked = [item for item in evaluations if item.robust() is not None]
     eps = ascending(text for item in attacked for text in item.attacked_eps)
     names = list(dict.fromkeys(name for item in attacked for name in item.attacks))
     rows = [["none (clean)", "0", *(attacked_cell(item, COMBINED, None) for item in attacked)]]
+    rows.append(["none (base rate)", "0", *(attacked_base_cell(item) for item in attacked)])
     for name in [*names, COMBINED]:
         rows += [[name, text, *(attacked_cell(item, name, text) for item in attacked)] for text in eps]
     below = [item.certified_on_attacked("pairwise") for item in attacked]
@@ -98,7 +117,7 @@ def accuracy(evaluation: Evaluation) -> pd.DataFrame:
     """
     paper = evaluation.certified_on_attacked("paper")
     pairwise, combined = evaluation.certified_on_attacked("pairwise"), evaluation.robust()
-    mark = "" if evaluation.full else f" {CASCADE}"
+    unit = " %" if evaluation.full else ""
     rows = []
     for text in evaluation.eps:
         row = {"ε": text, "certified % (paper)": certified_cell(paper, text)}
@@ -108,10 +127,7 @@ def accuracy(evaluation: Evaluation) -> pd.DataFrame:
             asked = text in evaluation.attacked_eps
             row["combined %"] = attacked_cell(evaluation, COMBINED, text)
             row["95 % interval, combined"] = interval_cell(combined if asked else None, text)
-            row |= {
-                f"{name} %{mark}": attacked_cell(evaluation, name, text).removesuffix(f" {CASCADE}")
-                for name in evaluation.attacks
-            }
+            row |= {f"{name}{unit}": attacked_cell(evaluation, name, text) for name in evaluation.attacks}
         rows.append(row)
     return pd.DataFrame(rows)
 
@@ -130,8 +146,8 @@ def attack_outcomes(evaluation: Evaluation) -> pd.DataFrame:
                 "nothing found": _count(outcomes, AttackStatus.NOT_FOUND),
                 "not run": _count(outcomes, AttackStatus.NOT_RUN),
                 "nearest of all": str(sum(record.attack == name for record in records)),
-                "median distance": ceil_decimals(statistics.median(distances), 3) if distances else ABSENT,
-                "largest distance": ceil_decimals(max(distances), 3) if distances else ABSENT,
+                "median distance": upper(statistics.median(distances) if distances else None, 3),
+                "largest distance": upper(max(distances, default=None), 3),
             }
         )
     return pd.DataFrame(rows)
@@ -145,7 +161,7 @@ def audit(evaluation: Evaluation) -> pd.DataFrame:
             "#": str(number),
             "layer": str(layer.get("name", "")),
             "operation": str(layer.get("operation", "")),
-            "Lipschitz upper": upper_cell(layer.get("lipschitz_upper"), 6),
+            "Lipschitz upper": upper(layer.get("lipschitz_upper"), 6),
         }
         for number, layer in enumerate(layers, start=1)
     ]
@@ -205,20 +221,28 @@ def rates(evaluations: Sequence[Evaluation]) -> pd.DataFrame:
 
 
 def certified_cell(curve: Curve | None, eps: str) -> str:
-    """A certified rate in percent, floored."""
-    if curve is None:
-        return ABSENT
-    return floor_decimals(100 * curve.rate(epsilon_value(eps)), _decimals(curve.n))
+    """A certified rate in percent."""
+    return ABSENT if curve is None else lower_percent(int(curve.counts(epsilon_value(eps))), curve.n)
 
 
 def attacked_cell(evaluation: Evaluation, attack: str, eps: str | None) -> str:
-    """A rate under attack in percent, ceiled; only where the attacks were asked about that ε, or without one: clean."""
+    """A rate under attack in percent, or what an attack of a cascade broke.
+
+    Args:
+        evaluation: the model.
+        attack: its name, or `COMBINED`.
+        eps: as written; absent unless the attacks were asked about it. None for no attack: clean.
+    """
     asked = {epsilon_value(text) for text in evaluation.attacked_eps}
-    curve = evaluation.robust(attack)
-    if curve is None or (eps is not None and epsilon_value(eps) not in asked):
+    if eps is not None and epsilon_value(eps) not in asked:
         return ABSENT
-    text = ceil_decimals(100 * curve.rate(0.0 if eps is None else epsilon_value(eps)), _decimals(curve.n))
-    return text if evaluation.full or attack == COMBINED else f"{text} {CASCADE}"
+    radius = 0.0 if eps is None else epsilon_value(eps)
+    curve = evaluation.robust(attack)
+    if curve is not None:
+        return upper_percent(int(curve.counts(radius)), curve.n)
+    records = evaluation.attack.records if evaluation.attack else ()
+    given = [record for record in records if attack in record.attacks and record.given_to(attack)]
+    return broke(sum(record.broken_by(attack, radius) for record in given), len(given))
 
 
 def interval_cell(curve: Curve | None, eps: str) -> str:
@@ -226,29 +250,27 @@ def interval_cell(curve: Curve | None, eps: str) -> str:
     if curve is None:
         return ABSENT
     low, high = curve.interval(epsilon_value(eps))
-    return f"{floor_decimals(100 * float(low), 1)} to {ceil_decimals(100 * float(high), 1)}"
+    return f"{lower(100 * float(low), 1)} to {upper(100 * float(high), 1)}"
 
 
 def clean_cell(evaluation: Evaluation) -> str:
-    """Clean accuracy bounds every accuracy under attack from above, so it is ceiled like them."""
-    rate = evaluation.clean()
-    largest = max(run.n for run in evaluation.runs)
-    return ABSENT if rate is None else ceil_decimals(100 * rate, _decimals(largest))
+    """Clean accuracy in percent, on the images of the larger run."""
+    records = evaluation.largest.records
+    return upper_percent(sum(record.predicted == record.label for record in records), len(records))
 
 
-def upper_cell(value: float | None, decimals: int = 4) -> str:
-    """An upper bound, ceiled."""
-    return ABSENT if value is None else ceil_decimals(value, decimals)
+def base_cell(evaluation: Evaluation) -> str:
+    """Base rate in percent, on the same images as `clean_cell`."""
+    return _base(evaluation.largest)
 
 
-def lower_cell(value: float | None, decimals: int = 4) -> str:
-    """A lower bound, floored."""
-    return ABSENT if value is None else floor_decimals(value, decimals)
+def attacked_base_cell(evaluation: Evaluation) -> str:
+    """Base rate in percent, on the attacked images."""
+    return _base(evaluation.attack)
 
 
-def _decimals(n: int) -> int:
-    """As many digits as tell one image from the next, but not more than anyone reads."""
-    return 1 if n <= 1000 else 2
+def _base(run: AnyRun | None) -> str:
+    return ABSENT if run is None else upper_percent(base_count([record.label for record in run.records]), run.n)
 
 
 def _images(curve: Curve | None) -> str:
@@ -256,7 +278,7 @@ def _images(curve: Curve | None) -> str:
 
 
 def _mean(curve: Curve | None) -> str:
-    return ABSENT if curve is None else floor_decimals(curve.mean(), 4)
+    return lower(None if curve is None else curve.mean())
 
 
 def _text(value: Any) -> str:
@@ -298,7 +320,7 @@ def _run_row(model: str, run: AnyRun) -> dict[str, str]:
         "device": _text(run.device),
         "forward passes": _text(passes.get("forward")),
         "backward passes": _text(passes.get("backward")),
-        "seconds": ABSENT if seconds is None else ceil_decimals(seconds, 1),
+        "seconds": upper(seconds, 1),
     }
 
 

@@ -11,7 +11,7 @@ PACKAGE = Path(__file__).resolve().parent.parent / "robench"
 
 ORDER = [
     {"errors"},
-    {"numerics", "progress", "intervals"},
+    {"numerics", "progress", "intervals", "rounding", "predictions"},
     {"specs"},
     {"records"},
     {"runs"},

@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from robench.crosscheck import contradictions
-from robench.records import AttackRecord, AttackStatus, CertifyRecord
+from robench.predictions import accuracy_facts, by_class, record_flags
+from robench.records import AttackRecord, CertifyRecord
 from robench.specs.epsilon import epsilon_value
 
 COMBINED = "combined"
@@ -18,6 +19,7 @@ def summarize(
     eps: Sequence[str],
     *,
     full: bool,
+    audited: bool,
     passes: Mapping[str, int],
     seconds: float,
     flags: Sequence[Mapping[str, Any]] = (),
@@ -28,45 +30,66 @@ def summarize(
     Args:
         records: of the whole run, at least one.
         eps: the radii asked, as written.
-        full: whether every attack saw every image; otherwise a column counts what that attack itself broke among
-            what it was given, so it is never below the combined one.
+        full: whether every attack saw every image that is not certified. Only then has a single attack a robust
+            accuracy; of a cascade `broke` says what each attack did to the images that it was given.
+        audited: whether the images have certificates; without them nothing is certified, which is not a rate of 0.
         passes: `PassCounter.to_dict()`.
         seconds: wall time of all parts of the run.
-        flags: diagnostics raised.
+        flags: diagnostics raised, beside those that the records themselves raise.
         certificates: for the crosscheck by both rules; without them the radii in the records are judged.
 
     Returns:
         Rates as floats beside the counts they come from; keys of ε are the strings given.
     """
-    n = len(records)
+    n, facts = len(records), accuracy_facts(records)
     names = list(records[0].attacks)
     values = {text: epsilon_value(text) for text in eps}
     counts = {
         name: {text: sum(record.robust_to(name, value) for record in records) for text, value in values.items()}
-        for name in names
+        for name in (names if full else ())
     }
-    counts[COMBINED] = {text: sum(r.robust_at(value) for r in records) for text, value in values.items()}
-    certified = {text: sum(r.certified_at(value) for r in records) for text, value in values.items()}
-    correct = sum(record.correct for record in records)
+    counts[COMBINED] = _robust(records, values)
+    certified = _certified(records, values, audited=audited)
     found = contradictions(certificates, records)
     return {
         "command": "attack",
         "n": n,
-        "n_correct": correct,
-        "clean_accuracy": correct / n,
+        "n_correct": facts["n_correct"],
+        "clean_accuracy": facts["accuracy"],
+        "n_base": facts["n_base"],
+        "base_rate": facts["base_rate"],
         "robust_accuracy": {name: {t: k / n for t, k in column.items()} for name, column in counts.items()},
         "n_robust": counts,
-        "certified_accuracy": {text: k / n for text, k in certified.items()},
+        "certified_accuracy": {text: None if k is None else k / n for text, k in certified.items()},
         "n_certified": certified,
-        "n_attacked": {name: sum(_ran(record, name) for record in records) for name in names},
+        "n_attacked": {name: sum(record.given_to(name) for record in records) for name in names},
+        "n_broke": {
+            name: {text: sum(record.broken_by(name, value) for record in records) for text, value in values.items()}
+            for name in names
+        },
+        "by_class": by_class(
+            records,
+            lambda members: {
+                "n_robust": _robust(members, values),
+                "n_certified": _certified(members, values, audited=audited),
+            },
+        ),
         "violations": len(found),
         "contradictions": [dataclasses.asdict(item) for item in found],
         "passes": dict(passes),
         "seconds": seconds,
         "full": full,
-        "flags": [dict(flag) for flag in flags],
+        "flags": [*(flag._asdict() for flag in record_flags(records)), *(dict(flag) for flag in flags)],
     }
 
 
-def _ran(record: AttackRecord, name: str) -> bool:
-    return record.attacks[name].status is not AttackStatus.NOT_RUN
+def _robust(records: Sequence[AttackRecord], eps: Mapping[str, float]) -> dict[str, int]:
+    """How many images stand against all attacks together, at each ε."""
+    return {text: sum(record.robust_at(value) for record in records) for text, value in eps.items()}
+
+
+def _certified(records: Sequence[AttackRecord], eps: Mapping[str, float], *, audited: bool) -> dict[str, int | None]:
+    """How many images are certified at each ε; None where there are no certificates."""
+    return {
+        text: sum(record.certified_at(value) for record in records) if audited else None for text, value in eps.items()
+    }

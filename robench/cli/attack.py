@@ -32,7 +32,7 @@ from robench.cli import options
 @click.option("--full", is_flag=True, help="Run every attack on every image that is not certified.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of random starts.")
 @options.out(required=False, help_text="Run folder; the same command on it resumes.  [default: under runs/]")
-@options.fail_under("Exit with 1 if combined robust accuracy at any ε is below RATE.")
+@options.fail_under("Exit with 1 if combined robust accuracy at any ε is below RATE, or all images get one class.")
 @options.as_json
 @options.batch_size
 @options.execution
@@ -56,7 +56,7 @@ def attack(fail_under: float | None, json_output: bool, **given: Any) -> int:
     from robench.cli.console import Screen, print_json
     from robench.cli.main import FINDING
     from robench.cli.requests import data_ref, execution, model_ref
-    from robench.cli.results import attack_result, unmet
+    from robench.cli.results import attack_result, show_flags, unmet
     from robench.specs.attacks import parse_attack_options
 
     screen = Screen(quiet=given["quiet"])
@@ -73,9 +73,8 @@ def attack(fail_under: float | None, json_output: bool, **given: Any) -> int:
     )
     (print_json if json_output else attack_result)(outcome.summary)
     screen.note(f"run folder: {outcome.folder}")
-    for flag in outcome.summary["flags"]:
-        screen.note(f"flag {flag['name']}: {flag['message']}")
+    show_flags(outcome.summary["flags"], screen)
     if outcome.summary["violations"]:
         screen.note(f"CONTRADICTION: {outcome.summary['violations']} images; see {outcome.folder}/contradictions.json")
         return FINDING
-    return unmet(outcome.summary["robust_accuracy"]["combined"], fail_under, screen)
+    return unmet(outcome.summary["n_robust"]["combined"], outcome.summary, fail_under, screen)

@@ -44,6 +44,8 @@ def bench(suite: str, data_dir: Path | None, out: Path | None, json_output: bool
     folder = out or Path("runs") / f"bench-{chosen.name}"
     result = run_suite(chosen, folder, data_dir=data_dir, execution=execution(given, screen))
     for row in result.rows:
+        for flag in row["flags"]:
+            screen.note(f"flag {flag['name']} of {row['model']} on {row['data']}: {flag['message']}")
         if row["violations"]:
             screen.note(f"CONTRADICTION: {row['violations']} images of {row['model']} on {row['data']}")
     if json_output:

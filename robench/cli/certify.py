@@ -22,7 +22,7 @@ from robench.cli import options
     help="Arithmetic of the deployed model; float32 widens every radius by its forward error.",
 )
 @options.out(required=False, help_text="Run folder; the same command on it resumes.  [default: under runs/]")
-@options.fail_under("Exit with 1 if pairwise certified accuracy at any ε is below RATE.")
+@options.fail_under("Exit with 1 if pairwise certified accuracy at any ε is below RATE, or all images get one class.")
 @options.as_json
 @options.batch_size
 @options.execution
@@ -44,7 +44,7 @@ def certify(fail_under: float | None, json_output: bool, **given: Any) -> int:
     from robench import api
     from robench.cli.console import Screen, print_json
     from robench.cli.requests import data_ref, execution, model_ref
-    from robench.cli.results import certify_result, unmet
+    from robench.cli.results import certify_result, show_flags, unmet
 
     screen = Screen(quiet=given["quiet"])
     outcome = api.certify(
@@ -57,4 +57,5 @@ def certify(fail_under: float | None, json_output: bool, **given: Any) -> int:
     )
     (print_json if json_output else certify_result)(outcome.summary)
     screen.note(f"run folder: {outcome.folder}")
-    return unmet(outcome.summary["certified_accuracy"]["pairwise"], fail_under, screen)
+    show_flags(outcome.summary["flags"], screen)
+    return unmet(outcome.summary["n_certified"]["pairwise"], outcome.summary, fail_under, screen)

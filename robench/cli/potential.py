@@ -35,7 +35,7 @@ def potential(json_output: bool, **given: Any) -> int:
     from robench.cli.console import Screen, print_json
     from robench.cli.main import FINDING
     from robench.cli.requests import data_ref, execution, model_ref
-    from robench.cli.results import potential_result
+    from robench.cli.results import potential_result, show_flags
 
     screen = Screen(quiet=given["quiet"])
     outcome = api.potential(
@@ -48,4 +48,5 @@ def potential(json_output: bool, **given: Any) -> int:
     )
     (print_json if json_output else potential_result)(outcome.summary)
     screen.note(f"figures: {outcome.folder}")
+    show_flags(outcome.summary["flags"], screen)
     return FINDING if outcome.summary["duality"]["exceeded"] else 0

@@ -1,22 +1,17 @@
-"""Summaries as tables on stdout: certified rates floored, upper bounds ceiled."""
+"""Summaries as tables on stdout, rounded as `robench.rounding` says."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from fractions import Fraction
 from typing import Any
 
 from robench.cli.console import Screen, print_table
 from robench.cli.main import FINDING
-from robench.numerics import ceil_decimals, floor_decimals
+from robench.predictions import CONSTANT
+from robench.rounding import ABSENT, broke, lower, lower_percent, upper, upper_percent
 
 SHOWN = 6
 """Columns of radii that fit a terminal; the report has all."""
-
-
-def percent(count: int, n: int) -> str:
-    """A rate in percent with one digit, never rounded up."""
-    return floor_decimals(Fraction(100 * count, n), 1) + " %"
 
 
 def certify_result(summary: Mapping[str, Any]) -> None:
@@ -24,37 +19,39 @@ def certify_result(summary: Mapping[str, Any]) -> None:
     n, counts = summary["n"], summary["n_certified"]
     columns = ["rule", "mean radius", *(f"certified at {eps}" for eps in counts["paper"])]
     rows = [
-        [rule, floor_decimals(summary["mean_radius"][rule], 4), *(percent(count, n) for count in counts[rule].values())]
+        [rule, lower(summary["mean_radius"][rule]), *(_with_sign(lower_percent(k, n)) for k in counts[rule].values())]
         for rule in counts
     ]
     title = (
-        f"{n} images, accuracy {percent(summary['n_correct'], n)}, "
-        f"Lipschitz constant at most {ceil_decimals(summary['lipschitz_upper'], 4)} "
-        f"(found slope {floor_decimals(summary['lipschitz_lower'], 4)})"
+        f"{_accuracy('accuracy', summary)}, Lipschitz constant at most {upper(summary['lipschitz_upper'])} "
+        f"(found slope {lower(summary['lipschitz_lower'])})"
     )
     print_table(title, columns, rows)
 
 
 def attack_result(summary: Mapping[str, Any]) -> None:
-    """Robust accuracy by attack and ε, certified accuracy below it."""
-    n, robust = summary["n"], summary["n_robust"]
+    """Robust accuracy by ε: of each attack where each saw every image, of all together, and certified below it."""
+    n, robust, given = summary["n"], summary["n_robust"], summary["n_attacked"]
     eps = list(robust["combined"])
-    order = [name for name in robust if name != "combined"] + ["combined"]
-    rows = [[name, *(percent(robust[name][text], n) for text in eps)] for name in order]
-    rows.append(["certified", *(percent(summary["n_certified"][text], n) for text in eps)])
+    rows = [
+        [name, *(_with_sign(upper_percent(robust[name][text], n)) for text in eps)]
+        if name in robust
+        else [name, *(broke(summary["n_broke"][name][text], given[name]) for text in eps)]
+        for name in given
+    ]
+    rows.append(["combined", *(_with_sign(upper_percent(robust["combined"][text], n)) for text in eps)])
+    rows.append(["certified", *(_with_sign(lower_percent(summary["n_certified"][text], n)) for text in eps)])
     scope = "every attack on every open image" if summary["full"] else "cascade: an attack sees only what is still open"
-    title = f"{n} images, clean accuracy {percent(summary['n_correct'], n)}; robust accuracy ({scope})"
+    title = f"{_accuracy('clean accuracy', summary)}; robust accuracy ({scope})"
     print_table(title, ["attack", *(f"ε = {text}" for text in eps)], rows)
 
 
 def audit_result(summary: Mapping[str, Any]) -> None:
     """The bound of each layer, and of the whole."""
-    rows = [
-        [layer["name"], layer["operation"], ceil_decimals(layer["lipschitz_upper"], 6)] for layer in summary["layers"]
-    ]
+    rows = [[layer["name"], layer["operation"], upper(layer["lipschitz_upper"], 6)] for layer in summary["layers"]]
     title = (
-        f"{summary['model']}: Lipschitz constant at most {ceil_decimals(summary['lipschitz_upper'], 6)}, "
-        f"at least {floor_decimals(summary['lipschitz_lower'], 6)}"
+        f"{summary['model']}: Lipschitz constant at most {upper(summary['lipschitz_upper'], 6)}, "
+        f"at least {lower(summary['lipschitz_lower'], 6)}"
     )
     print_table(title, ["layer", "operation", "at most"], rows)
 
@@ -62,17 +59,17 @@ def audit_result(summary: Mapping[str, Any]) -> None:
 def potential_result(summary: Mapping[str, Any]) -> None:
     """Theorem 2 with numbers, and what the outputs and gradients look like."""
     duality, norm = summary["duality"], summary["gradient_norm"]
-    share = "-" if duality["share"] is None else floor_decimals(100 * duality["share"], 2) + " %"
+    share = None if duality["share"] is None else 100 * duality["share"]
     rows = [
-        ["reached: KR - alpha * hinge", f"{duality['reached']:.6f}"],
-        ["optimum of any 1-Lipschitz function", f"{duality['optimum']:.6f}"],
-        ["gap", f"{duality['gap']:.6f}"],
-        ["share of the optimum", share],
-        ["examples in the overlap of the outputs", floor_decimals(100 * summary["overlap"], 2) + " %"],
-        ["gradient norm within 1 ± 0.05", floor_decimals(100 * norm["share_within_0.05_of_1"], 2) + " %"],
+        ["reached: KR - alpha * hinge", lower(duality["reached"], 6)],
+        ["optimum of any 1-Lipschitz function", upper(duality["optimum"], 6)],
+        ["gap", upper(duality["gap"], 6)],
+        ["share of the optimum", _with_sign(lower(share, 2))],
+        ["examples in the overlap of the outputs", _with_sign(upper(100 * summary["overlap"], 2))],
+        ["gradient norm within 1 ± 0.05", _with_sign(lower(100 * norm["share_within_0.05_of_1"], 2))],
     ]
     title = (
-        f"{summary['n']} examples, accuracy {floor_decimals(100 * summary['accuracy'], 2)} %; "
+        f"{_accuracy('accuracy', summary, 'examples')}; "
         f"hKR loss with alpha {duality['alpha']:g} and margin {duality['margin']:g}"
     )
     print_table(title, ["Theorem 2", "value"], rows)
@@ -84,33 +81,64 @@ def bench_result(rows: Sequence[Mapping[str, Any]]) -> None:
         chosen = [row for row in rows if row["data"] == data]
         every = list(chosen[0]["n_certified"])
         eps = every[:: -(-len(every) // SHOWN)]
-        columns = ["model", "clean", "Lipschitz <=", "mean radius", *(f"ε = {text}" for text in eps)]
+        columns = ["model", "clean", "base rate", "Lipschitz <=", "mean radius", *(f"ε = {text}" for text in eps)]
         cells = []
         for row in chosen:
-            low, high = (
-                [percent(row[key][text], row["n_attacked"]) for text in eps] for key in ("n_certified", "n_robust")
-            )
+            low = [lower_percent(row["n_certified"][text], row["n_attacked"]) for text in eps]
+            high = [upper_percent(row["n_robust"][text], row["n_attacked"]) for text in eps]
             cells.append(
                 [
                     row["model"],
-                    percent(row["n_correct"], row["n"]),
-                    ceil_decimals(row["lipschitz_upper"], 2),
-                    floor_decimals(row["mean_radius"], 3),
-                    *(f"{a} | {b}".replace(" %", "") for a, b in zip(low, high, strict=True)),
+                    _with_sign(upper_percent(row["n_correct"], row["n"])),
+                    _with_sign(upper_percent(row["n_base"], row["n"])),
+                    upper(row["lipschitz_upper"], 2),
+                    lower(row["mean_radius"], 3),
+                    *(f"{a} | {b}" for a, b in zip(low, high, strict=True)),
                 ]
             )
         title = (
             f"{data}: certified | attacked accuracy in % on {chosen[0]['n_attacked']} test images; "
-            f"clean accuracy and mean certified radius on all {chosen[0]['n']}"
+            f"clean accuracy, base rate and mean certified radius on all {chosen[0]['n']}"
         )
         print_table(title, columns, cells)
 
 
-def unmet(rates: Mapping[str, float], fail_under: float | None, screen: Screen) -> int:
-    """Exit code of `--fail-under`: 1 if a rate is below it."""
+def show_flags(flags: Sequence[Mapping[str, Any]], screen: Screen) -> None:
+    """Each flag on a line of stderr."""
+    for flag in flags:
+        screen.note(f"flag {flag['name']}: {flag['message']}")
+
+
+def unmet(counts: Mapping[str, int], summary: Mapping[str, Any], fail_under: float | None, screen: Screen) -> int:
+    """Exit code of `--fail-under`: 1 if a rate is below it, or means nothing since one class is predicted for all.
+
+    Args:
+        counts: of images that are certified, or stand, by ε.
+        summary: of the run, with its number of images and its flags.
+        fail_under: least rate; None where none was asked.
+        screen: told the reasons.
+    """
     if fail_under is None:
         return 0
-    low = {text: rate for text, rate in rates.items() if rate < fail_under}
-    for text, rate in low.items():
-        screen.note(f"below --fail-under {fail_under}: {rate:.4f} at ε = {text}")
-    return FINDING if low else 0
+    n = summary["n"]
+    reasons = [
+        f"below --fail-under {fail_under}: {count} of {n} images at ε = {text}"
+        for text, count in counts.items()
+        if count / n < fail_under
+    ]
+    if any(flag["name"] == CONSTANT for flag in summary["flags"]):
+        reasons.append(f"--fail-under {fail_under} is not met: the model predicts one class for all {n} images")
+    for reason in reasons:
+        screen.note(reason)
+    return FINDING if reasons else 0
+
+
+def _accuracy(name: str, summary: Mapping[str, Any], images: str = "images") -> str:
+    """Number of images, accuracy and base rate on them."""
+    n = summary["n"]
+    correct, base = upper_percent(summary["n_correct"], n), upper_percent(summary["n_base"], n)
+    return f"{n} {images}, {name} {correct} % ({summary['n_correct']} of {n}), base rate {base} %"
+
+
+def _with_sign(percentage: str) -> str:
+    return percentage if percentage == ABSENT else f"{percentage} %"

@@ -10,12 +10,12 @@ from typing import NamedTuple
 import pandas as pd
 
 GROUPED = re.compile(r"(?P<group>.+ ε =) (?P<leaf>\S+)", re.DOTALL)
-NUMERIC = re.compile(r"[-\d.,/†– ]*|\d+\.\d to \d+\.\d|[-+\d.e]+")
+NUMERIC = re.compile(r"[-\d.,/– ]*|broke \d+ of \d+|\d+\.\d to \d+\.\d|[-+\d.e]+")
 MARKDOWN_SPECIAL = re.compile(r"([\\`*_{}\[\]<>#|~$!])")
 LATEX = {
     "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "$": r"\$", "&": r"\&", "#": r"\#", "_": r"\_", "%": r"\%",
     "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}",
-    "|": r"\textbar{}", '"': r"\textquotedbl{}", "–": "--", "†": r"$^\dagger$", "ε": r"$\varepsilon$", "≤": r"$\leq$",
+    "|": r"\textbar{}", '"': r"\textquotedbl{}", "–": "--", "ε": r"$\varepsilon$", "≤": r"$\leq$",
     "∇": r"$\nabla$", "×": r"$\times$", "·": r"$\cdot$", "−": "$-$", "…": r"\dots{}",
 }  # fmt: skip
 

@@ -63,11 +63,16 @@ class Bracket:
 
 @dataclass(frozen=True)
 class Overview:
-    """One model at a glance: a row of the first table of the page."""
+    """One model at a glance: a row of the first table of the page.
+
+    Fields:
+        clean, base: clean accuracy and base rate in percent, on the images of the brackets.
+    """
 
     name: str
     anchor: str
     clean: str
+    base: str
     brackets: tuple[Bracket, ...]
 
 

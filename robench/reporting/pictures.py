@@ -9,9 +9,9 @@ from matplotlib.figure import Figure
 
 from robench import plots
 from robench.evaluations import Evaluation
-from robench.numerics import ceil_decimals
 from robench.records import AttackRecord
 from robench.reporting.gallery import Array, Gallery, read_gallery
+from robench.rounding import upper
 
 TRANSPORT = "x − 2 f(x) ∇f(x)"
 
@@ -71,7 +71,7 @@ def _reached(names: Sequence[str], record: AttackRecord | None, attack: str) -> 
     if outcome is None or outcome.distance is None:
         return ""
     reached = "" if outcome.predicted is None else f"{_class(names, outcome.predicted)}, "
-    return f"{reached}{ceil_decimals(outcome.distance, 2)}"
+    return f"{reached}{upper(outcome.distance, 2)}"
 
 
 def _class(names: Sequence[str], label: int) -> str:

@@ -7,9 +7,10 @@ from collections.abc import Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
-from robench import plots, tables
+from robench import plots, rounding, tables
 from robench.curves import COMBINED
 from robench.evaluations import Evaluation
+from robench.predictions import FLAGS
 from robench.reporting import pictures
 from robench.reporting.page import Bracket, Exhibit, FigureExhibit, Overview, Page, Section, TableExhibit
 
@@ -70,6 +71,7 @@ def _remarks(item: Evaluation) -> list[str]:
     ]
     if item.facts("data").get("canonical") is False:
         remarks.append(f"the files of {item.data_name} are not the published ones, byte for byte.")
+    remarks += [f"{flag.message}." for flag in item.flags() if flag.name in FLAGS]
     if item.refusal is not None:
         remarks.append(f"no certificate, since the Lipschitz constant has no bound: {item.refusal}.")
     elif item.certified("pairwise") is None:
@@ -78,28 +80,29 @@ def _remarks(item: Evaluation) -> list[str]:
         remarks.append("not attacked; nothing is known from above but the clean accuracy.")
     if item.certify and item.attack and item.certify.n != item.attack.n:
         remarks.append(
-            f"{item.certify.n} images were certified and {item.attack.n} attacked. The comparison of bounds states "
-            "certified accuracy on the former; everywhere else certificates and attacks are on the latter."
+            f"{item.certify.n} images were certified and {item.attack.n} attacked. Wherever certificates stand beside "
+            "attacks, both are on the latter; clean accuracy and mean radius are on the former."
         )
     if item.attack and not item.full:
         remarks.append(
-            "the attack run was a cascade, in which an attack sees only what the attacks before it left open. Columns "
-            f"of single attacks ({tables.CASCADE}) count what the attack itself broke among what it was given; the "
-            "combined column is the same as if every attack had seen every image."
+            "the attack run was a cascade, in which an attack sees only what the attacks before it left open. Single "
+            "attacks then have no accuracy, and the tables say what each broke of what it was given; the combined "
+            "accuracy is the same as if every attack had seen every image."
         )
     return remarks
 
 
 def _overview(item: Evaluation, anchor: str) -> Overview:
     attacked = tables.attacked_cell(item, COMBINED, None)
-    clean = tables.clean_cell(item) if attacked == tables.ABSENT else attacked
+    clean = tables.clean_cell(item) if attacked == rounding.ABSENT else attacked
     curve = item.certified_on_attacked("pairwise")
     brackets = []
     for text in item.eps:
         low, high = tables.certified_cell(curve, text), tables.attacked_cell(item, COMBINED, text)
-        ends = [None if cell == tables.ABSENT else cell for cell in (low, high)]
+        ends = [None if cell == rounding.ABSENT else cell for cell in (low, high)]
         brackets.append(Bracket(text, *ends))
-    return Overview(item.name, anchor, clean, tuple(brackets))
+    base = tables.base_cell(item) if attacked == rounding.ABSENT else tables.attacked_base_cell(item)
+    return Overview(item.name, anchor, clean, base, tuple(brackets))
 
 
 def _comparison(data: str, group: Sequence[Evaluation], place: int) -> Section:
@@ -126,11 +129,20 @@ def _comparison(data: str, group: Sequence[Evaluation], place: int) -> Section:
         ),
         TableExhibit(
             f"{prefix}-models",
-            "Clean accuracy, mean certified radius (misclassified: 0), and bounds of the Lipschitz constant.",
+            "Clean accuracy beside the base rate (share of the most frequent class), mean certified radius "
+            "(misclassified: 0), and bounds of the Lipschitz constant.",
             tables.models(group),
             "Radii and Lipschitz lower bounds are rounded down, clean accuracy and Lipschitz upper bounds up.",
         ),
     ]
+    if any(item.certify and item.attack and item.certify.n != item.attack.n for item in group):
+        exhibits.append(
+            TableExhibit(
+                f"{prefix}-certified",
+                "Certified accuracy (%) at each ε on all certified images, attacked or not.",
+                tables.certified_alone(group),
+            )
+        )
     if any(item.robust() for item in group):
         cascade = any(item.attack and not item.full for item in group)
         exhibits.append(
@@ -217,8 +229,10 @@ def _facts(item: Evaluation) -> tuple[tuple[str, str], ...]:
         ("input", "×".join(map(str, model.get("input_shape", ())))),
         ("classes", model.get("classes")),
         ("parameters", f"{parameters:,}".replace(",", " ") if isinstance(parameters, int) else None),
-        ("Lipschitz constant", None if upper is None else f"at most {tables.upper_cell(upper)}"),
-        ("largest slope found", None if lower is None else tables.lower_cell(lower)),
+        ("Lipschitz constant", None if upper is None else f"at most {rounding.upper(upper)}"),
+        ("largest slope found", None if lower is None else rounding.lower(lower)),
+        ("clean accuracy", f"{tables.clean_cell(item)} %"),
+        ("base rate", f"{tables.base_cell(item)} %"),
         ("certified images", item.certify.n if item.certify else None),
         ("attacked images", item.attack.n if item.attack else None),
         ("weights SHA-256", item.weights_sha256[:16]),

@@ -182,7 +182,8 @@ def test_starts_fill_the_ball_and_depend_on_the_image_alone():
     assert radius.max() <= 1.0
     assert np.abs(np.mean(radius**3) - 0.5) < 0.02  # r^n is uniform
     one, two = ball(7, 3, 1, 5), ball(7, 3, 2, 5)
-    assert one.shape == (1, 5) and two.shape == (2, 5)
+    assert one.shape == (1, 5)
+    assert two.shape == (2, 5)
     assert np.array_equal(two[:1], one)  # more draws keep the first
     assert not np.array_equal(two[1], one[0])
     for seed, index in ((8, 3), (7, 4), (3, 7)):

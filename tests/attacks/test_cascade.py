@@ -154,9 +154,11 @@ def test_curves_never_rise_and_the_summary_counts_them(multi):
     proofs = certificates(model, data)
     passes = PassCounter()
     records = attack(model, data, proofs, attacks=CHEAP, passes=passes)
-    summary = summarize(
-        records, EPS, full=False, passes=passes.to_dict(), seconds=1.0, certificates=list(proofs.values())
-    )
+    settings = {"audited": True, "passes": passes.to_dict(), "seconds": 1.0, "certificates": list(proofs.values())}
+    summary = summarize(records, EPS, full=False, **settings)
+    assert set(summary["n_robust"]) == {"combined"}  # a single attack of a cascade has no robust accuracy
+    assert all(count <= summary["n_attacked"][name] for name in CHEAP for count in summary["n_broke"][name].values())
+    summary = summarize(records, EPS, full=True, **settings)
     for column in summary["n_robust"].values():
         values = list(column.values())
         assert values == sorted(values, reverse=True)

@@ -35,11 +35,11 @@ def test_certified_lies_below_attacked_and_pairwise_above_paper(
     attacked = result.data
     assert attacked["n"] == 60
     assert attacked["violations"] == 0
-    assert set(attacked["robust_accuracy"]) == {"fgsm", "pgd", "cw", "deepfool", "combined"}
+    assert set(attacked["robust_accuracy"]) == {"combined"}
+    assert set(attacked["n_broke"]) == {"fgsm", "pgd", "cw", "deepfool"}
     for text in TEXTS:
         combined = attacked["robust_accuracy"]["combined"][text]
         assert attacked["certified_accuracy"][text] <= combined
-        assert all(combined <= rates[text] for rates in attacked["robust_accuracy"].values())
         assert combined <= attacked["clean_accuracy"]
 
 

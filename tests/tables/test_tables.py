@@ -68,16 +68,26 @@ def test_lipschitz_bounds_and_radii_are_rounded_outwards(thirds: Evaluation) -> 
 def test_table_1_has_the_combined_rule_below_every_attack(thirds: Evaluation) -> None:
     frame = tables.attack_accuracy([thirds])
     cells = {(attack, eps): float(value) for attack, eps, value in frame.itertuples(index=False, name=None)}
+    assert cells["none (base rate)", "0"] < cells["none (clean)", "0"]
     for text in EPS:
         assert cells["combined", text] == min(cells[name, text] for name in (*ATTACKS, "combined"))
         assert cells["certified (pairwise)", text] <= cells["combined", text] <= cells["none (clean)", "0"]
 
 
-def test_a_cascade_marks_the_columns_of_single_attacks_only(tmp_path: Path) -> None:
-    Synthetic().write_attack(tmp_path / "a", 40)
-    frame = tables.attack_accuracy(evaluate(tmp_path)).set_index("attack")["hkr"]
-    assert all(cell.endswith(" †") for name in ATTACKS for cell in frame[name])
-    assert not any("†" in cell for cell in frame["combined"])
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_the_single_attacks_of_a_cascade_have_counts_and_no_accuracy(seed: int, tmp_path: Path) -> None:
+    folder = Synthetic(seed=seed).write_attack(tmp_path / "a", 40)
+    raw = [json.loads(line)["attacks"] for line in (folder / "records.jsonl").read_text().splitlines()]
+    evaluation = evaluate(tmp_path)[0]
+    frame = tables.attack_accuracy([evaluation]).set_index(["attack", "ε"])["hkr"]
+    for name in ATTACKS:
+        given = [outcomes[name] for outcomes in raw if outcomes[name]["status"] != "not_run"]
+        for text in EPS:
+            broken = sum(item["distance"] is not None and item["distance"] <= epsilon_value(text) for item in given)
+            assert frame[name, text] == (f"broke {broken} of {len(given)}" if given else "–")
+    assert all(0 <= float(cell) <= 100 for cell in frame["combined"])
+    assert set(tables.rates([evaluation])["measure"]) == {"attacked combined", "certified pairwise"}
+    assert list(tables.accuracy(evaluation)[ATTACKS[0]]) == list(frame[ATTACKS[0]])
 
 
 def test_a_radius_that_no_attack_was_asked_about_is_left_open(tmp_path: Path) -> None:
@@ -134,7 +144,7 @@ def test_a_model_may_be_called_like_a_column(tmp_path: Path) -> None:
     Synthetic(name="attack").write_attack(tmp_path / "a", 20)
     frame = tables.attack_accuracy(evaluate(tmp_path))
     assert list(frame.columns) == ["attack", "ε", "attack"]
-    assert frame.shape[0] == 1 + 6 * 6
+    assert frame.shape[0] == 2 + 6 * 6
 
 
 def test_two_digits_above_a_thousand_images(tmp_path: Path) -> None:
