@@ -116,12 +116,15 @@ def robench_attack(model: LoadedModel, data: Dataset, cw: dict[str, Any], batch:
             passes=passes,
         )
     )
-    summary = summarize(
-        records, EPS, full=False, passes=passes.to_dict(), seconds=0.0, certificates=list(certificates.values())
-    )
+    summary = summarize(records, EPS, full=False, audited=bool(certificates), certificates=list(certificates.values()))
     answered = time.process_time() - start
     flags = diagnose(model, data, records, certificates, spec, batch_size=batch, device=cpu)
-    return {**summary, "cpu_seconds_to_the_answer": answered, "flags": [flag.name for flag in flags]}
+    return {
+        **summary,
+        "passes": passes.to_dict(),
+        "cpu_seconds_to_the_answer": answered,
+        "flags": [flag.name for flag in flags],
+    }
 
 
 def timed(run: Callable[[], dict[str, Any]]) -> dict[str, Any]:

@@ -333,7 +333,8 @@ def attack(
         done = _done(run, dataset, [record.index for record in records], progress)
         finished = run.summary() if run.finished_before and len(done) == len(dataset) else None
         if finished is not None:
-            return Outcome(run.path, {**finished, "reused": len(done)})
+            rates = _attack_rates(records, spec, finished.get("flags", ()), certificates, audited)
+            return Outcome(run.path, {**finished, **rates, "reused": len(done)})
         progress.start(f"attack {loaded.name} on {data.spec.name}", len(dataset))
         progress.advance(len(done))
         passes = PassCounter()
@@ -358,16 +359,10 @@ def attack(
         write_gallery(run.path, loaded, dataset, spec, device=device)
         progress.close()
         spent = run.spent()
-        summary = summarize(
-            records,
-            spec.eps,
-            full=full,
-            audited="refused" not in audited,
-            passes={name: int(spent.get(name, 0)) for name in passes.to_dict()},
-            seconds=round(spent.get("seconds", 0.0), 3),
-            flags=[flag._asdict() for flag in flags],
-            certificates=list(certificates.values()),
-        )
+        summary = _attack_rates(records, spec, [flag._asdict() for flag in flags], certificates, audited) | {
+            "passes": {name: int(spent.get(name, 0)) for name in passes.to_dict()},
+            "seconds": round(spent.get("seconds", 0.0), 3),
+        }
         write_json(run.path / CONTRADICTIONS, {"contradictions": summary["contradictions"]})
         run.finish(summary)
         return Outcome(run.path, {**summary, "reused": len(done)})
@@ -391,6 +386,24 @@ def verify(run: Path, *, model: Path | None = None, data_dir: Path | None = None
         RunError: the run, the model or the data are missing, or not those of the run.
     """
     return reexecute(run, model=model, data_dir=data_dir)
+
+
+def _attack_rates(
+    records: Sequence[AttackRecord],
+    spec: AttackSpec,
+    flags: Sequence[Mapping[str, Any]],
+    certificates: Mapping[int, CertifyRecord],
+    audited: Mapping[str, Any],
+) -> dict[str, Any]:
+    """The part of a summary that follows from the records, so that it is never older than the program that shows it."""
+    return summarize(
+        records,
+        spec.eps,
+        full=spec.full,
+        audited="refused" not in audited,
+        flags=flags,
+        certificates=list(certificates.values()),
+    )
 
 
 class _Meter:

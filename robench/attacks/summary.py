@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from robench.crosscheck import contradictions
-from robench.predictions import accuracy_facts, by_class, record_flags
+from robench.predictions import FLAGS, accuracy_facts, by_class, record_flags
 from robench.records import AttackRecord, CertifyRecord
 from robench.specs.epsilon import epsilon_value
 
@@ -20,12 +20,10 @@ def summarize(
     *,
     full: bool,
     audited: bool,
-    passes: Mapping[str, int],
-    seconds: float,
     flags: Sequence[Mapping[str, Any]] = (),
     certificates: Sequence[CertifyRecord] = (),
 ) -> dict[str, Any]:
-    """What `summary.json` of an attack run says.
+    """What the records say in `summary.json` of an attack run, beside what the run cost.
 
     Args:
         records: of the whole run, at least one.
@@ -33,8 +31,6 @@ def summarize(
         full: whether every attack saw every image that is not certified. Only then has a single attack a robust
             accuracy; of a cascade `broke` says what each attack did to the images that it was given.
         audited: whether the images have certificates; without them nothing is certified, which is not a rate of 0.
-        passes: `PassCounter.to_dict()`.
-        seconds: wall time of all parts of the run.
         flags: diagnostics raised, beside those that the records themselves raise.
         certificates: for the crosscheck by both rules; without them the radii in the records are judged.
 
@@ -76,10 +72,11 @@ def summarize(
         ),
         "violations": len(found),
         "contradictions": [dataclasses.asdict(item) for item in found],
-        "passes": dict(passes),
-        "seconds": seconds,
         "full": full,
-        "flags": [*(flag._asdict() for flag in record_flags(records)), *(dict(flag) for flag in flags)],
+        "flags": [
+            *(flag._asdict() for flag in record_flags(records)),
+            *(dict(flag) for flag in flags if flag["name"] not in FLAGS),
+        ],
     }
 
 
