@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from robench.errors import AuditError
 from robench.lipschitz.signals import View
 from robench.lipschitz.trace import MODULE_RULES, Trace, Value, qualified_name, rule_of
+from robench.lipschitz.twins import Twins
 
 _LIBRARY: Any = torch.library.Library("robench", "DEF")  # type: ignore[no-untyped-call]
 _LIBRARY.define("registered(Tensor x, str path) -> Tensor")
@@ -55,12 +56,44 @@ def walk_exported(trace: Trace, module: nn.Module, view: View) -> Value:
         program = _export(trace, module, view.zero)
         interpreter = Interpreter(trace, program, leaves, forwards)
         trace.steps.append(interpreter.run)
-        return interpreter.run(view)
+        return interpreter.run(view, _twins(trace, program, view, leaves))
     finally:
         for child in leaves.values():
             del child.forward
         _REGISTERED.clear()
         _SHAPES.clear()
+
+
+def _twins(trace: Trace, program: Any, view: View, leaves: Iterable[str]) -> Twins | None:
+    """The same module as it is deployed, recorded in float32."""
+    if trace.deployed is None:
+        return None
+    module = trace.deployed.get_submodule(".".join(trace.path))
+    children = {path: module.get_submodule(path) for path in leaves}
+    try:
+        for path, child in children.items():
+            child.forward = _opaque(path)
+        narrow = _export(trace, module, view.zero.float())
+    except AuditError as error:
+        trace.refuse_float32(f"the float32 network cannot be traced: {error}")
+        return None
+    finally:
+        for child in children.values():
+            vars(child).pop("forward", None)
+    return Twins(trace, program.graph.nodes, narrow.graph.nodes, _given(narrow))
+
+
+def _given(program: Any) -> dict[torch.fx.Node, Tensor]:
+    """Parameters, buffers and other constants that nodes stand for."""
+    signature, held = program.graph_signature, {**program.state_dict, **program.constants}
+    sources = {
+        **signature.inputs_to_parameters,
+        **signature.inputs_to_buffers,
+        **signature.inputs_to_lifted_tensor_constants,
+    }
+    named = {node: held[sources[node.name]] for node in program.graph.nodes if node.name in sources}
+    fixed = [node for node in program.graph.nodes if node.op == "get_attr"]
+    return named | {node: getattr(program.graph_module, node.target) for node in fixed}
 
 
 def _recording(path: str, forward: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
@@ -117,35 +150,29 @@ class Interpreter:
         self._leaves = leaves
         self._forwards = forwards
 
-    def run(self, view: View | Tensor) -> Value:
+    def run(self, view: View | Tensor, twins: Twins | None = None) -> Value:
         """The value of the output: abstract for a view, computed for a batch of inputs."""
         signature = self._program.graph_signature
-        constants = {**self._program.state_dict, **self._program.constants}
-        sources = {
-            **signature.inputs_to_parameters,
-            **signature.inputs_to_buffers,
-            **signature.inputs_to_lifted_tensor_constants,
-        }
         if signature.buffers_to_mutate or signature.user_inputs_to_mutate:
             state = sorted(signature.buffers_to_mutate.values())
             raise AuditError(
                 f"`{self._trace.where}` changes its own state when it runs: {state}",
                 hint="call `model.eval()`, or export the model to layers without a state",
             )
-        values: dict[Any, Value] = {}
+        values: dict[Any, Value] = dict(_given(self._program))
         base = list(self._trace.path)
         for node in self._program.graph.nodes:
             if node.op == "placeholder":
-                values[node] = constants[sources[node.name]] if node.name in sources else view
+                values.setdefault(node, view)
             elif node.op == "output":
                 result = self._resolve(node.args[0], values)
                 self._trace.path[:] = base
                 return result
-            elif node.op == "get_attr":
-                values[node] = getattr(self._program.graph_module, node.target)
-            elif "_assert" not in str(node.target):  # checks of shapes and dtypes compute nothing
+            elif node.op == "call_function" and "_assert" not in str(node.target):  # checks of shapes compute nothing
                 self._trace.path[:] = base + _module_path(node)
                 values[node] = self._call(node, values)
+            if twins is not None and node in values:
+                twins.follow(node, values[node])
         raise AssertionError("an exported graph has an output")
 
     def _call(self, node: Any, values: dict[Any, Value]) -> Value:

@@ -254,6 +254,7 @@ class Trace:
         steps: what was walked, one after the other, as functions of a batch of `BATCH` samples.
         deployed: the model as it runs in float32.
         unbounded: why nothing can be said of the float32 network; empty if something can.
+        branches: whether the float32 network is made of other operations or numbers than the float64 one.
     """
 
     path: list[str] = field(default_factory=list)
@@ -263,6 +264,7 @@ class Trace:
     steps: list[Callable[[Tensor], Any]] = field(default_factory=list)
     deployed: nn.Module | None = None
     unbounded: str = ""
+    branches: bool = False
     _twins: dict[int, tuple[Any, Any]] = field(default_factory=dict)
 
     @property
@@ -270,9 +272,10 @@ class Trace:
         """Dotted path of the current module."""
         return ".".join(self.path) or "the model"
 
-    def refuse_float32(self, reason: str) -> None:
-        """Nothing can be said of the float32 network; the float64 one is not concerned."""
+    def refuse_float32(self, reason: str, *, branches: bool = False) -> None:
+        """Nothing can be said of the float32 network; nor of the float64 one if they `branch` to other functions."""
         self.unbounded = self.unbounded or f"in `{self.where}`, {reason}"
+        self.branches = self.branches or branches
 
     def pair(self, value: Any, twin: Any) -> None:
         """Remember what a constant of the traced network is in the float32 one; tuples part by part."""
