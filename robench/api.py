@@ -7,9 +7,10 @@ same arguments it goes on where it stopped, and called on finished work it only 
 from __future__ import annotations
 
 import dataclasses
+import functools
 import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -75,9 +76,21 @@ class ModelRef:
     weights: Path | None = None
     input_shape: tuple[int, ...] | None = None
 
-    def load(self) -> checkpoint.LoadedModel:
-        """Read it."""
-        return checkpoint.load_model(self.ref, weights=self.weights, input_shape=self.input_shape)
+    def load(
+        self, *, progress: Progress | None = None, shape_of_data: Callable[[], tuple[int, ...]] | None = None
+    ) -> checkpoint.LoadedModel:
+        """Read it; what a user should know of how it was read is noted.
+
+        Args:
+            progress: who is told.
+            shape_of_data: gives the shape of an input where neither the user nor the model tells it.
+        """
+        loaded = checkpoint.load_model(
+            self.ref, weights=self.weights, input_shape=self.input_shape, shape_of_data=shape_of_data
+        )
+        for note in loaded.notes:
+            (progress or NoProgress()).note(f"note: {note}")
+        return loaded
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,13 +120,17 @@ class Outcome(NamedTuple):
     summary: dict[str, Any]
 
 
-def audit(model: ModelRef) -> dict[str, Any]:
+def audit(model: ModelRef, *, progress: Progress | None = None) -> dict[str, Any]:
     """Upper bound of the Lipschitz constant of a model, per layer and whole, with the largest slope found.
+
+    Args:
+        model: the model.
+        progress: who is told what a user should know of how the model was read.
 
     Raises:
         AuditError: an operation has no rule; it is named.
     """
-    loaded = model.load()
+    loaded = model.load(progress=progress)
     result = lipschitz.audit(loaded.module, loaded.input_shape)
     return {"model": loaded.name, **loaded.identity, **result.to_dict()}
 
@@ -475,8 +492,9 @@ def _dual_terms(model: ModelRef, alpha: float | None, margin: float | None) -> t
 
 def _load_pair(model: ModelRef, data: DataRef, progress: Progress) -> tuple[checkpoint.LoadedModel, Dataset]:
     """The model and the data, once it is known that they fit each other."""
-    loaded = model.load()
-    dataset = data.load(progress)
+    read = functools.cache(lambda: data.load(progress))
+    loaded = model.load(progress=progress, shape_of_data=lambda: read().shape)
+    dataset = read()
     if dataset.shape != loaded.input_shape:
         raise ModelError(
             f"`{model.ref}` takes inputs of shape {loaded.input_shape}, but the images of `{data.spec.name}` "

@@ -3,38 +3,34 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.util
-import io
-import re
-import sys
-import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import safetensors.torch
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.lazy import LazyModuleMixin
+from torch.nn.parameter import is_lazy
 
+from robench.checkpoint.blame import blamed
+from robench.checkpoint.factory import FACTORY, make_module
 from robench.checkpoint.function import identify, source_digest
-from robench.checkpoint.loaded import LoadedModel, probe_outputs, require_finite
+from robench.checkpoint.loaded import LoadedModel, Shape, probe_outputs, require_finite
 from robench.checkpoint.plain import plain_module
-from robench.checkpoint.tensors import read_bytes, read_tensors
+from robench.checkpoint.states import load_state
 from robench.errors import ModelError
 from robench.models import check_agreement
 
-FACTORY = re.compile(r"(?P<file>.+\.py):(?P<name>[A-Za-z_]\w*)")
-NESTED = ("state_dict", "model_state_dict", "model")
-"""Where training scripts put the state dict in a checkpoint."""
+QUANTISED = ("torch.ao.nn.quantized", "torch.ao.nn.intrinsic.quantized", "torch.nn.quantized")
 
 
-def load_factory(ref: str, weights: Path | None, input_shape: tuple[int, ...] | None) -> LoadedModel:
+def load_factory(ref: str, weights: Path | None, shape: Callable[[], Shape | None]) -> LoadedModel:
     """The model that `FILE.py:factory` makes, a function without arguments that returns a torch module.
 
     Args:
         ref: file and function.
-        weights: `.safetensors`, or `.pt` / `.pth` of tensors only; None where the factory brings its weights.
-        input_shape: without the batch.
+        weights: `.safetensors`, or another file of tensors; None where the factory brings its weights.
+        shape: gives that of an input, without the batch; asked once the file is there.
 
     Raises:
         ModelError: the file, function, weights or shape do not serve.
@@ -42,15 +38,23 @@ def load_factory(ref: str, weights: Path | None, input_shape: tuple[int, ...] | 
     match = FACTORY.fullmatch(ref)
     if match is None:
         raise ModelError(f"`{ref}` names no factory", hint="write it as FILE.py:factory")
+    file = Path(match["file"])
+    if not file.is_file():
+        raise ModelError(f"`{file}` does not exist", hint="write the model as FILE.py:factory")
+    input_shape = shape()
     if input_shape is None:
         raise ModelError(f"the input shape of `{ref}` is not known", hint="give it, such as `--input-shape 1,28,28`")
-    module = _call(_factory(Path(match["file"]), match["name"]), ref)
-    if weights is None:
-        sha256 = hashlib.sha256(safetensors.torch.save(_own_state(module))).hexdigest()
-    else:
-        state, sha256 = read_state(weights)
-        _load_state(module, state, weights)
-    plain = _as_plain(module, input_shape, ref)
+    module = make_module(file, match["name"])
+    notes: tuple[str, ...] = ()
+    with blamed(f"`{ref}`"):
+        _leave_inference_mode(module)
+        if weights is not None:
+            sha256, notes = load_state(module, weights)
+        module = _ready(module, input_shape, ref)
+        notes = (*notes, *_about(module, ref, weights))
+        plain = _as_plain(module, input_shape, ref)
+        if weights is None:
+            sha256 = hashlib.sha256(safetensors.torch.save(_state(plain))).hexdigest()
     return LoadedModel(
         module=plain,
         input_shape=input_shape,
@@ -61,94 +65,86 @@ def load_factory(ref: str, weights: Path | None, input_shape: tuple[int, ...] | 
         trained_on=None,
         function=identify(plain, input_shape),
         source_sha256=source_digest(Path(match["file"])),
+        notes=notes,
     )
 
 
-def read_state(path: Path) -> tuple[dict[str, Tensor], str]:
-    """A state dict and the SHA-256 of its file. Nothing is unpickled but tensors.
-
-    Raises:
-        ModelError: missing, damaged, or more than tensors.
-    """
-    if path.suffix == ".safetensors":
-        stored = read_tensors(path)
-        return stored.tensors, stored.sha256
-    content = read_bytes(path)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # torch warns about pickle protocols that it then refuses
-            data = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
-    except Exception as error:  # damaged bytes raise nearly anything
-        raise ModelError(
-            f"`{path}` is damaged, or holds Python objects beyond tensors, which are never unpickled: "
-            f"{str(error).splitlines()[0] if str(error) else type(error).__name__}",
-            hint="save the weights alone: safetensors.torch.save_file(model.state_dict(), FILE)",
-        ) from None
-    return _state_in(data, path), hashlib.sha256(content).hexdigest()
-
-
-def _state_in(data: Any, path: Path) -> dict[str, Tensor]:
-    for candidate in (data, *(data.get(key) for key in NESTED if isinstance(data, Mapping))):
-        if isinstance(candidate, Mapping) and candidate and all(isinstance(v, Tensor) for v in candidate.values()):
-            return {str(name): value for name, value in candidate.items()}
-    raise ModelError(f"`{path}` holds no state dict", hint="save model.state_dict() alone")
-
-
-def _factory(path: Path, name: str) -> Callable[[], Any]:
-    if not path.is_file():
-        raise ModelError(f"`{path}` does not exist", hint="write the model as FILE.py:factory")
-    key = f"robench_user_model_{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:12]}"
-    spec = importlib.util.spec_from_file_location(key, path)
-    if spec is None or spec.loader is None:
-        raise ModelError(f"`{path}` is no Python file", hint="write the model as FILE.py:factory")
-    user_file = importlib.util.module_from_spec(spec)
-    sys.modules[key] = user_file
-    folder = str(path.resolve().parent)
-    sys.path.insert(0, folder)  # so that the file finds its neighbours, as when it is run
-    try:
-        spec.loader.exec_module(user_file)
-    except Exception as error:
-        raise ModelError(
-            f"`{path}` fails on import: {type(error).__name__}: {error}", hint="check that `python FILE.py` runs"
-        ) from error
-    finally:
-        sys.path.remove(folder)
-    factory = getattr(user_file, name, None)
-    if not callable(factory):
-        raise ModelError(f"`{path}` has no function `{name}`", hint="name a function that returns the model")
-    return factory  # type: ignore[no-any-return]
-
-
-def _call(factory: Callable[[], Any], ref: str) -> nn.Module:
-    try:
-        module = factory()
-    except Exception as error:
-        raise ModelError(
-            f"`{ref}` fails: {type(error).__name__}: {error}", hint="the factory takes no arguments"
-        ) from error
-    if not isinstance(module, nn.Module):
-        raise ModelError(f"`{ref}` returns {type(module).__name__}", hint="return a torch.nn.Module")
-    return module
-
-
-def _own_state(module: nn.Module) -> dict[str, Tensor]:
+def _state(module: nn.Module) -> dict[str, Tensor]:
     return {name: value.detach().cpu().contiguous().clone() for name, value in sorted(module.state_dict().items())}
 
 
-def _load_state(module: nn.Module, state: dict[str, Tensor], path: Path) -> None:
-    try:
-        module.load_state_dict(state, strict=True)
-    except (RuntimeError, TypeError) as error:
-        lines = [line.strip() for line in str(error).splitlines()[1:4]] or [str(error)]
-        raise ModelError(
-            f"the weights in `{path}` do not fit the model: {' '.join(lines)}",
-            hint="use the weights of the same architecture",
-        ) from None
+def _leave_inference_mode(module: nn.Module) -> None:
+    """Tensors made in torch's inference mode take no gradient and no other value; here they are replaced by copies."""
+    copies: dict[int, Tensor] = {}
+    for layer in module.modules():
+        for name, parameter in layer._parameters.items():
+            if parameter is not None and not is_lazy(parameter) and parameter.is_inference():
+                copy = nn.Parameter(parameter.clone(), requires_grad=False)
+                layer._parameters[name] = copies.setdefault(id(parameter), copy)  # type: ignore[assignment]
+        for name, buffer in layer._buffers.items():
+            if buffer is not None and not is_lazy(buffer) and buffer.is_inference():
+                layer._buffers[name] = copies.setdefault(id(buffer), buffer.clone())
 
 
-def _as_plain(module: nn.Module, input_shape: tuple[int, ...], ref: str) -> nn.Module:
-    """The frozen plain copy, checked to give the outputs of the module in evaluation mode."""
-    module = module.cpu().float().eval()
+def _ready(module: nn.Module, input_shape: Shape, ref: str) -> nn.Module:
+    """On the CPU in evaluation mode, with real weights in every layer.
+
+    Raises:
+        ModelError: a weight has no values, is complex or quantised.
+    """
+    for name, tensor in [*module.named_parameters(), *module.named_buffers()]:
+        if is_lazy(tensor):
+            raise ModelError(
+                f"`{name}` of `{ref}` has no values yet: its layer is lazy",
+                hint="let the factory call the model once on an input, or give the weights with --weights",
+            )
+        if tensor.device.type == "meta":
+            raise ModelError(
+                f"`{name}` of `{ref}` has no values: it is on the meta device",
+                hint="build the model on the CPU, or load its weights in the factory",
+            )
+        if tensor.is_complex():
+            raise ModelError(f"`{name}` of `{ref}` is complex", hint="write it with real weights")
+        if tensor.is_quantized:
+            raise _quantised(name, ref)
+    for name, layer in module.named_modules():
+        if type(layer).__module__.startswith(QUANTISED):
+            raise _quantised(name, ref)
+    module = module.cpu().eval()
+    if any(isinstance(layer, LazyModuleMixin) for layer in module.modules()):
+        _settle(module, input_shape)
+    return module
+
+
+def _quantised(name: str, ref: str) -> ModelError:
+    return ModelError(
+        f"`{name}` of `{ref}` is quantised, and integer arithmetic has no Lipschitz constant",
+        hint="certify the model of floating-point weights that it was made from",
+    )
+
+
+@torch.no_grad()
+def _settle(module: nn.Module, input_shape: Shape) -> None:
+    """Let lazy layers that were given weights become the layers they stand for, which they do in their first pass."""
+    kept = {name: value.clone() for name, value in module.state_dict().items()}
+    module(torch.zeros((2, *input_shape), dtype=next(module.parameters()).dtype))
+    module.load_state_dict(kept)
+
+
+def _about(module: nn.Module, ref: str, weights: Path | None) -> list[str]:
+    """What a user should know of the weights."""
+    notes = []
+    if weights is None and any(True for _ in module.parameters()):
+        notes.append(f"no --weights: the model has the weights that `{ref}` gives it")
+    types = {str(value.dtype).removeprefix("torch.") for value in module.parameters() if value.is_floating_point()}
+    if other := ", ".join(sorted(types - {"float32"})):
+        notes.append(f"`{ref}` has {other} weights; what is certified and attacked is the model with them in float32")
+    return notes
+
+
+def _as_plain(module: nn.Module, input_shape: Shape, ref: str) -> nn.Module:
+    """The frozen plain copy in float32, checked to give the outputs of the module in evaluation mode."""
+    module = module.float()
     require_finite(module, f"`{ref}`")
     plain = plain_module(module)
     probe_outputs(module, input_shape, f"`{ref}`")

@@ -6,10 +6,16 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
+from robench.checkpoint.blame import blamed
 from robench.checkpoint.function import Function
 from robench.errors import ModelError
+
+Shape = tuple[int, ...]
+AGREEMENT = 1e-4
+"""Largest difference of outputs, relative to the largest output, that is taken for rounding in float32."""
+COUNT = {1: "one input", 2: "two inputs"}
 
 
 @dataclass(frozen=True)
@@ -26,6 +32,7 @@ class LoadedModel:
         trained_on: name of the data set, if known.
         function: identity of what it computes; other weights, constants, operations or code give another.
         source_sha256: SHA-256 of the source files of a factory; None where there are none.
+        notes: what a user should know of how it was read.
     """
 
     module: nn.Module
@@ -37,6 +44,7 @@ class LoadedModel:
     trained_on: str | None
     function: Function
     source_sha256: str | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def identity(self) -> dict[str, str]:
@@ -61,6 +69,7 @@ class LoadedModel:
             "trained_on": self.trained_on,
             "traced": self.function.traced,
             **self.identity,
+            "notes": list(self.notes),
         }
 
 
@@ -78,29 +87,56 @@ def require_finite(module: nn.Module, source: str) -> None:
 
 
 @torch.no_grad()
-def probe_outputs(module: nn.Module, input_shape: tuple[int, ...], source: str) -> int:
-    """Number of outputs of a model, found by one forward pass of two inputs.
+def probe_outputs(module: nn.Module, input_shape: Shape, source: str) -> int:
+    """Number of outputs of a model, found by passes of two inputs, together and each alone.
 
     Raises:
-        ModelError: the model does not take that shape, or gives something that is no (N, 1) or (N, q) of finite logits.
+        ModelError: the model does not take that shape, gives something that is no (N, 1) or (N, q) of finite logits,
+            or gives an input other outputs the next time, or beside another input.
     """
     if not input_shape or min(input_shape) < 1:
         raise ModelError(f"the input shape {list(input_shape)} is empty", hint="give sizes from 1 up, such as 1,28,28")
     inputs = torch.rand((2, *input_shape), generator=torch.Generator().manual_seed(0))
-    try:
+    outputs = _outputs(module, inputs, source)
+    again = _outputs(module, inputs, source)
+    if not _agree(outputs, again):
+        raise ModelError(
+            f"{source} gives other outputs when it is asked again, so it is no function of its input",
+            hint="switch random operations off in evaluation mode (`F.dropout` needs `training=self.training`)",
+        )
+    alone = torch.cat([_outputs(module, one, source) for one in (inputs[:1], inputs[1:])])
+    if not _agree(outputs, alone):
+        raise ModelError(
+            f"{source} gives an input other outputs in a batch than alone, so what it says of an image depends on "
+            "the images beside it",
+            hint="normalise by stored statistics in evaluation mode (`track_running_stats=True`), or by each input's",
+        )
+    return int(outputs.shape[1])
+
+
+def _outputs(module: nn.Module, inputs: Tensor, source: str) -> Tensor:
+    """The logits of a batch of one or two inputs."""
+    n, shape = len(inputs), list(inputs.shape[1:])
+    what = f"{source} does not take a batch of {COUNT[n]} of shape {shape}: it"
+    with blamed(what, hint="check the input shape (without the batch), and that the model takes any batch size"):
         outputs = module(inputs)
-    except Exception as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    if not isinstance(outputs, Tensor) or outputs.dim() != 2 or outputs.shape[0] != n or outputs.shape[1] < 1:
+        given = list(outputs.shape) if isinstance(outputs, Tensor) else type(outputs).__name__
         raise ModelError(
-            f"{source} does not take a batch of two inputs of shape {list(input_shape)}: {reason}",
-            hint="check the input shape (without the batch), and that the model takes any batch size",
-        ) from None
-    if not isinstance(outputs, torch.Tensor) or outputs.dim() != 2 or outputs.shape[0] != 2 or outputs.shape[1] < 1:
-        shape = list(outputs.shape) if isinstance(outputs, torch.Tensor) else type(outputs).__name__
-        raise ModelError(
-            f"{source} gives {shape} for two inputs, not logits of shape (2, q)",
+            f"{source} gives {given} for {COUNT[n]}, not logits of shape ({n}, q)",
             hint="return one row of logits for each input; (N, 1) for one logit",
+        )
+    if not outputs.is_floating_point():
+        raise ModelError(
+            f"{source} gives {str(outputs.dtype).removeprefix('torch.')} outputs, not logits",
+            hint="return the logits, not the class",
         )
     if not bool(torch.isfinite(outputs).all()):
         raise ModelError(f"{source} gives outputs that are not finite", hint="check its weights")
-    return int(outputs.shape[1])
+    return outputs
+
+
+def _agree(one: Tensor, other: Tensor) -> bool:
+    """Up to the rounding of other orders of summation."""
+    scale = float(one.abs().max().clamp_min(1.0))
+    return one.shape == other.shape and float((one - other).abs().max()) <= AGREEMENT * scale

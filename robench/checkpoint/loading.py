@@ -2,31 +2,41 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
+from robench.checkpoint.factory import FACTORY, factories_in
 from robench.checkpoint.folder import WEIGHTS, load_folder
-from robench.checkpoint.foreign import FACTORY, load_factory
-from robench.checkpoint.loaded import LoadedModel
+from robench.checkpoint.foreign import load_factory
+from robench.checkpoint.loaded import LoadedModel, Shape
 from robench.checkpoint.program import load_program
 from robench.errors import ModelError
 
 HINT = "name a model folder, FILE.py:factory with --weights and --input-shape, or a .pt2 file"
+SCRIPTS = (".pt", ".pth", ".ckpt", ".bin", ".safetensors")
 
 
-def load_model(ref: str, *, weights: Path | None = None, input_shape: tuple[int, ...] | None = None) -> LoadedModel:
+def load_model(
+    ref: str,
+    *,
+    weights: Path | None = None,
+    input_shape: Shape | None = None,
+    shape_of_data: Callable[[], Shape] | None = None,
+) -> LoadedModel:
     """Load a model: plain, in evaluation mode, frozen, on the CPU, and tried on two inputs.
 
     Args:
         ref: a model folder; `FILE.py:factory`; or a `.pt2` file.
-        weights: for a factory: `.safetensors`, or `.pt` / `.pth` with tensors only.
-        input_shape: without the batch; needed for a factory.
+        weights: for a factory: `.safetensors`, or another file with tensors only.
+        input_shape: without the batch; for a factory.
+        shape_of_data: gives the shape of the inputs it is wanted for; asked where nothing else tells it.
 
     Raises:
         ModelError: it cannot be loaded safely, does not fit, or gives no finite logits.
     """
     path = Path(ref)
     if FACTORY.fullmatch(ref):
-        return load_factory(ref, weights, input_shape)
+        return load_factory(ref, weights, lambda: _shape(input_shape, shape_of_data))
     if weights is not None:
         raise ModelError(f"`{ref}` has its own weights, so `{weights}` has no use", hint="leave out --weights")
     if path.is_dir():
@@ -43,4 +53,19 @@ def load_model(ref: str, *, weights: Path | None = None, input_shape: tuple[int,
         raise ModelError(f"`{ref}` is a file of a model folder", hint=f"name the folder: `{path.parent}`")
     if not path.exists():
         raise ModelError(f"`{ref}` does not exist", hint=HINT)
+    if path.suffix == ".py":
+        names = factories_in(path)
+        known = f"; it defines {', '.join(names)}" if names else ""
+        raise ModelError(f"`{ref}` names no factory{known}", hint=f"write it as {ref}:{names[0] if names else 'make'}")
+    if path.suffix in SCRIPTS:
+        raise ModelError(
+            f"`{ref}` is a file of weights or a pickled model, which does not say what the network computes",
+            hint=f"name the function that builds the network: FILE.py:factory --weights {ref}",
+        )
     raise ModelError(f"`{ref}` is no model", hint=HINT)
+
+
+def _shape(given: Shape | None, shape_of_data: Callable[[], Shape] | None) -> Shape | None:
+    if given is None and shape_of_data is not None:
+        return shape_of_data()
+    return given

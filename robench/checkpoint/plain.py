@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import copy
+import warnings
 
 import torch
-from torch import nn
-from torch.nn.utils import parametrize
+from torch import Tensor, nn
+from torch.nn.utils import parametrize, prune
+from torch.nn.utils.spectral_norm import SpectralNorm, remove_spectral_norm
+from torch.nn.utils.weight_norm import WeightNorm, remove_weight_norm
 
 from robench.errors import ModelError
-
-OLD_HOOKS = ("weight_orig", "weight_g")
-"""What the hooks of `torch.nn.utils.spectral_norm` and `weight_norm`, before parametrizations, leave on a layer."""
 
 
 @torch.no_grad()
@@ -21,26 +21,45 @@ def plain_module(module: nn.Module) -> nn.Module:
     Weights are read once in evaluation mode, so layers whose parametrization drifts at each reading (orthogonium) or
     shows a cached weight (deel-torchlip) become what they show at that moment. `remove_parametrizations` on a copy
     would break the original, whose layers share the class that torch made for them: here each layer of the copy goes
-    back to the class it had before.
+    back to the class it had before. Hooks of torch that compute a weight before each pass (pruning, `weight_norm`,
+    `spectral_norm` of before parametrizations) are removed from the copy by torch's own functions, which store what
+    the hook gives in evaluation mode.
 
     Raises:
-        ModelError: the module cannot be copied, or computes weights in a way that is not known.
+        ModelError: the module cannot be copied.
     """
     try:
-        plain = copy.deepcopy(module)
+        plain = copy.deepcopy(module, _detached(module))
     except Exception as error:
         raise ModelError(f"the model cannot be copied: {error}", hint="build it from plain torch layers") from None
     plain.eval().requires_grad_(False)
-    for name, layer in plain.named_modules():
-        if any(hasattr(layer, attribute) for attribute in OLD_HOOKS):
-            raise ModelError(
-                f"layer `{name}` normalises its weight by an old forward hook",
-                hint="use torch.nn.utils.parametrizations, or remove the hook before you save the weights",
-            )
     for layer in list(plain.modules()):
+        _remove_hooks(layer)
         if parametrize.is_parametrized(layer):
             _store_weights(layer)
-    return plain
+    return plain.requires_grad_(False)
+
+
+def _detached(module: nn.Module) -> dict[int, Tensor]:
+    """Copies of the weights that hooks left on layers; torch copies no tensor that has a history."""
+    computed = (value for layer in module.modules() for value in vars(layer).values() if isinstance(value, Tensor))
+    return {id(value): value.detach().clone() for value in computed if value.grad_fn is not None}
+
+
+def _remove_hooks(layer: nn.Module) -> None:
+    """Replace what torch's hooks compute before each pass by stored weights.
+
+    The last hook is removed first: it computes from the weight that those before it gave.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # torch would rather see parametrizations
+        for hook in reversed(list(layer._forward_pre_hooks.values())):
+            if isinstance(hook, WeightNorm):
+                remove_weight_norm(layer, hook.name)
+            elif isinstance(hook, SpectralNorm):
+                remove_spectral_norm(layer, hook.name)
+            elif isinstance(hook, prune.BasePruningMethod):
+                prune.remove(layer, hook._tensor_name)  # type: ignore[no-untyped-call]
 
 
 def _store_weights(layer: nn.Module) -> None:

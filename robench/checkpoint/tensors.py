@@ -59,7 +59,7 @@ def read_bytes(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except FileNotFoundError:
-        raise ModelError(f"`{path}` does not exist", hint="name a model folder that `robench train` wrote") from None
+        raise ModelError(f"`{path}` does not exist", hint="check the path") from None
     except OSError as error:
         raise ModelError(f"`{path}` cannot be read: {error.strerror or error}", hint="check the path") from None
 

@@ -7,9 +7,10 @@ from typing import Any
 import click
 
 from robench.cli import options
+from robench.cli.console import Command, Screen, print_json
 
 
-@click.command(short_help="Attack every image and check against the certificates")
+@click.command(cls=Command, short_help="Attack every image and check against the certificates")
 @options.model
 @options.data
 @options.subset
@@ -53,7 +54,6 @@ def attack(fail_under: float | None, json_output: bool, **given: Any) -> int:
     image is a contradiction: it is stored with its witness and the exit code is 1.
     """
     from robench import api
-    from robench.cli.console import Screen, print_json
     from robench.cli.main import FINDING
     from robench.cli.requests import data_ref, execution, model_ref
     from robench.cli.results import attack_result, show_flags, unmet

@@ -7,9 +7,10 @@ from typing import Any
 import click
 
 from robench.cli import options
+from robench.cli.console import Command, Screen, print_json
 
 
-@click.command(short_help="Bound the Lipschitz constant of any torch model")
+@click.command(cls=Command, short_help="Bound the Lipschitz constant of any torch model")
 @options.model
 @options.as_json
 @options.quiet
@@ -28,9 +29,8 @@ def audit(json_output: bool, **given: Any) -> None:
     gap between the two shows how loose the bound may be. An operation without a rule is refused by name.
     """
     from robench import api
-    from robench.cli.console import print_json
     from robench.cli.requests import model_ref
     from robench.cli.results import audit_result
 
-    summary = api.audit(model_ref(given))
+    summary = api.audit(model_ref(given), progress=Screen(quiet=given["quiet"]))
     (print_json if json_output else audit_result)(summary)

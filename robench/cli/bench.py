@@ -8,9 +8,10 @@ from typing import Any
 import click
 
 from robench.cli import options
+from robench.cli.console import Command, Screen, print_json, print_line
 
 
-@click.command(short_help="Train, certify, attack and report in one go")
+@click.command(cls=Command, short_help="Train, certify, attack and report in one go")
 @click.argument("suite", default="embedded", metavar="[SUITE]")
 @click.option(
     "--data-dir",
@@ -34,7 +35,6 @@ def bench(suite: str, data_dir: Path | None, out: Path | None, json_output: bool
     The same command goes on where it was stopped. It ends with the comparison table and the path of the report.
     """
     from robench.bench import run_suite, suite_named
-    from robench.cli.console import Screen, print_json
     from robench.cli.main import FINDING
     from robench.cli.requests import execution
     from robench.cli.results import bench_result
@@ -52,5 +52,5 @@ def bench(suite: str, data_dir: Path | None, out: Path | None, json_output: bool
         print_json({"models": result.rows, "violations": result.violations, "report": str(result.page)})
     else:
         bench_result(result.rows)
-        click.echo(f"report: {result.page}")
+        print_line(f"report: {result.page}")
     return FINDING if result.violations else 0

@@ -7,9 +7,10 @@ from typing import Any
 import click
 
 from robench.cli import options
+from robench.cli.console import Command, Screen, print_json
 
 
-@click.command(short_help="Prove a certified L2 radius for every image")
+@click.command(cls=Command, short_help="Prove a certified L2 radius for every image")
 @options.model
 @options.data
 @options.subset
@@ -42,7 +43,6 @@ def certify(fail_under: float | None, json_output: bool, **given: Any) -> int:
     constant), which is never smaller.
     """
     from robench import api
-    from robench.cli.console import Screen, print_json
     from robench.cli.requests import data_ref, execution, model_ref
     from robench.cli.results import certify_result, show_flags, unmet
 

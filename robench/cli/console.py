@@ -1,11 +1,13 @@
-"""What the user sees: results on stdout, everything else on stderr, bars on a terminal only."""
+"""What the user sees: results on stdout, all else, a user's own prints too, on stderr, bars on a terminal only."""
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import sys
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Mapping, Sequence
+from typing import IO, TYPE_CHECKING, Any
 
 import click
 
@@ -13,9 +15,68 @@ if TYPE_CHECKING:
     from rich.progress import TaskID
 
 
+class ClosedPipe(BaseException):
+    """Nobody reads the results any more."""
+
+
+class Command(click.Command):
+    """A command whose results alone go to stdout, whatever the user's own code prints meanwhile."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run it with stdout turned to stderr for everything but the results."""
+        with _results_apart():
+            return super().invoke(ctx)
+
+
+_results: list[IO[str] | None] = []
+"""Where results go; the innermost command last."""
+
+
+@contextlib.contextmanager
+def _results_apart() -> Iterator[None]:
+    _results.append(sys.stdout)
+    try:
+        with contextlib.redirect_stdout(sys.stderr):
+            yield
+    finally:
+        _results.pop()
+
+
+def claim_stdout() -> None:
+    """Keep the process's stdout for results: what C code and child processes write there goes to stderr from now on."""
+    try:
+        if sys.stdout is None or sys.stdout.fileno() != 1:
+            return
+        sys.stdout.flush()
+        own = os.dup(1)
+        os.dup2(2, 1)
+    except (OSError, ValueError):  # closed, or no descriptor: there is nothing to be kept apart
+        return
+    sys.stdout = open(own, "w", encoding=sys.stdout.encoding, errors=sys.stdout.errors)  # noqa: PTH123, SIM115
+
+
+def _target() -> IO[str] | None:
+    return _results[-1] if _results else sys.stdout
+
+
+def print_line(text: object) -> None:
+    """One line on stdout.
+
+    Raises:
+        ClosedPipe: its reader is gone.
+    """
+    target = _target()
+    try:
+        click.echo(str(text), file=target)
+    except BrokenPipeError:
+        with contextlib.suppress(OSError, ValueError, AttributeError):  # what is left in its buffer goes nowhere
+            os.dup2(os.open(os.devnull, os.O_WRONLY), target.fileno())  # type: ignore[union-attr]
+        raise ClosedPipe from None
+
+
 def print_json(data: Mapping[str, Any]) -> None:
     """One JSON document on stdout."""
-    click.echo(json.dumps(data, indent=2, allow_nan=False))
+    print_line(json.dumps(data, indent=2, allow_nan=False))
 
 
 def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
@@ -29,10 +90,13 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]
         table.add_column(Text(column), justify="left" if number == 0 else "right", no_wrap=number == 0)
     for row in rows:
         table.add_row(*(Text(cell) for cell in row))
-    width = None if sys.stdout.isatty() else 160
-    console = Console(file=sys.stdout, width=width, highlight=False)
-    console.print(Text(title, style="bold"), soft_wrap=True)
-    console.print(table)
+    target = _target()
+    width = None if target is not None and target.isatty() else 160
+    console = Console(file=target, width=width, highlight=False)
+    with console.capture() as drawn:
+        console.print(Text(title, style="bold"), soft_wrap=True)
+        console.print(table)
+    print_line(drawn.get().removesuffix("\n"))
 
 
 class Screen:

@@ -8,9 +8,10 @@ from typing import Any, Literal
 import click
 
 from robench.cli import options
+from robench.cli.console import Command, Screen, print_line
 
 
-@click.command(short_help="Write a model for another runtime")
+@click.command(cls=Command, short_help="Write a model for another runtime")
 @options.model
 @click.option("--format", "file_format", type=click.Choice(["state-dict", "pt2", "onnx"]), required=True)
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), required=True, metavar="FILE")
@@ -26,5 +27,6 @@ def export(file_format: Literal["state-dict", "pt2", "onnx"], out: Path, **given
     from robench.cli.requests import model_ref
     from robench.export import export_model
 
-    export_model(model_ref(given).load(), file_format, out)
-    click.echo(out)
+    model = model_ref(given).load(progress=Screen(quiet=given["quiet"]))
+    export_model(model, file_format, out)
+    print_line(out)

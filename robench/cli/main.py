@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import click
 
 from robench import __version__
+from robench.cli.console import ClosedPipe, claim_stdout
 from robench.errors import RobenchError, did_you_mean
 
 COMMANDS = ("train", "certify", "attack", "audit", "potential", "report", "bench", "export", "verify")
@@ -66,6 +67,7 @@ def robench() -> None:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the command line and exit."""
+    claim_stdout()
     sys.exit(run(list(sys.argv[1:] if argv is None else argv)))
 
 
@@ -90,11 +92,22 @@ def run(argv: list[str]) -> int:
     except (KeyboardInterrupt, click.Abort):
         click.echo("interrupted: the same command goes on where this one stopped", err=True)
         return INTERRUPTED
-    except SystemExit:  # click's answer to a closed pipe, whose code 1 would say that the finding is negative
+    except ClosedPipe:
         return CLOSED_PIPE
-    except Exception:
+    except BaseException as error:
+        if (blamed := _blamed(error)) is not None:
+            click.echo(f"error: {blamed.message}\n\nhint: {blamed.hint}", err=True)
+            return blamed.exit_code
+        if isinstance(error, SystemExit):  # click's and rich's answer to a closed pipe
+            return CLOSED_PIPE
         import traceback
 
         click.echo(f"{traceback.format_exc()}\nerror: this is a bug of robench {__version__}", err=True)
         click.echo("\nhint: please report it with the lines above", err=True)
         return BUG
+
+
+def _blamed(error: BaseException) -> RobenchError | None:
+    """What a user's own code raised, as an error that the user can mend; None for what robench raised itself."""
+    blame = sys.modules.get("robench.checkpoint.blame")  # without a model there was no such code
+    return None if blame is None else blame.late_blame(error)

@@ -86,12 +86,12 @@ def model(function: F) -> F:
             "--input-shape",
             callback=shape_callback,
             metavar="C,H,W",
-            help="Input shape without the batch, for FILE.py:factory.",
+            help="Input shape without the batch, for FILE.py:factory.  [default: that of --data]",
         ),
         click.option(
             "--weights",
             type=click.Path(exists=True, dir_okay=False, path_type=Path),
-            help="Weights (.safetensors, or .pt holding tensors only) for FILE.py:factory.",
+            help="Weights (.safetensors, or .pt holding tensors only) for FILE.py:factory.  [default: the factory's]",
         ),
         click.argument("model", metavar="MODEL"),
     ):

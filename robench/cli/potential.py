@@ -7,9 +7,10 @@ from typing import Any
 import click
 
 from robench.cli import options
+from robench.cli.console import Command, Screen, print_json
 
 
-@click.command(short_help="Hold a two-class model against its optimal transport problem")
+@click.command(cls=Command, short_help="Hold a two-class model against its optimal transport problem")
 @options.model
 @options.data
 @options.subset
@@ -32,7 +33,6 @@ def potential(json_output: bool, **given: Any) -> int:
     the plane its level map. Exit code 1 if the model does better than possible: its audited constant is wrong.
     """
     from robench import api
-    from robench.cli.console import Screen, print_json
     from robench.cli.main import FINDING
     from robench.cli.requests import data_ref, execution, model_ref
     from robench.cli.results import potential_result, show_flags

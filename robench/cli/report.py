@@ -7,9 +7,10 @@ from pathlib import Path
 import click
 
 from robench.cli import options
+from robench.cli.console import Command, print_line
 
 
-@click.command(short_help="Write curves, tables and one HTML page")
+@click.command(cls=Command, short_help="Write curves, tables and one HTML page")
 @click.argument("runs", nargs=-1, required=True, metavar="RUN...", type=click.Path(path_type=Path))
 @options.out(required=True, help_text="Folder for the report.")
 @options.quiet
@@ -29,4 +30,4 @@ def report(runs: tuple[Path, ...], out: Path, quiet: bool) -> None:
     from robench.reporting import build_report
 
     page = build_report(runs, out)
-    click.echo(page)
+    print_line(page)

@@ -9,11 +9,12 @@ from typing import Any
 import click
 
 from robench.cli import options
+from robench.cli.console import Command, Screen, print_json, print_line
 from robench.errors import SpecError
 from robench.specs.data import DataSpec
 
 
-@click.command(short_help="Train a 1-Lipschitz network or a baseline")
+@click.command(cls=Command, short_help="Train a 1-Lipschitz network or a baseline")
 @click.option(
     "--recipe", required=True, metavar="NAME", help="hkr, gnp-hinge, gnp-log, 1lip-log, adv, plain, kr, margin."
 )
@@ -45,7 +46,6 @@ def train(**given: Any) -> None:
     same folder resumes a training that was stopped.
     """
     from robench import api
-    from robench.cli.console import Screen, print_json
     from robench.cli.requests import execution
 
     out: Path | None = given["out"]
@@ -70,7 +70,7 @@ def train(**given: Any) -> None:
     if given["json_output"]:
         print_json(outcome.summary)
     else:
-        click.echo(outcome.folder)
+        print_line(outcome.folder)
     screen.note(f"next: robench certify {outcome.folder} --data {given['data']}")
 
 

@@ -7,9 +7,10 @@ from pathlib import Path
 import click
 
 from robench.cli import options
+from robench.cli.console import Command, Screen, print_json, print_table
 
 
-@click.command(short_help="Re-execute a run's certificates and witnesses with other code")
+@click.command(cls=Command, short_help="Re-execute a run's certificates and witnesses with other code")
 @click.argument("run", type=click.Path(path_type=Path))
 @click.option(
     "--model",
@@ -35,7 +36,6 @@ def verify(run: Path, model: Path | None, data_dir: Path | None, json_output: bo
     found contradicts, an adversarial within a certified radius.
     """
     from robench import api
-    from robench.cli.console import Screen, print_json, print_table
     from robench.cli.main import FINDING
 
     summary = api.verify(run, model=model, data_dir=data_dir)

@@ -23,7 +23,7 @@ def load(name, weights=None, shape=SHAPE):
 
 @pytest.mark.parametrize(
     ("name", "suffix"),
-    [(name, suffix) for name in ("plain", "parametrized", "dropout") for suffix in ("safetensors", "pt")]
+    [(name, suffix) for name in ("plain", "parametrized", "dropout", "old_hook") for suffix in ("safetensors", "pt")]
     + [("shared", "pt")],  # safetensors refuses a tensor of two names
 )
 def test_a_factory_with_weights_gives_the_outputs_of_the_trained_module(tmp_path, name, suffix):
@@ -112,7 +112,6 @@ def test_pickles_are_never_run(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("old_hook", "old forward hook"),
         ("noisy", "other outputs"),
         ("two_outputs", "not logits"),
         ("fails", "no weights here"),
