@@ -11,10 +11,12 @@ import collections
 import functools
 import hashlib
 import sys
+import sysconfig
 import types
 from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
 from fractions import Fraction
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -30,7 +32,13 @@ HOOKS = ("_forward_pre_hooks", "_forward_pre_hooks_with_kwargs", "_forward_hooks
 COMPILED = (torch.fx.GraphModule, torch.jit.ScriptModule)
 """Modules that are programs: their text says what they do, and torch keeps much else on them."""
 METHODS = (types.FunctionType, staticmethod, classmethod, property)
-LIBRARIES = frozenset(sys.stdlib_module_names) | {"torch", "numpy", "robench"}
+NAMED = frozenset(sys.stdlib_module_names) | {"torch", "numpy", "robench"}
+"""Packages of which an object is named; of another package's, what is kept on it is read too."""
+LIBRARIES = (
+    *(Path(sysconfig.get_path(kind)).resolve() for kind in ("stdlib", "purelib", "platlib")),
+    *(Path(str(package.__file__)).resolve().parent for package in (torch, np)),
+    Path(__file__).resolve().parent.parent,
+)
 
 
 class Part(NamedTuple):
@@ -145,7 +153,7 @@ def _object(value: Any) -> Part:
     elif isinstance(value, int | float | complex | str | bytes):
         base: Any = next(base for base in kind.__mro__ if base in PLAIN)
         parts += [base(value)]
-    if _top(kind) not in LIBRARIES:
+    if str(kind.__module__).partition(".")[0] not in NAMED or not _is_library(kind):
         slots = [name for base in kind.__mro__ for name in _slots(base) if hasattr(value, name)]
         parts += _named({**{name: getattr(value, name) for name in slots}, **getattr(value, "__dict__", {})})
     elif hasattr(value, "__wrapped__"):  # a cache around a function, or another decoration
@@ -172,7 +180,7 @@ def _named(table: Mapping[str, Any]) -> list[Any]:
 
 def _class(kind: type) -> Part:
     """A class: its name if it is a library's, else its bases, methods and constants."""
-    if _is_library(kind.__module__):
+    if _is_library(kind):
         return Part(f"class {kind.__module__}.{kind.__qualname__}")
     members = {name: value for name, value in vars(kind).items() if _is_member(name, value)}
     return Part(f"class {kind.__qualname__}", (*kind.__bases__, *_named(members)))
@@ -184,13 +192,18 @@ def _is_member(name: str, value: Any) -> bool:
 
 def _function(function: types.FunctionType) -> Part:
     """A function: its code, defaults, closure, attributes, and the globals that the code names."""
-    if _is_library(function.__module__):
-        numbers = [value for value in _cells(function) if isinstance(value, (*PLAIN, Tensor, np.ndarray))]
-        return Part(f"function {function.__module__}.{function.__qualname__}", numbers)
+    if _is_library(function):
+        return Part(f"function {function.__module__}.{function.__qualname__}", _inside(function))
     names = sorted(set(_names(function.__code__)))
     used = {name: _global(function.__globals__[name], names) for name in names if name in function.__globals__}
     given = (function.__defaults__, function.__kwdefaults__, vars(function))
     return Part("function", (function.__code__, *given, *_cells(function), Part("globals", _named(used))))
+
+
+def _inside(function: types.FunctionType) -> list[Any]:
+    """What a library's function was made around: the function that it decorates, and numbers."""
+    readable = (*PLAIN, Tensor, np.ndarray, types.FunctionType, functools.partial, nn.Module)
+    return [value for value in [*_cells(function), *vars(function).values()] if isinstance(value, readable)]
 
 
 def _cells(function: types.FunctionType) -> list[Any]:
@@ -207,7 +220,7 @@ def _global(value: Any, names: Sequence[str]) -> Any:
     """A global; of a module that a user wrote, those members that may be meant."""
     if not isinstance(value, types.ModuleType):
         return value
-    if _is_library(value.__name__):
+    if _is_library(value):
         return Part(f"library {value.__name__}")
     members = vars(value)
     return Part("file", _named({name: members[name] for name in names if name in members}))
@@ -226,14 +239,31 @@ def _code(code: types.CodeType) -> Part:
     return Part("code", (code.co_code, code.co_consts, *names, *shape, getattr(code, "co_exceptiontable", b"")))
 
 
-def _top(kind: type) -> str:
-    return str(kind.__module__).partition(".")[0]
+def _is_library(value: type | types.FunctionType | types.ModuleType) -> bool:
+    """Whether a class, function or module is torch's, robench's, the standard library's, or of an installed package.
+
+    Its file decides, since a user's file may have the name of a library; where it has none, its name.
+    """
+    if file := _file(value):
+        return _lies_in_library(file)
+    name = value.__name__ if isinstance(value, types.ModuleType) else str(value.__module__ or "builtins")
+    known = getattr(sys.modules.get(name), "__file__", None)
+    return _lies_in_library(known) if known else name.partition(".")[0] in NAMED
 
 
-def _is_library(name: str | None) -> bool:
-    """Whether a module is torch's, the standard library's, robench's, or of an installed package."""
-    top = str(name or "builtins").partition(".")[0]
-    if top in LIBRARIES:
-        return True
-    file = getattr(sys.modules.get(str(name)), "__file__", None)
-    return file is not None and ("site-packages" in str(file) or "dist-packages" in str(file))
+def _file(value: type | types.FunctionType | types.ModuleType) -> str | None:
+    if isinstance(value, types.ModuleType):
+        return getattr(value, "__file__", None)
+    if isinstance(value, types.FunctionType):
+        own = [value]
+    else:  # borrowed and decorated functions are of another file
+        functions = [item for item in vars(value).values() if isinstance(item, types.FunctionType)]
+        own = [item for item in functions if item.__module__ == value.__module__ and not hasattr(item, "__wrapped__")]
+    files = [function.__code__.co_filename for function in own]
+    return next((file for file in files if not file.startswith("<")), None)
+
+
+@functools.cache
+def _lies_in_library(file: str) -> bool:
+    path = Path(file).resolve()
+    return "dist-packages" in path.parts or any(path.is_relative_to(folder) for folder in LIBRARIES)
