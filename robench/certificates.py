@@ -19,6 +19,7 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
+from robench.checkpoint.widened import widened
 from robench.data import Dataset
 from robench.deployment import Deployment, classes
 from robench.devices import exact_arithmetic
@@ -196,7 +197,7 @@ def _network(model: Certifiable, audit: Audit) -> nn.Module:
             "the weights, constants or code of the model are not those that were audited",
             hint="audit again; if the model changes by being read, certify `robench.lipschitz.plain_copy(model)`",
         )
-    return plain.double()
+    return widened(plain)
 
 
 def _deployment(model: Certifiable, audit: Audit, device: torch.device | str) -> Deployment:

@@ -7,7 +7,6 @@ attack is then too high to be believed.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -17,8 +16,9 @@ import torch
 from torch import Tensor, nn
 
 from robench.attacks.cascade import AttackedData, AttackedModel, attack_records
-from robench.attacks.classifier import margin, two_logits
+from robench.attacks.classifier import gradient_or_zero, margin, single_precision, two_logits
 from robench.attacks.passes import PassCounter
+from robench.checkpoint.widened import widened
 from robench.devices import exact_arithmetic
 from robench.predictions import Flag
 from robench.progress import NoProgress
@@ -90,7 +90,7 @@ class _Sample:
         self.dataset = dataset
         if not len(self.rows):
             return
-        self.module = copy.deepcopy(model.module).to(device=device, dtype=torch.float32).eval().requires_grad_(False)
+        self.module = single_precision(model.module, device)
         self.x = torch.from_numpy(np.ascontiguousarray(dataset.batch(self.rows))).to(device)
         self.label = torch.from_numpy(dataset.labels[self.rows]).to(device)
 
@@ -120,7 +120,7 @@ def _model_flags(module: nn.Module, sample: _Sample) -> Iterator[Flag]:
 @torch.no_grad()
 def _precision_flag(module: nn.Module, sample: _Sample) -> Iterator[Flag]:
     """Whether the float32 logits, which attacks climb on, still hold the margins."""
-    double = copy.deepcopy(module).to(device=sample.x.device, dtype=torch.float64).eval()
+    double = widened(module).eval().to(sample.x.device)
     exact = margin(two_logits(double(sample.x.double())), sample.label)
     difference = (margin(sample.logits(sample.x), sample.label) - exact).abs()
     lost = int((difference > LOST * exact.abs().median()).sum())
@@ -155,10 +155,7 @@ def _gradient_flags(sample: _Sample) -> Iterator[Flag]:
 def _gradient(sample: _Sample, loss: Any) -> Tensor:
     leaf = sample.x.clone().requires_grad_(True)
     total = loss(sample.logits(leaf)).sum()
-    if not total.requires_grad:
-        return torch.zeros_like(sample.x).flatten(1)
-    (gradient,) = torch.autograd.grad(total, leaf, allow_unused=True)
-    return (torch.zeros_like(leaf) if gradient is None else gradient).flatten(1)
+    return gradient_or_zero(total, leaf).flatten(1)
 
 
 @torch.no_grad()

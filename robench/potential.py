@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from robench.checkpoint.widened import widened
 from robench.data import Dataset
 from robench.errors import ModelError
 from robench.lipschitz import Audit, plain_copy
@@ -105,7 +106,7 @@ def level_map(model: torch.nn.Module, points: Array) -> Levels:
     x, y = (np.linspace(a, b, GRID_POINTS) for a, b in zip(low, high, strict=True))
     grid = np.stack(np.meshgrid(x, y), axis=-1).reshape(-1, 2)
     with torch.no_grad():
-        values = plain_copy(model).double()(torch.from_numpy(grid)).numpy()
+        values = widened(plain_copy(model))(torch.from_numpy(grid)).numpy()
     return Levels(x, y, values.reshape(GRID_POINTS, GRID_POINTS))
 
 
@@ -119,12 +120,14 @@ def measure(model: torch.nn.Module, dataset: Dataset) -> Potential:
     Raises:
         ModelError: f is not finite on an input.
     """
-    network = plain_copy(model).double()
+    network = widened(plain_copy(model))
     values, norms = [], []
     for start in range(0, len(dataset), CHUNK):
         rows = np.arange(start, min(start + CHUNK, len(dataset)))
         inputs = torch.from_numpy(dataset.batch(rows)).double().requires_grad_()
         f = network(inputs)[:, 0]
+        if not f.requires_grad:
+            raise ModelError("the model gives no gradient", hint="its `forward` must run with gradients, undetached")
         (gradient,) = torch.autograd.grad(f.sum(), inputs)
         values.append(f.detach().numpy())
         norms.append(gradient.flatten(1).norm(dim=1).numpy())

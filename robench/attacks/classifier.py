@@ -7,7 +7,6 @@ were seen to be equal bit by bit, wherever a row stands and whatever its neighbo
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable
 from typing import Protocol
 
@@ -15,6 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from robench.attacks.passes import PassCounter
+from robench.checkpoint.held import detached_copy
+from robench.checkpoint.widened import widened
 from robench.errors import ModelError
 
 LogitLoss = Callable[[Tensor], Tensor]
@@ -71,8 +72,8 @@ class Classifier:
         self.device = device
         self.input_shape = tuple(input_shape)
         self.passes = passes
-        self.single = _frozen(module, device, torch.float32)
-        self._double = _frozen(module, device, torch.float64)
+        self.single = single_precision(module, device)
+        self._double = widened(module).eval().to(device)
         self._check_outputs()
         self.sizes = self._stable_sizes(CUDA_SIZES if device.type == "cuda" else CPU_SIZES)
 
@@ -92,7 +93,7 @@ class Classifier:
         with torch.enable_grad():
             leaf = canonical(x).requires_grad_(True)
             logits = two_logits(self.single(leaf)) / scale[:, None]
-            (gradient,) = torch.autograd.grad(loss(logits).sum(), leaf)
+            gradient = gradient_or_zero(loss(logits).sum(), leaf)
         return logits.detach(), torch.nan_to_num(gradient, nan=0.0, posinf=0.0, neginf=0.0)
 
     def jacobian(self, x: Tensor, scale: Tensor, classes: Tensor, active: int) -> tuple[Tensor, Tensor]:
@@ -104,7 +105,7 @@ class Classifier:
             logits = two_logits(self.single(leaf)) / scale[:, None]
             ranked = logits.gather(1, classes)
             gaps = (ranked[:, 1:] - ranked[:, :1]).sum(dim=0)
-            gradients = [torch.autograd.grad(gap, leaf, retain_graph=True)[0] for gap in gaps]
+            gradients = [gradient_or_zero(gap, leaf, retain_graph=True) for gap in gaps]
         stacked = torch.stack(gradients, dim=1)
         return logits.detach(), torch.nan_to_num(stacked, nan=0.0, posinf=0.0, neginf=0.0)
 
@@ -149,10 +150,18 @@ class Classifier:
             leaf = canonical(x).requires_grad_(True)
             logits = two_logits(self.single(leaf))
             weights = torch.arange(1, logits.shape[1] + 1, device=x.device) % 3 + 0.7
-            (gradient,) = torch.autograd.grad((logits * weights).sum(), leaf)
+            gradient = gradient_or_zero((logits * weights).sum(), leaf)
         with torch.no_grad():
             double = two_logits(self._double(canonical(x).double()))
         return torch.nan_to_num(torch.cat([logits.detach().double(), gradient.flatten(1).double(), double], dim=1))
+
+
+def gradient_or_zero(total: Tensor, leaf: Tensor, *, retain_graph: bool = False) -> Tensor:
+    """The gradient of a scalar; zero where the model gives none, as one whose `forward` runs without gradients."""
+    if not total.requires_grad:
+        return torch.zeros_like(leaf)
+    (gradient,) = torch.autograd.grad(total, leaf, retain_graph=retain_graph, allow_unused=True)
+    return torch.zeros_like(leaf) if gradient is None else gradient
 
 
 def canonical(x: Tensor) -> Tensor:
@@ -164,6 +173,7 @@ def canonical(x: Tensor) -> Tensor:
     return x.detach().flatten(1).clone(memory_format=torch.contiguous_format).view(x.shape)
 
 
-def _frozen(module: nn.Module, device: torch.device, dtype: torch.dtype) -> nn.Module:
-    clone = copy.deepcopy(module).to(device=device, dtype=dtype).eval()
+def single_precision(module: nn.Module, device: torch.device) -> nn.Module:
+    """A frozen copy of a module in float32, in evaluation mode."""
+    clone = detached_copy(module).to(device=device, dtype=torch.float32).eval()
     return clone.requires_grad_(False)

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import copy
 import warnings
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.nn.utils import parametrize, prune
 from torch.nn.utils.spectral_norm import SpectralNorm, remove_spectral_norm
 from torch.nn.utils.weight_norm import WeightNorm, remove_weight_norm
 
+from robench.checkpoint.held import detached_copy
 from robench.errors import ModelError
 
 
@@ -29,21 +29,17 @@ def plain_module(module: nn.Module) -> nn.Module:
         ModelError: the module cannot be copied.
     """
     try:
-        plain = copy.deepcopy(module, _detached(module))
+        plain = detached_copy(module)
     except Exception as error:
         raise ModelError(f"the model cannot be copied: {error}", hint="build it from plain torch layers") from None
-    plain.eval().requires_grad_(False)
+    plain.eval()
     for layer in list(plain.modules()):
         _remove_hooks(layer)
         if parametrize.is_parametrized(layer):
             _store_weights(layer)
-    return plain.requires_grad_(False)
-
-
-def _detached(module: nn.Module) -> dict[int, Tensor]:
-    """Copies of the weights that hooks left on layers; torch copies no tensor that has a history."""
-    computed = (value for layer in module.modules() for value in vars(layer).values() if isinstance(value, Tensor))
-    return {id(value): value.detach().clone() for value in computed if value.grad_fn is not None}
+    for parameter in plain.parameters():  # a scripted module has no `requires_grad_`
+        parameter.requires_grad_(False)
+    return plain
 
 
 def _remove_hooks(layer: nn.Module) -> None:

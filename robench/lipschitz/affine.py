@@ -389,11 +389,11 @@ def negate(call: Call) -> Value:
 def batch_norm(call: Call) -> Value:
     """Fixed statistics: scale by γ/√(var + ε), channel by channel."""
     from_args = call.operation == "_native_batch_norm_legit_no_training"
-    if not from_args and call.get("training", 5, True):
-        raise call.refusal("it uses the statistics of the batch; call `model.eval()` first")
     mean, variance = call.args[3], call.args[4]
     if mean is None or variance is None:
-        raise call.refusal("it keeps no running statistics, so it uses those of the batch")
+        raise call.refusal("it keeps no running statistics, so it uses those of the batch in evaluation mode too")
+    if not from_args and call.get("training", 5, True):
+        raise call.refusal("it uses the statistics of the batch; call `model.eval()` first")
     epsilon = float(call.args[6] if from_args else call.args[7])
     variance = call.constant(variance, "running variance")
     weight = torch.ones_like(variance) if call.args[1] is None else call.constant(call.args[1], "weight")
@@ -424,6 +424,15 @@ def _other_statistics(call: Call, scale: Tensor, mean: Value, variance: Value, e
     twin = weight / torch.sqrt(under_root)
     bias = torch.zeros_like(scale) if call.args[2] is None else call.gap(call.args[2])
     return apart(scale, twin), bias + apart(centre * scale, twin_centre * twin)
+
+
+@rule("instance_norm")
+def instance_norm(call: Call) -> Value:
+    """A batch norm with fixed statistics, where it keeps some; else each sample is divided by its own deviation."""
+    if call.get("use_input_stats", 5, True):
+        raise call.refusal("it divides each channel by its own deviation, which has no bounded slope near 0")
+    values = (*call.args[1:5], False, 0.0, float(call.args[7]), False)
+    return call.trace.call(aten.batch_norm.default, call.view(), *values)
 
 
 @rule("mean", "sum")

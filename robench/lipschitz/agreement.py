@@ -65,7 +65,7 @@ def check_agreement(
             if not _close(logits.double(), alone[way.first + row], allowed):
                 raise AuditError(way.what, hint=way.hint)
     if not _close(zero[0], output.zero[0], 2 * errors["float64"].offset + 1e-300):
-        what, hint = _differs("outside of torch.export, which traced it")
+        what, hint = _differs("outside of the run that was traced")
         raise AuditError(what, hint=hint)
 
 
@@ -86,11 +86,12 @@ def _ways(network: nn.Module, trace: Trace, points: Tensor) -> list[Way]:
         if not all(isinstance(step, nn.Module) for step in trace.steps):
             for first in range(0, len(points), BATCH):
                 replayed = trace.replay(points[first : first + BATCH].clone())
-                ways.append(Way(first, replayed, "float64", *_differs("outside of torch.export, which traced it")))
+                ways.append(Way(first, replayed, "float64", *_differs("outside of the run that was traced")))
     ways += _recorded(network, points[1:])
     for what, laid_out in _layouts(points[1:]):
         ways += _tried(network, 1, laid_out, "float64", f"on inputs in a {what}")
-    return ways + _tried(plain_copy(network).float(), 2, points[2:].float(), "float32", "in float32")
+    deployed = network if trace.deployed is None else trace.deployed
+    return ways + _tried(plain_copy(deployed).float(), 2, points[2:].float(), "float32", "in float32")
 
 
 def _recorded(network: nn.Module, points: Tensor) -> list[Way]:

@@ -19,11 +19,13 @@ import robench.lipschitz.copies
 import robench.lipschitz.elementwise
 import robench.lipschitz.pooling  # noqa: F401  (these four register their rules)
 from robench.checkpoint.contents import contents_digest
+from robench.checkpoint.widened import Widened, widened
 from robench.errors import AuditError
 from robench.lipschitz.agreement import check_agreement
 from robench.lipschitz.modules import in_float32, plain_copy, walk
 from robench.lipschitz.rounding import UNITS, Growth
 from robench.lipschitz.signals import BATCH, Signal, View, linear_matrix
+from robench.lipschitz.state import History
 from robench.lipschitz.trace import Trace
 from robench.numerics import gamma, round_down, round_up
 
@@ -128,11 +130,13 @@ def audit(module: nn.Module, input_shape: tuple[int, ...]) -> Audit:
     plain = plain_copy(module)
     _refuse_non_finite(plain)
     mark = fingerprint(plain)
+    network = widened(plain)
+    inner = network.module if isinstance(network, Widened) else network
     trace = Trace(deployed=in_float32(plain_copy(plain)))
-    network = plain.double()
     start = trace.start(tuple(input_shape))
     with torch.no_grad():
-        output = walk(trace, network, start)
+        history = History(network, tuple(input_shape))
+        output = walk(trace, inner, start)
         if output.shape[0] != BATCH:
             raise AuditError("the model mixes the samples of a batch", hint="return one row of logits a sample")
         upper = output.lipschitz
@@ -141,10 +145,11 @@ def audit(module: nn.Module, input_shape: tuple[int, ...]) -> Audit:
         errors = {name: output.error(name) for name in UNITS}
         if trace.unbounded and not trace.branches:
             errors["float32"] = Growth(math.inf, math.inf)
+        history.check(errors["float64"].slope, errors["float64"].offset)
         check_agreement(network, trace, tuple(input_shape), output, errors)
         if trace.unbounded:
             del errors["float32"]
-    lower = _slope_found(network, input_shape, errors["float64"])
+    lower = _slope_found(network, plain, input_shape, errors["float64"])
     if lower > upper:
         raise AuditError(
             f"a slope of {lower:.6g} was found above the bound {upper:.6g}",
@@ -230,11 +235,11 @@ def _table(output: View) -> list[LayerBound]:
     return table
 
 
-def _slope_found(network: nn.Module, shape: tuple[int, ...], error: Growth) -> float:
+def _slope_found(network: nn.Module, plain: nn.Module, shape: tuple[int, ...], error: Growth) -> float:
     """The largest slope ‖f(z) − f(x)‖ / ‖z − x‖ found at a few points: a lower bound, rounding errors subtracted."""
     generator = torch.Generator().manual_seed(0)
     points, directions = torch.rand(2, PROBES, *shape, dtype=torch.float64, generator=generator)
-    directions = _steepest(network, points, directions - 0.5)
+    directions = _steepest(plain, points, directions - 0.5)
     lengths = torch.linalg.vector_norm(directions.flatten(1), dim=1).reshape(-1, *(1 for _ in shape))
     moved = points + directions * (STEP / lengths)
     with torch.no_grad():
@@ -242,12 +247,12 @@ def _slope_found(network: nn.Module, shape: tuple[int, ...], error: Growth) -> f
     return max(_slope(*rows, error) for rows in zip(points, moved, differences, strict=True))
 
 
-def _steepest(network: nn.Module, points: Tensor, directions: Tensor) -> Tensor:
+def _steepest(plain: nn.Module, points: Tensor, directions: Tensor) -> Tensor:
     """Directions after a power iteration on the Jacobian at each point, with differences for J v and autograd for Jᵀ u.
 
     In float32, which is several times faster: a direction need not be exact.
     """
-    fast = plain_copy(network).float()
+    fast = plain_copy(plain).float()
     wide = (-1, *(1 for _ in points.shape[1:]))
     try:
         with torch.enable_grad():
@@ -260,7 +265,7 @@ def _steepest(network: nn.Module, points: Tensor, directions: Tensor) -> Tensor:
                 (pulled,) = torch.autograd.grad((logits * pushed).sum(), at, retain_graph=True)
                 usable = pulled.isfinite().flatten(1).all(dim=1) & pulled.flatten(1).any(dim=1)
                 directions = torch.where(usable.reshape(wide), pulled.double(), directions)
-    except (RuntimeError, NotImplementedError):
+    except Exception:  # user code: anything
         pass  # no gradient, or nothing in float32: the directions so far
     return directions
 

@@ -126,6 +126,16 @@ def prelu(call: Call) -> Value:
     return call.trace.pointwise("prelu", call.view(), slope, call.zero, terms=4, slack=slack)
 
 
+@rule("rrelu", "rrelu_with_noise")
+def randomized_relu(call: Call) -> Value:
+    """Leaky ReLU with the mean of its two slopes, in evaluation mode; random in training mode, which is refused."""
+    first = 2 if call.operation == "rrelu_with_noise" else 1
+    if call.get("training", first + 2, False):
+        raise call.refusal("it is random in training mode; call `model.eval()` first")
+    slope = abs(float(call.get("lower", first, 0.125)) + float(call.get("upper", first + 1, 1 / 3))) / 2
+    return call.trace.nonlinear("rrelu", [call.view()], max(1.0, round_up(slope, 2)), call.zero, terms=4)
+
+
 @rule("threshold")
 def threshold(call: Call) -> Value:
     """Each x above a threshold, else a value: continuous only if they are equal."""

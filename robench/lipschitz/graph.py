@@ -1,16 +1,21 @@
-"""Modules of any other kind, through the graph of ATen operations that torch.export makes of them."""
+"""Modules of any other kind, through the graph of ATen operations that a run of them makes."""
 
 from __future__ import annotations
 
+import contextlib
+import inspect
+import logging
 import operator
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from robench.errors import AuditError
+from robench.checkpoint.widened import Widening, first_line, float64_default
+from robench.errors import AuditError, RobenchError
+from robench.lipschitz.recording import AS_IT_IS, WIDE, record
 from robench.lipschitz.signals import View
 from robench.lipschitz.trace import MODULE_RULES, Trace, Value, qualified_name, rule_of
 from robench.lipschitz.twins import Twins
@@ -22,7 +27,10 @@ _SHAPES: dict[tuple[str, tuple[int, ...]], tuple[int, ...]] = {}
 
 
 def _run(x: Tensor, path: str) -> Tensor:
-    return _REGISTERED[path](x)
+    with Widening() if x.dtype == torch.float64 else contextlib.nullcontext():  # type: ignore[no-untyped-call]
+        result = _REGISTERED[path](x)
+    _SHAPES[path, tuple(x.shape)] = tuple(result.shape)
+    return result
 
 
 def _shape(x: Tensor, path: str) -> Tensor:
@@ -33,11 +41,11 @@ _LIBRARY.impl("registered", _run, "CompositeExplicitAutograd")
 _LIBRARY.impl("registered", _shape, "Meta")
 
 
-def walk_exported(trace: Trace, module: nn.Module, view: View) -> Value:
-    """What a module makes of a view, operation by operation of its exported graph.
+def walk_recorded(trace: Trace, module: nn.Module, view: View) -> Value:
+    """What a module makes of a view, operation by operation of its recorded graph.
 
     Raises:
-        AuditError: the module cannot be exported, or an operation has no rule.
+        AuditError: the module cannot be recorded, or an operation has no rule.
     """
     leaves = {
         path: child
@@ -48,15 +56,11 @@ def walk_exported(trace: Trace, module: nn.Module, view: View) -> Value:
     try:
         for path, child in leaves.items():
             _REGISTERED[path] = forwards[path]
-            child.forward = _recording(path, forwards[path])
-        with torch.no_grad():
-            module(view.zero)
-        for path, child in leaves.items():
             child.forward = _opaque(path)
-        program = _export(trace, module, view.zero)
-        interpreter = Interpreter(trace, program, leaves, forwards)
+        graph = _functional(trace, record(module, view.zero, trace.where, WIDE), view.zero)
+        interpreter = Interpreter(trace, graph, leaves, forwards)
         trace.steps.append(interpreter.run)
-        return interpreter.run(view, _twins(trace, program, view, leaves))
+        return interpreter.run(view, _twins(trace, graph, view, leaves))
     finally:
         for child in leaves.values():
             del child.forward
@@ -64,116 +68,110 @@ def walk_exported(trace: Trace, module: nn.Module, view: View) -> Value:
         _SHAPES.clear()
 
 
-def _twins(trace: Trace, program: Any, view: View, leaves: Iterable[str]) -> Twins | None:
+def _twins(trace: Trace, graph: torch.fx.GraphModule, view: View, leaves: Iterable[str]) -> Twins | None:
     """The same module as it is deployed, recorded in float32."""
     if trace.deployed is None:
         return None
-    module = trace.deployed.get_submodule(".".join(trace.path))
+    module, example = trace.deployed.get_submodule(".".join(trace.path)), view.zero.float()
     children = {path: module.get_submodule(path) for path in leaves}
     try:
         for path, child in children.items():
             child.forward = _opaque(path)
-        narrow = _export(trace, module, view.zero.float())
+        with torch.no_grad(), contextlib.suppress(Exception):
+            module(example)  # as the model was asked before it was recorded: caches are filled
+        narrow = _functional(trace, record(module, example, trace.where, AS_IT_IS), example)
     except AuditError as error:
         trace.refuse_float32(f"the float32 network cannot be traced: {error}")
         return None
     finally:
         for child in children.values():
             vars(child).pop("forward", None)
-    return Twins(trace, program.graph.nodes, narrow.graph.nodes, _given(narrow))
+    return Twins(trace, graph.graph.nodes, narrow.graph.nodes, _given(narrow))
 
 
-def _given(program: Any) -> dict[torch.fx.Node, Tensor]:
+def _given(graph: torch.fx.GraphModule) -> dict[torch.fx.Node, Tensor]:
     """Parameters, buffers and other constants that nodes stand for."""
-    signature, held = program.graph_signature, {**program.state_dict, **program.constants}
-    sources = {
-        **signature.inputs_to_parameters,
-        **signature.inputs_to_buffers,
-        **signature.inputs_to_lifted_tensor_constants,
-    }
-    named = {node: held[sources[node.name]] for node in program.graph.nodes if node.name in sources}
-    fixed = [node for node in program.graph.nodes if node.op == "get_attr"]
-    return named | {node: getattr(program.graph_module, node.target) for node in fixed}
-
-
-def _recording(path: str, forward: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
-    def record(x: Tensor) -> Tensor:
-        result = forward(x)
-        _SHAPES[path, tuple(x.shape)] = tuple(result.shape)
-        return result
-
-    return record
+    fixed = [node for node in graph.graph.nodes if node.op == "get_attr"]
+    return {node: operator.attrgetter(str(node.target))(graph) for node in fixed}
 
 
 def _opaque(path: str) -> Callable[[Tensor], Tensor]:
     return lambda x: torch.ops.robench.registered(x, path)
 
 
-def _export(trace: Trace, module: nn.Module, example: Tensor) -> Any:
-    with warnings.catch_warnings():
+def _functional(trace: Trace, graph: torch.fx.GraphModule, example: Tensor) -> torch.fx.GraphModule:
+    """The graph without operations in place, which torch.export takes out (it is slow to load: most do without)."""
+    schemas = (getattr(node.target, "_schema", None) for node in graph.graph.nodes if node.op == "call_function")
+    if not any(schema is not None and schema.is_mutable for schema in schemas):
+        return graph
+    with warnings.catch_warnings(), _silent_loggers():
         warnings.simplefilter("ignore")
         try:
-            program = torch.export.export(module, (example,), strict=False)
-            return program.run_decompositions({}) if _mutates(program) else program
-        except AuditError:
+            program = torch.export.export(graph, (example,), strict=False).run_decompositions({})
+            guards = {"check_guards": False} if "check_guards" in inspect.signature(program.module).parameters else {}
+            functional: torch.fx.GraphModule = program.module(**guards)
+            return functional
+        except RobenchError:
             raise
-        except Exception as error:  # torch raises many kinds here, all of them about the user's code
-            reason = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
+        except Exception as error:  # torch raises many kinds here
             raise AuditError(
-                f"`{trace.where}` cannot be traced by torch.export: {reason}",
-                hint="its control flow or operations depend on values of the input; write it with plain tensor "
-                "operations, or register a rule for it: `robench.lipschitz.register(YourLayer)`",
+                f"`{trace.where}` changes tensors in place in a way that cannot be followed: {first_line(error)}",
+                hint="write it without operations in place, or register a rule for the module: "
+                "`robench.lipschitz.register(YourLayer)`",
             ) from None
 
 
-def _mutates(program: Any) -> bool:
-    """Whether an operation works in place, so that the graph must be made functional first (which takes longer)."""
-    schemas = (getattr(node.target, "_schema", None) for node in program.graph.nodes if node.op == "call_function")
-    return any(schema is not None and schema.is_mutable for schema in schemas)
+@contextlib.contextmanager
+def _silent_loggers() -> Iterator[None]:
+    """Keep torch from logging whole graphs where an export fails."""
+    before = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logging.disable(before)
 
 
 class Interpreter:
-    """Runs the rules over an exported program.
+    """Runs the rules over a recorded graph.
 
     Args:
         trace: the walk.
-        program: what torch.export made.
+        graph: one placeholder, ATen operations, one output.
         leaves: registered modules inside, by path.
         forwards: their own forwards, put back while a rule runs.
     """
 
     def __init__(
-        self, trace: Trace, program: Any, leaves: dict[str, nn.Module], forwards: dict[str, Callable[[Tensor], Tensor]]
+        self,
+        trace: Trace,
+        graph: torch.fx.GraphModule,
+        leaves: dict[str, nn.Module],
+        forwards: dict[str, Callable[[Tensor], Tensor]],
     ) -> None:
         self._trace = trace
-        self._program = program
+        self._graph = graph
         self._leaves = leaves
         self._forwards = forwards
 
     def run(self, view: View | Tensor, twins: Twins | None = None) -> Value:
         """The value of the output: abstract for a view, computed for a batch of inputs."""
-        signature = self._program.graph_signature
-        if signature.buffers_to_mutate or signature.user_inputs_to_mutate:
-            state = sorted(signature.buffers_to_mutate.values())
-            raise AuditError(
-                f"`{self._trace.where}` changes its own state when it runs: {state}",
-                hint="call `model.eval()`, or export the model to layers without a state",
-            )
-        values: dict[Any, Value] = dict(_given(self._program))
+        values: dict[Any, Value] = dict(_given(self._graph))
         base = list(self._trace.path)
-        for node in self._program.graph.nodes:
-            if node.op == "placeholder":
-                values.setdefault(node, view)
-            elif node.op == "output":
-                result = self._resolve(node.args[0], values)
-                self._trace.path[:] = base
-                return result
-            elif node.op == "call_function" and "_assert" not in str(node.target):  # checks of shapes compute nothing
-                self._trace.path[:] = base + _module_path(node)
-                values[node] = self._call(node, values)
-            if twins is not None and node in values:
-                twins.follow(node, values[node])
-        raise AssertionError("an exported graph has an output")
+        with float64_default():
+            for node in self._graph.graph.nodes:
+                if node.op == "placeholder":
+                    values[node] = view
+                elif node.op == "output":
+                    result = self._resolve(node.args[0], values)
+                    self._trace.path[:] = base
+                    return result
+                elif node.op == "call_function" and "_assert" not in str(node.target):  # checks compute nothing
+                    self._trace.path[:] = [*base, *node.meta.get("path", ())]
+                    values[node] = self._call(node, values)
+                if twins is not None and node in values:
+                    twins.follow(node, values[node])
+        raise AssertionError("a recorded graph has an output")
 
     def _call(self, node: Any, values: dict[Any, Value]) -> Value:
         args = tuple(self._resolve(value, values) for value in node.args)
@@ -207,9 +205,3 @@ class Interpreter:
         if isinstance(value, list | tuple):
             return [self._resolve(item, values) for item in value]
         return value
-
-
-def _module_path(node: Any) -> list[str]:
-    """Dotted path of the module that an operation came from, relative to the exported one."""
-    stack = list(node.meta.get("nn_module_stack", {}).values())
-    return [part for part in stack[-1][0].split(".") if part] if stack else []

@@ -66,9 +66,9 @@ def walk(trace: Trace, module: nn.Module, view: View) -> View:
             view = walk(trace, cast(nn.Module, child), view)
             trace.path.pop()
         return view
-    from robench.lipschitz.graph import walk_exported  # needs torch.export, slow to load: most models do without
+    from robench.lipschitz.graph import walk_recorded  # defines an operation of torch: most models do without
 
-    return _single(trace, walk_exported(trace, module, view))
+    return _single(trace, walk_recorded(trace, module, view))
 
 
 def _single(trace: Trace, value: Value) -> View:

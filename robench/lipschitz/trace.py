@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from robench.checkpoint.widened import Widened
 from robench.errors import AuditError
 from robench.lipschitz.linear import LinearOp
 from robench.lipschitz.rounding import EXACT, Slack, vector_norm_upper
@@ -187,6 +188,17 @@ Rule = Callable[[Call], Value]
 ModuleRule = Callable[["Trace", nn.Module, View], Value]
 
 OPERATION_RULES: dict[str, Rule] = {}
+GATES = "its gates multiply signals that depend on the input, and robench has no rule for such products"
+ATTENTION = "attention multiplies signals that depend on the input, so it grows without bound"
+PARTS = "write it as a matrix product"
+DEVIATION = "it divides by the deviation of its own input, which has no bounded slope where that is small"
+UNBOUNDED = {
+    **dict.fromkeys(("aten.lstm", "aten.gru", "aten.lstm_cell", "aten.gru_cell"), GATES),
+    **dict.fromkeys(("aten.scaled_dot_product_attention", "aten._native_multi_head_attention"), ATTENTION),
+    **dict.fromkeys(("aten.layer_norm", "aten.group_norm", "aten.rms_norm"), DEVIATION),
+    "aten.einsum": PARTS,
+}
+"""Why operations have no rule that are made of others, where those would say less than is known."""
 MODULE_RULES: dict[str, ModuleRule] = {}
 """Rules by the qualified name of the class, so that libraries which are not installed can be named."""
 PROVEN: dict[str, tuple[type[nn.Module], Any]] = {}
@@ -440,17 +452,18 @@ class Trace:
             AuditError: it depends on the input and has no rule, or is random.
         """
         name = operation_name(target)
-        if torch.Tag.nondeterministic_seeded in getattr(target, "tags", ()) and name not in OPERATION_RULES:
+        if name not in OPERATION_RULES and _draws(target, args, kwargs):
             raise AuditError(
-                f"`{name}` in `{self.where}` is random, so the model is not a function of its input",
-                hint="switch it off in evaluation mode, or certify by randomized smoothing instead",
+                f"`{name}` in `{self.where}` is random: it draws numbers each time that the model runs",
+                hint="switch it off in evaluation mode; numbers that are drawn once belong into a buffer",
             )
         zero = target(*concrete(args), **{key: concrete(value) for key, value in kwargs.items()})
         if not depends(args) and not depends(tuple(kwargs.values())):
             return zero
         if name not in OPERATION_RULES:
+            reason = UNBOUNDED.get(name)
             raise AuditError(
-                f"`{name}` in `{self.where}` has no Lipschitz rule",
+                f"`{name}` in `{self.where}` has no Lipschitz rule" + (f": {reason}" if reason else ""),
                 hint="replace it with a Lipschitz layer, or register a rule for the module around it: "
                 "`robench.lipschitz.register(YourLayer)`",
             )
@@ -458,6 +471,25 @@ class Trace:
         value = OPERATION_RULES[name](call)
         _refuse_other_precision(call, value)
         return value
+
+
+def _draws(target: Any, args: tuple[Value, ...], kwargs: dict[str, Value]) -> bool:
+    """Whether an operation draws random numbers, by its arguments: many do so in training mode alone."""
+    if torch.Tag.nondeterministic_seeded not in getattr(target, "tags", ()):
+        return False
+    given = {argument.name: value for argument, value in zip(target._schema.arguments, args, strict=False)}
+    given |= kwargs
+    switches = [given[name] for name in ("train", "training", "dropout", "dropout_p") if name in given]
+    return all(switches) if switches else not _has_default_off(target)
+
+
+def _has_default_off(target: Any) -> bool:
+    """Whether an argument that makes an operation random was left at a default that does not."""
+    names = ("train", "training", "dropout", "dropout_p")
+    return any(
+        argument.name in names and argument.has_default_value() and not argument.default_value
+        for argument in target._schema.arguments
+    )
 
 
 def _refuse_other_precision(call: Call, value: Value) -> None:
@@ -488,7 +520,7 @@ def register(kind: type[nn.Module]) -> Callable[[Callable[[Any, tuple[int, ...]]
                 raise AuditError(
                     f"the rule for `{kind.__name__}` returned {slope}", hint="return a finite number, 0 or above"
                 )
-            zero = module(view.zero)
+            zero = Widened(module)(view.zero)
             operation = f"{kind.__name__} (registered)"  # never the name of an operation that other rules look for
             return trace.overlapping(operation, [view], slope, zero, terms=max(view.size, USER_RULE_TERMS))
 
