@@ -380,7 +380,7 @@ def _state(module: nn.Module) -> dict[str, Tensor]:
 @contextmanager
 def _no_autocast(where: str) -> Iterator[None]:
     """Refuses blocks of torch.autocast, of which an operation that is recorded shows nothing."""
-    own = torch.autocast.__enter__
+    own: Callable[[Any], Any] = torch.autocast.__enter__
 
     def enter(block: Any) -> Any:
         if block._enabled and block.fast_dtype in (torch.float16, torch.bfloat16):

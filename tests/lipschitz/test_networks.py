@@ -28,7 +28,7 @@ def upper(module: nn.Module, shape: tuple[int, ...]) -> float:
 
 
 class Form(nn.Module):
-    """A plain function as a module, so that it goes through torch.export."""
+    """A plain function as a module, so that it is recorded."""
 
     def __init__(self, function: object) -> None:
         super().__init__()
