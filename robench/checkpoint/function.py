@@ -7,7 +7,6 @@ factory) the bytes of the source files. docs/design/0007-identity.md says what e
 from __future__ import annotations
 
 import ast
-import copy
 import hashlib
 import warnings
 from collections.abc import Iterator
@@ -18,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from robench.checkpoint.contents import contents_digest, tensor_digest
+from robench.checkpoint.held import detached_copy
 from robench.checkpoint.operations import operations_digest
 
 
@@ -39,7 +39,7 @@ def identify(module: nn.Module, input_shape: tuple[int, ...]) -> Function:
     held = contents_digest(module)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # torch's own, on copies of exported programs
-        watched = copy.deepcopy(module)
+        watched = detached_copy(module)
     try:
         seen = [operations_digest(watched, inputs) for inputs in _probes(input_shape)]
     except Exception:  # the module runs, but not while it is watched: torch.func, TorchScript, C++ of its own
