@@ -42,6 +42,8 @@ from robench.transport import hinge_transport
 from robench.witnesses import WitnessStore
 
 CONTRADICTIONS = "contradictions.json"
+LOOKED_AT = 500
+"""Images whose outputs are looked at for doubts about the way the class is read."""
 DEFAULT_EPS = ("36/255", "0.5", "1", "1.58", "2", "3")
 
 
@@ -70,11 +72,16 @@ class Execution:
 
 @dataclass(frozen=True, kw_only=True)
 class ModelRef:
-    """A model as the user names it: a model folder, `FILE.py:factory` with weights and input shape, or a `.pt2`."""
+    """A model as the user names it: a model folder, `FILE.py:factory` with weights and input shape, or a `.pt2`.
+
+    Fields:
+        threshold: of one output: class 1 iff it is above; None to tell it from the model.
+    """
 
     ref: str
     weights: Path | None = None
     input_shape: tuple[int, ...] | None = None
+    threshold: float | None = None
 
     def load(
         self, *, progress: Progress | None = None, shape_of_data: Callable[[], tuple[int, ...]] | None = None
@@ -86,7 +93,11 @@ class ModelRef:
             shape_of_data: gives the shape of an input where neither the user nor the model tells it.
         """
         loaded = checkpoint.load_model(
-            self.ref, weights=self.weights, input_shape=self.input_shape, shape_of_data=shape_of_data
+            self.ref,
+            weights=self.weights,
+            input_shape=self.input_shape,
+            shape_of_data=shape_of_data,
+            threshold=self.threshold,
         )
         for note in loaded.notes:
             (progress or NoProgress()).note(f"note: {note}")
@@ -265,9 +276,16 @@ def certify(
     execution = execution or Execution()
     device = execution.start()
     loaded, dataset = _load_pair(model, data, execution.progress)
+    if deploy_dtype == "float32" and loaded.link is not None and loaded.link.operations:
+        raise ModelError(
+            f"`{model.ref}` ends in {' and '.join(loaded.link.operations)}, which in float32 may round two classes to "
+            "the same number, so there is no certificate of the float32 network",
+            hint="deploy the network without it (it changes no class) and certify that, or use --deploy-dtype float64",
+        )
     bounds = lipschitz.audit(loaded.module, loaded.input_shape)
     spec = CertifySpec(data=data.spec, split=data.split, deploy_dtype=deploy_dtype)
-    facts = _facts(model, data, loaded, dataset, bounds.to_dict(), device)
+    flags = _doubts(loaded, dataset, execution.progress)
+    facts = _facts(model, data, loaded, dataset, bounds.to_dict(), flags, device)
     request = RunRequest(command="certify", spec=spec.to_dict(), identity=_identity(loaded, dataset), facts=facts)
     with RunFolder(_folder(out, request), request, parse=certify_record, to_line=to_line) as run:
         records: list[CertifyRecord] = run.records()
@@ -343,7 +361,7 @@ def attack(
         seed=seed,
     )
     certificates, audited = _certificates(loaded, dataset, execution, device)
-    facts = _facts(model, data, loaded, dataset, audited, device)
+    facts = _facts(model, data, loaded, dataset, audited, _doubts(loaded, dataset, progress), device)
     request = RunRequest(command="attack", spec=spec.to_dict(), identity=_identity(loaded, dataset), facts=facts)
     with RunFolder(_folder(out, request), request, parse=attack_record, to_line=to_line) as run:
         records: list[AttackRecord] = run.records()
@@ -461,6 +479,7 @@ def _facts(
     loaded: checkpoint.LoadedModel,
     dataset: Dataset,
     audited: dict[str, Any],
+    flags: list[dict[str, str]],
     device: torch.device,
 ) -> dict[str, Any]:
     """What a manifest says beside the spec; the two paths are where `verify` looks first."""
@@ -469,6 +488,7 @@ def _facts(
         "model": {**loaded.describe(), "path": str(Path(model.ref).resolve())},
         "data": {**dataset.describe(), "data_dir": data_dir},
         "audit": audited,
+        "flags": flags,
         **device_facts(device),
     }
 
@@ -504,7 +524,8 @@ def _load_pair(model: ModelRef, data: DataRef, progress: Progress) -> tuple[chec
     if dataset.classes != loaded.classes:
         raise ModelError(
             f"`{model.ref}` tells {loaded.classes} classes apart, but `{data.spec.name}` has {dataset.classes}",
-            hint="name the data set that the model was trained on; two classes of a set are `mnist:0-8`",
+            hint="name the data set that the model was trained on (two classes of a set are `mnist:0-8`); if the model "
+            "has outputs that are never used, return the used ones alone: `logits[:, :2]`",
         )
     if not loaded.function.traced:
         progress.note(
@@ -514,6 +535,14 @@ def _load_pair(model: ModelRef, data: DataRef, progress: Progress) -> tuple[chec
     if loaded.trained_on not in (None, data.spec.name):
         progress.note(f"note: `{loaded.name}` was trained on `{loaded.trained_on}`, not on `{data.spec.name}`")
     return loaded, dataset
+
+
+def _doubts(loaded: checkpoint.LoadedModel, dataset: Dataset, progress: Progress) -> list[dict[str, str]]:
+    """Flags about the way the class is read from the outputs, each also said at once."""
+    found = checkpoint.doubts(loaded, dataset.batch(slice(0, LOOKED_AT)), dataset.labels[:LOOKED_AT])
+    for doubt in found:
+        progress.note(f"flag {doubt.name}: {doubt.message}")
+    return [doubt._asdict() for doubt in found]
 
 
 def _identity(loaded: checkpoint.LoadedModel, dataset: Dataset) -> dict[str, str]:

@@ -40,7 +40,7 @@ def export_model(model: LoadedModel, format: Format, out: Path) -> Path:
     if format not in WRITERS:
         raise SpecError(f"unknown format `{format}`", hint=did_you_mean(format, WRITERS))
     inputs = torch.rand((3, *model.input_shape), generator=torch.Generator().manual_seed(0))
-    content = WRITERS[format](model.module, inputs, out)
+    content = WRITERS[format](model.deployed, inputs, out)
     create_folder(out.resolve().parent)
     write_atomic(out, content)
     return out

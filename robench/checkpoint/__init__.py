@@ -10,8 +10,10 @@ from robench.checkpoint.folder import (
     read_description,
     save_model,
 )
+from robench.checkpoint.link import Link
 from robench.checkpoint.loaded import LoadedModel
 from robench.checkpoint.loading import load_model
+from robench.checkpoint.outputs import Doubt, doubts
 from robench.checkpoint.plain import plain_module
 from robench.checkpoint.tensors import TensorFile, read_tensors, write_tensors
 
@@ -21,8 +23,11 @@ __all__ = [
     "STATE",
     "TRAINING",
     "WEIGHTS",
+    "Doubt",
+    "Link",
     "LoadedModel",
     "TensorFile",
+    "doubts",
     "load_folder",
     "load_model",
     "plain_module",

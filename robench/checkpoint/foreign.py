@@ -15,6 +15,7 @@ from torch.nn.parameter import is_lazy
 from robench.checkpoint.blame import blamed
 from robench.checkpoint.factory import FACTORY, make_module
 from robench.checkpoint.function import identify, source_digest
+from robench.checkpoint.link import take_off
 from robench.checkpoint.loaded import LoadedModel, Shape, probe_outputs, require_finite
 from robench.checkpoint.plain import plain_module
 from robench.checkpoint.states import load_state
@@ -24,13 +25,16 @@ from robench.models import check_agreement
 QUANTISED = ("torch.ao.nn.quantized", "torch.ao.nn.intrinsic.quantized", "torch.nn.quantized")
 
 
-def load_factory(ref: str, weights: Path | None, shape: Callable[[], Shape | None]) -> LoadedModel:
+def load_factory(
+    ref: str, weights: Path | None, shape: Callable[[], Shape | None], threshold: float | None = None
+) -> LoadedModel:
     """The model that `FILE.py:factory` makes, a function without arguments that returns a torch module.
 
     Args:
         ref: file and function.
         weights: `.safetensors`, or another file of tensors; None where the factory brings its weights.
         shape: gives that of an input, without the batch; asked once the file is there.
+        threshold: class 1 iff the one output is above; None to tell it from the model.
 
     Raises:
         ModelError: the file, function, weights or shape do not serve.
@@ -55,17 +59,20 @@ def load_factory(ref: str, weights: Path | None, shape: Callable[[], Shape | Non
         plain = _as_plain(module, input_shape, ref)
         if weights is None:
             sha256 = hashlib.sha256(safetensors.torch.save(_state(plain))).hexdigest()
+        outputs = probe_outputs(plain, input_shape, f"`{ref}`")
+        logits, link = take_off(plain, input_shape, outputs, threshold, f"`{ref}`")
     return LoadedModel(
-        module=plain,
+        module=logits,
         input_shape=input_shape,
-        outputs=probe_outputs(plain, input_shape, f"`{ref}`"),
+        outputs=outputs,
         name=match["name"] if weights is None else weights.stem,
         recipe=None,
         weights_sha256=sha256,
         trained_on=None,
         function=identify(plain, input_shape),
         source_sha256=source_digest(Path(match["file"])),
-        notes=notes,
+        notes=notes if link is None else (*notes, link.note),
+        link=link,
     )
 
 

@@ -10,7 +10,9 @@ from torch import Tensor, nn
 
 from robench.checkpoint.blame import blamed
 from robench.checkpoint.function import Function
+from robench.checkpoint.link import Link
 from robench.errors import ModelError
+from robench.specs.base import digest
 
 Shape = tuple[int, ...]
 AGREEMENT = 1e-4
@@ -23,7 +25,7 @@ class LoadedModel:
     """A plain model, ready to be asked.
 
     Fields:
-        module: plain layers only, evaluation mode, parameters frozen, float32 as stored, on the CPU.
+        module: plain layers only, evaluation mode, parameters frozen, float32 as stored, on the CPU; it gives logits.
         input_shape: without the batch.
         outputs: 1 (one logit, two classes: class 1 iff f(x) > 0), else q >= 2 logits.
         name: for tables.
@@ -33,6 +35,7 @@ class LoadedModel:
         function: identity of what it computes; other weights, constants, operations or code give another.
         source_sha256: SHA-256 of the source files of a factory; None where there are none.
         notes: what a user should know of how it was read.
+        link: how the class follows from the model's own outputs, where they are no logits; None where they are.
     """
 
     module: nn.Module
@@ -45,12 +48,22 @@ class LoadedModel:
     function: Function
     source_sha256: str | None = None
     notes: tuple[str, ...] = ()
+    link: Link | None = None
 
     @property
     def identity(self) -> dict[str, str]:
         """What must be equal for two models to be the same one."""
         found = {"weights_sha256": self.weights_sha256, "function_sha256": self.function.sha256}
-        return found if self.source_sha256 is None else {**found, "source_sha256": self.source_sha256}
+        if self.source_sha256 is not None:
+            found["source_sha256"] = self.source_sha256
+        if self.link is not None:
+            found["class_sha256"] = digest(self.link.to_dict())
+        return found
+
+    @property
+    def deployed(self) -> nn.Module:
+        """The model as it was given, its output link included."""
+        return self.module if self.link is None else self.link.deployed
 
     @property
     def classes(self) -> int:
@@ -65,11 +78,12 @@ class LoadedModel:
             "input_shape": list(self.input_shape),
             "outputs": self.outputs,
             "classes": self.classes,
-            "n_params": sum(parameter.numel() for parameter in self.module.parameters()),
+            "n_params": sum(parameter.numel() for parameter in self.deployed.parameters()),
             "trained_on": self.trained_on,
             "traced": self.function.traced,
             **self.identity,
             "notes": list(self.notes),
+            "link": None if self.link is None else self.link.to_dict(),
         }
 
 

@@ -22,6 +22,7 @@ def load_model(
     weights: Path | None = None,
     input_shape: Shape | None = None,
     shape_of_data: Callable[[], Shape] | None = None,
+    threshold: float | None = None,
 ) -> LoadedModel:
     """Load a model: plain, in evaluation mode, frozen, on the CPU, and tried on two inputs.
 
@@ -30,17 +31,24 @@ def load_model(
         weights: for a factory: `.safetensors`, or another file with tensors only.
         input_shape: without the batch; for a factory.
         shape_of_data: gives the shape of the inputs it is wanted for; asked where nothing else tells it.
+        threshold: of one output: class 1 iff it is above. None: 0, or 1/2 where the model ends in a sigmoid or the
+            like, which is then taken off.
 
     Raises:
         ModelError: it cannot be loaded safely, does not fit, or gives no finite logits.
     """
     path = Path(ref)
     if FACTORY.fullmatch(ref):
-        return load_factory(ref, weights, lambda: _shape(input_shape, shape_of_data))
+        return load_factory(ref, weights, lambda: _shape(input_shape, shape_of_data), threshold)
     if weights is not None:
         raise ModelError(f"`{ref}` has its own weights, so `{weights}` has no use", hint="leave out --weights")
     if path.is_dir():
         loaded = load_folder(path)
+        if threshold is not None:
+            raise ModelError(
+                f"`{ref}` was trained by robench, so that class 1 is where its logit is above 0",
+                hint="leave out --threshold",
+            )
         if input_shape not in (None, loaded.input_shape):
             raise ModelError(
                 f"`{ref}` takes inputs of shape {list(loaded.input_shape)}, not {list(input_shape or ())}",
@@ -48,7 +56,7 @@ def load_model(
             )
         return loaded
     if path.suffix == ".pt2":
-        return load_program(path, input_shape)
+        return load_program(path, input_shape, threshold)
     if path.name == WEIGHTS and path.is_file():
         raise ModelError(f"`{ref}` is a file of a model folder", hint=f"name the folder: `{path.parent}`")
     if not path.exists():

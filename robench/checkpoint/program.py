@@ -20,6 +20,7 @@ from typing import Any
 import torch
 
 from robench.checkpoint.function import identify
+from robench.checkpoint.link import take_off
 from robench.checkpoint.loaded import LoadedModel, probe_outputs, require_finite
 from robench.checkpoint.tensors import read_bytes
 from robench.errors import ModelError
@@ -38,7 +39,7 @@ TREE_TYPE = re.compile(r"builtins\.(tuple|list|dict)")
 CUSTOM = ("as_custom_obj", "as_operator", "as_script_object")
 
 
-def load_program(path: Path, input_shape: tuple[int, ...] | None) -> LoadedModel:
+def load_program(path: Path, input_shape: tuple[int, ...] | None, threshold: float | None) -> LoadedModel:
     """The model in a `.pt2` file that `torch.export.save` wrote: one input, free batch size.
 
     Raises:
@@ -61,15 +62,19 @@ def load_program(path: Path, input_shape: tuple[int, ...] | None) -> LoadedModel
         raise ModelError(f"`{path}` cannot be read as an exported program: {reason}", hint=HINT) from None
     module.requires_grad_(False)
     require_finite(module, f"`{path}`")
+    outputs = probe_outputs(module, shape, f"`{path}`")
+    logits, link = take_off(module, shape, outputs, threshold, f"`{path}`")
     return LoadedModel(
-        module=module,
+        module=logits,
         input_shape=shape,
-        outputs=probe_outputs(module, shape, f"`{path}`"),
+        outputs=outputs,
         name=path.stem,
         recipe=None,
         weights_sha256=hashlib.sha256(content).hexdigest(),
         trained_on=None,
         function=identify(module, shape),
+        notes=() if link is None else (link.note,),
+        link=link,
     )
 
 

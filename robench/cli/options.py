@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -24,6 +25,13 @@ def shape_callback(ctx: click.Context, param: click.Parameter, value: str | None
     if not shape or min(shape) < 1:
         raise click.BadParameter(f"`{value}` is not a shape such as 1,28,28", ctx, param)
     return shape
+
+
+def finite_callback(ctx: click.Context, param: click.Parameter, value: float | None) -> float | None:
+    """A number that is neither infinite nor NaN."""
+    if value is not None and not math.isfinite(value):
+        raise click.BadParameter(f"`{value}` is not finite", ctx, param)
+    return value
 
 
 def epsilon_callback(ctx: click.Context, param: click.Parameter, value: tuple[str, ...]) -> tuple[str, ...]:
@@ -80,8 +88,15 @@ def subset(function: F) -> F:
 
 
 def model(function: F) -> F:
-    """MODEL, `--weights` and `--input-shape`."""
+    """MODEL, `--weights`, `--input-shape` and `--threshold`."""
     for decorator in (
+        click.option(
+            "--threshold",
+            type=float,
+            callback=finite_callback,
+            metavar="T",
+            help="Class 1 where the one output of a model is above T.  [default: 0; 0.5 after a sigmoid]",
+        ),
         click.option(
             "--input-shape",
             callback=shape_callback,

@@ -12,7 +12,12 @@ from robench.specs.data import DataSpec
 
 def model_ref(given: Mapping[str, Any]) -> ModelRef:
     """The model of the options in `options.model`."""
-    return ModelRef(ref=given["model"], weights=given["weights"], input_shape=given["input_shape"])
+    return ModelRef(
+        ref=given["model"],
+        weights=given["weights"],
+        input_shape=given["input_shape"],
+        threshold=given.get("threshold"),
+    )
 
 
 def data_ref(given: Mapping[str, Any]) -> DataRef:

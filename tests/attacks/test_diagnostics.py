@@ -120,7 +120,8 @@ def test_gradient_free_search_better_than_the_records(sound):
 
 def test_every_flag_has_an_entry():
     root = Path(__file__).parents[2]
-    raised = set(re.findall(r'Flag\(\s*"([a-z-]+)"', (root / "robench" / "diagnostics.py").read_text()))
+    sources = [root / "robench" / "diagnostics.py", root / "robench" / "checkpoint" / "outputs.py"]
+    raised = {name for path in sources for name in re.findall(r'(?:Flag|Doubt)\(\s*"([a-z-]+)"', path.read_text())}
     entries = set(re.findall(r"^## `([a-z-]+)`", (root / "docs" / "flags.md").read_text(), flags=re.M))
     assert raised == entries
 

@@ -1,0 +1,279 @@
+"""Increasing functions at the end of a graph: which operation is one, and what it does to a threshold.
+
+Two readings of a node (N, q). Of one output f, class 1 iff f > t: an increasing function of one number is inverted at
+t, a decreasing one turns > into <. Of q ≥ 2 outputs, the class is the largest: a strictly increasing function of all
+logits alike, and whatever is added to all of them or multiplies all of them by one positive number, changes no order.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, fx
+
+Scalar = Callable[[float], float]
+
+
+class Step(NamedTuple):
+    """An operation that was peeled off.
+
+    Fields:
+        name: of the operation; empty for one that only shifts, scales or copies.
+        inner: the node it is applied to.
+        value: for one output, the function; limits at ±inf included.
+        inverse: for one output, t' with {g(u) > t} = {u > t'} ({u < t'} if decreasing); None if there is none.
+        increasing: for one output.
+    """
+
+    name: str
+    inner: fx.Node
+    value: Scalar = lambda u: u
+    inverse: Callable[[float], float | None] = lambda t: t
+    increasing: bool = True
+
+
+def shared_step(node: fx.Node) -> Step | None:
+    """The last operation before q ≥ 2 outputs, if it changes no order of them."""
+    name = _name(node)
+    inner = _first(node)
+    if inner is None:
+        return None
+    if name in COPIES:
+        return _copied(node, inner)
+    if name in ("softmax", "_softmax", "log_softmax", "_log_softmax"):
+        axis = int(node.args[1])  # type: ignore[arg-type]
+        return Step(name.strip("_"), inner) if axis in (1, -1) and _wide(node, inner) else None
+    if name in STRICT:
+        return Step(name, inner) if _same_shape(node, inner) else None
+    if name in ("add", "sub"):
+        return _shift(node, name)
+    if name in ("mul", "div"):
+        return _scaling(node, name)
+    return None
+
+
+def single_step(node: fx.Node) -> Step | None:
+    """The last operation before one output, if it is a monotone function of one number."""
+    name = _name(node)
+    inner = _first(node)
+    if inner is None:
+        return None
+    if name in COPIES:
+        return _copied(node, inner)
+    if name in SMOOTH and _same_shape(node, inner):
+        return Step(name, inner, *SMOOTH[name])
+    if name in ("clamp", "hardtanh", "relu6", "hardsigmoid"):
+        return _piecewise(node, name, inner)
+    if name in ("add", "sub", "rsub", "mul", "div", "neg"):
+        return _affine(node, name)
+    return None
+
+
+COPIES = ("alias", "clone", "contiguous", "detach", "dropout", "feature_dropout", "view", "reshape", "_unsafe_view",
+          "flatten", "squeeze", "unsqueeze", "to", "_to_copy", "lift_fresh_copy")  # fmt: skip
+"""Operations that change no number, if the shape stays and the precision is not lowered."""
+STRICT = ("sigmoid", "tanh", "exp", "log", "log_sigmoid", "atan", "asinh", "erf")
+
+
+def _logit(t: float) -> float | None:
+    return math.log(t / (1 - t)) if 0 < t < 1 else None
+
+
+def _sigmoid(u: float) -> float:
+    return 1 / (1 + math.exp(-u)) if u > -700 else 0.0
+
+
+def _log_sigmoid(u: float) -> float:
+    return -math.log1p(math.exp(-u)) if u > -700 else u
+
+
+SMOOTH: dict[str, tuple[Scalar, Callable[[float], float | None]]] = {
+    "sigmoid": (_sigmoid, _logit),
+    "log_sigmoid": (_log_sigmoid, lambda t: _logit(math.exp(t)) if t < 0 else None),
+    "tanh": (math.tanh, lambda t: math.atanh(t) if -1 < t < 1 else None),
+    "exp": (lambda u: math.exp(u) if u < 700 else math.inf, lambda t: math.log(t) if t > 0 else None),
+    "log": (lambda u: math.log(u) if u > 0 else -math.inf, lambda t: math.exp(t) if t < 700 else None),
+    "atan": (math.atan, lambda t: math.tan(t) if abs(t) < math.pi / 2 else None),
+    "erf": (math.erf, lambda t: 0.0 if t == 0 else None),
+}
+"""Name to function and inverse: increasing, strictly and everywhere that they are defined."""
+
+
+def _piecewise(node: fx.Node, name: str, inner: fx.Node) -> Step | None:
+    """Flat below `low` and above `high`, a line between them: inverted where a threshold lies strictly between."""
+    defaults = {"hardtanh": (-1.0, 1.0), "clamp": (None, None)}.get(name, (0.0, 6.0))
+    low, high = (_argument(node, k + 1, default) for k, default in enumerate(defaults))
+    slope, shift = 1.0, 0.0
+    if name == "hardsigmoid":
+        low, high, slope, shift = 0.0, 1.0, 1 / 6, 0.5
+    low, high = (-math.inf if low is None else low), (math.inf if high is None else high)
+    if not (isinstance(low, int | float) and isinstance(high, int | float) and low < high):
+        return None
+    bottom, top = float(low), float(high)
+
+    def value(u: float) -> float:
+        return min(max(slope * u + shift, bottom), top)
+
+    def inverse(t: float) -> float | None:
+        return (t - shift) / slope if bottom < t < top else None
+
+    return Step(name, inner, value, inverse) if _same_shape(node, inner) else None
+
+
+def _affine(node: fx.Node, name: str) -> Step | None:
+    """A u + b with numbers a ≠ 0 and b."""
+    left, right = (node.args[0], None) if name == "neg" else node.args[:2]
+    alpha = node.kwargs.get("alpha", 1)
+    constants = [_number(left), _number(right) if name != "neg" else 0.0]
+    varying = [k for k, constant in enumerate(constants) if constant is None]
+    if len(varying) != 1 or not isinstance(alpha, int | float):
+        return None
+    position = varying[0]
+    inner, c = (left, right)[position], constants[1 - position]
+    if not isinstance(inner, fx.Node) or c is None or not _same_shape(node, inner):
+        return None
+    if name == "neg":
+        a, b = -1.0, 0.0
+    elif name in ("mul", "div"):
+        if name == "div" and (position == 1 or c == 0 or _argument(node, 2, None, "rounding_mode") is not None):
+            return None
+        a, b = (c if name == "mul" else 1 / c), 0.0
+    else:
+        factors = {"add": (1.0, float(alpha)), "sub": (1.0, -float(alpha)), "rsub": (-float(alpha), 1.0)}[name]
+        a, b = factors[position], factors[1 - position] * c
+    if a == 0 or not math.isfinite(a) or not math.isfinite(b):
+        return None
+    return Step("", inner, lambda u: a * u + b, lambda t: (t - b) / a, a > 0)
+
+
+def _shift(node: fx.Node, name: str) -> Step | None:
+    """The same number added to all logits, whatever it depends on."""
+    left, right = node.args[:2]
+    alpha = node.kwargs.get("alpha", 1)
+    if _uniform(right) and isinstance(left, fx.Node) and _same_shape(node, left):
+        return Step(_label(right, "shift of all logits"), left)
+    if name == "add" and alpha == 1 and _uniform(left) and isinstance(right, fx.Node) and _same_shape(node, right):
+        return Step(_label(left, "shift of all logits"), right)
+    return None
+
+
+def _scaling(node: fx.Node, name: str) -> Step | None:
+    """All logits times, or over, the same positive number."""
+    if node.kwargs.get("rounding_mode") is not None:
+        return None
+    pairs = [(node.args[0], node.args[1])] + ([(node.args[1], node.args[0])] if name == "mul" else [])
+    for inner, factor in pairs:
+        if isinstance(inner, fx.Node) and _same_shape(node, inner) and _uniform(factor) and _positive(factor):
+            return Step(_label(factor, "scaling of all logits"), inner)
+    return None
+
+
+def _label(operand: Any, name: str) -> str:
+    """No name for a constant: without it, there is nothing to gain."""
+    return "" if _constant(operand) is not None else name
+
+
+def _copied(node: fx.Node, inner: fx.Node) -> Step | None:
+    """A copy, if no number is lost on the way."""
+    if not _same_shape(node, inner) or not isinstance(_meta(node), Tensor):
+        return None
+    after, before = _meta(node).dtype, _meta(inner).dtype
+    wide = after.is_floating_point and before.is_floating_point and after.itemsize >= before.itemsize
+    drops = "dropout" in _name(node) and bool(node.args[2])
+    return Step("", inner) if wide and not drops else None
+
+
+def _uniform(operand: Any) -> bool:
+    """Whether an operand is the same for all classes of a sample: by its shape, or as a constant."""
+    if isinstance(operand, bool) or operand is None:
+        return False
+    if not isinstance(operand, fx.Node):
+        return isinstance(operand, int | float) and math.isfinite(operand)
+    if _name(operand) in ("expand", "expand_as"):
+        return _uniform(operand.args[0])
+    value = _constant(operand)
+    if value is not None:
+        return bool(torch.isfinite(value).all()) and bool((value == value.flatten()[0]).all())
+    meta = _meta(operand)
+    return isinstance(meta, Tensor) and meta.ndim <= 2 and bool(meta.ndim == 0 or meta.shape[-1] == 1)
+
+
+def _positive(operand: Any) -> bool:
+    """Whether an operand is proven to be above 0."""
+    if not isinstance(operand, fx.Node):
+        return bool(operand > 0)
+    value = _constant(operand)
+    if value is not None:
+        return bool((value > 0).all())
+    name = _name(operand)
+    if name in ("exp", "sigmoid", "softmax", "_softmax"):
+        return True
+    if name in ("sum", "mean", "amax", "amin", "expand", "expand_as", *COPIES):
+        return _positive(operand.args[0])
+    if name == "add":
+        return bool(operand.kwargs.get("alpha", 1) == 1) and all(_positive(side) for side in operand.args[:2])
+    return False
+
+
+def _constant(operand: Any) -> Tensor | None:
+    """The value of a node that depends on stored tensors and numbers alone."""
+    if isinstance(operand, int | float) and not isinstance(operand, bool):
+        return torch.as_tensor(operand, dtype=torch.float64)
+    if not isinstance(operand, fx.Node):
+        return None
+    if operand.op == "get_attr":
+        at: Any = operand.graph.owning_module
+        for part in str(operand.target).split("."):
+            at = getattr(at, part)
+        return at.detach() if isinstance(at, Tensor) and at.numel() else None
+    if operand.op != "call_function" or operand.kwargs or torch.Tag.nondeterministic_seeded in _tags(operand):
+        return None
+    values = [_constant(item) if isinstance(item, fx.Node) else item for item in operand.args]
+    if any(value is None for value in values) or not any(isinstance(item, fx.Node) for item in operand.args):
+        return None
+    result = operand.target(*values)  # type: ignore[operator]
+    return result if isinstance(result, Tensor) and result.numel() else None
+
+
+def _number(operand: Any) -> float | None:
+    """The one number that an operand is, if it is constant."""
+    value = _constant(operand)
+    return float(value) if value is not None and value.numel() == 1 else None
+
+
+def _argument(node: fx.Node, position: int, default: Any, name: str = "") -> Any:
+    if name in node.kwargs:
+        return node.kwargs[name]
+    return node.args[position] if position < len(node.args) else default
+
+
+def _tags(node: fx.Node) -> Any:
+    return getattr(node.target, "tags", ())
+
+
+def _name(node: fx.Node) -> str:
+    """Such as `sigmoid`; empty for what is no operation of ATen."""
+    packet = str(getattr(node.target, "overloadpacket", ""))
+    return packet.removeprefix("aten.") if node.op == "call_function" and packet.startswith("aten.") else ""
+
+
+def _first(node: fx.Node) -> fx.Node | None:
+    """The first operand that is a node."""
+    return next((item for item in node.args if isinstance(item, fx.Node)), None)
+
+
+def _meta(node: fx.Node) -> Any:
+    return node.meta.get("val")
+
+
+def _same_shape(node: fx.Node, inner: fx.Node) -> bool:
+    a, b = _meta(node), _meta(inner)
+    return isinstance(a, Tensor) and isinstance(b, Tensor) and a.ndim == b.ndim == 2 and a.shape[1] == b.shape[1]
+
+
+def _wide(node: fx.Node, inner: fx.Node) -> bool:
+    a, b = _meta(node), _meta(inner)
+    return _same_shape(node, inner) and a.dtype.itemsize >= b.dtype.itemsize

@@ -1,0 +1,77 @@
+"""What the outputs of a model on the data say against the way its class is read."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from robench.checkpoint.loaded import LoadedModel
+
+BETTER = 0.05
+"""The threshold 1/2 is worth a word where accuracy is higher by this."""
+
+
+class Doubt(NamedTuple):
+    """A named doubt.
+
+    Fields:
+        name: heading of its entry in docs/flags.md.
+        message: what was seen, with numbers.
+    """
+
+    name: str
+    message: str
+
+
+@torch.no_grad()
+def doubts(model: LoadedModel, inputs: npt.NDArray[np.float32], labels: npt.NDArray[np.int64]) -> list[Doubt]:
+    """What is odd about the outputs on some images.
+
+    Args:
+        model: the model.
+        inputs: (n, *shape), at least one.
+        labels: (n,).
+    """
+    outputs = model.deployed(torch.from_numpy(np.ascontiguousarray(inputs))).numpy()
+    if model.link is not None:
+        return _saturated(model, inputs, outputs)
+    return _probabilities(outputs[:, 0], labels) if model.outputs == 1 else []
+
+
+def _probabilities(output: npt.NDArray[np.float32], labels: npt.NDArray[np.int64]) -> list[Doubt]:
+    """Outputs that look as if they were to be compared with 1/2, where class 1 is read from f > 0."""
+    at_zero, at_half = (float(np.mean((output > threshold) == (labels == 1))) for threshold in (0.0, 0.5))
+    within = bool(((output >= 0) & (output <= 1)).all())
+    if not (within and output.max() > 0) and at_half < at_zero + BETTER:
+        return []
+    seen = "all outputs lie in [0, 1]" if within else f"outputs go from {output.min():.3g} to {output.max():.3g}"
+    return [
+        Doubt(
+            "probability-output",
+            f"{seen}; class 1 is read where they are above 0, which is right for {at_zero:.1%} of {len(output)} images "
+            f"(above 0.5: {at_half:.1%}); give --threshold 0.5 if the model was trained to give 0 and 1, or "
+            "--threshold 0 if it is a logit",
+        )
+    ]
+
+
+def _saturated(model: LoadedModel, inputs: npt.NDArray[np.float32], outputs: npt.NDArray[np.float32]) -> list[Doubt]:
+    """Whether rounding of the link in float32 gives another class than the logits, as where a sigmoid rounds to 1."""
+    assert model.link is not None
+    logits = model.module(torch.from_numpy(np.ascontiguousarray(inputs))).numpy()
+    if model.outputs == 1:
+        other = (logits[:, 0] > 0) != (outputs[:, 0] > (model.link.threshold or 0.0))
+    else:
+        other = logits.argmax(axis=1) != outputs.argmax(axis=1)
+    if not other.any():
+        return []
+    return [
+        Doubt(
+            "saturated-link",
+            f"at {int(other.sum())} of {len(other)} images the model's own outputs in float32 give another class than "
+            "its logits, since they round to the same number; certificates and attacks are about the logits",
+        )
+    ]
