@@ -6,6 +6,7 @@ torch neither moves, converts, saves nor copies these as it does parameters; a n
 from __future__ import annotations
 
 import copy
+import warnings
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, MutableMapping, MutableSequence
 from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
@@ -73,4 +74,6 @@ def detached_copy(module: nn.Module) -> nn.Module:
     """
     kept = [value for _, value in held_values(module) if isinstance(value, Tensor)]
     memo = {id(value): value.detach().clone() for value in (*kept, *module.buffers()) if value.grad_fn is not None}
-    return copy.deepcopy(module, memo)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # torch's own, on copies of exported programs
+        return copy.deepcopy(module, memo)
