@@ -189,7 +189,7 @@ def add(call: Call) -> Value:
     weights = {"add": (1.0, alpha), "sub": (1.0, -alpha), "rsub": (-alpha, 1.0)}[call.operation]
     gap = float(call.gap(call.get("alpha", 2, 1)))
     if isinstance(left, Squares) or isinstance(right, Squares):
-        return _add_squares(call, (left, right), weights)
+        return _add_squares(call, (left, right), weights, gap)
     if depends(left) and depends(right):
         return _sum(call, call.view(0), call.view(1), weights, gap)
     position = 0 if depends(left) else 1
@@ -203,12 +203,12 @@ def add(call: Call) -> Value:
     return call.trace.linear(call.trace.spread(view, call.zero), op, call.zero, added, other_constants(other, moved))
 
 
-def _add_squares(call: Call, sides: tuple[Value, Value], weights: tuple[float, float]) -> Squares:
+def _add_squares(call: Call, sides: tuple[Value, Value], weights: tuple[float, float], gap: float) -> Squares:
     parts: list[tuple[float, View]] = []
     terms, relative, constant, underflow = 1, 0.0, 0.0, 4.0
     for side, weight in zip(sides, weights, strict=True):
         if isinstance(side, Squares) and weight > 0 and side.zero.shape == call.zero.shape:
-            scaled = side.weighted(call.zero, weight, weight, 1, 2.0**-23 if weight != 1.0 else 0.0)
+            scaled = side.weighted(call.zero, weight, weight, 1, 2.0**-23 + gap / weight if weight != 1.0 else 0.0)
             parts.extend(scaled.parts)
             terms += scaled.terms
             relative = max(relative, scaled.relative)
@@ -218,7 +218,9 @@ def _add_squares(call: Call, sides: tuple[Value, Value], weights: tuple[float, f
         else:
             own, twin = (value * weight for value in (call.constant(side, "constant"), call.twin(side)))
             moved = float(apart(own.sqrt(), twin.clamp_min(0.0).sqrt()).max())
-            constant = round_up(math.hypot(constant, moved + 2.0**-23 * float(own.max().sqrt())))
+            constant = round_up(
+                math.hypot(constant, moved + (2.0**-23 + (gap / abs(weight) if gap else 0.0)) * float(own.max().sqrt()))
+            )
     return Squares(tuple(parts), call.zero, terms, relative, constant, underflow)
 
 
@@ -394,11 +396,11 @@ def batch_norm(call: Call) -> Value:
         raise call.refusal("it keeps no running statistics, so it uses those of the batch in evaluation mode too")
     if not from_args and call.get("training", 5, True):
         raise call.refusal("it uses the statistics of the batch; call `model.eval()` first")
-    epsilon = float(call.args[6] if from_args else call.args[7])
+    epsilon = call.args[6] if from_args else call.args[7]
     variance = call.constant(variance, "running variance")
     weight = torch.ones_like(variance) if call.args[1] is None else call.constant(call.args[1], "weight")
     bias = torch.zeros_like(variance) if call.args[2] is None else call.constant(call.args[2], "bias")
-    scale = weight / torch.sqrt(variance + epsilon)
+    scale = weight / torch.sqrt(variance + float(epsilon))
     slack_of = _other_statistics(call, scale, mean, call.args[4], epsilon)
     zero = call.zero[0] if isinstance(call.zero, list | tuple) else call.zero
     shape = (1, -1, *(1 for _ in zero.shape[2:]))

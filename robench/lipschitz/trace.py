@@ -90,6 +90,12 @@ def depends(value: Value) -> bool:
     return isinstance(value, View | Squares | SignOf | Unusable)
 
 
+class Number(float):
+    """A number that the float64 network is given, which is another one, `deployed`, in the float32 network."""
+
+    deployed: float
+
+
 @dataclass(eq=False)
 class Call:
     """One operation of the graph with its resolved arguments.
@@ -143,6 +149,8 @@ class Call:
     def twin(self, value: Value) -> Tensor:
         """A numeric constant as it is in the deployed float32 network, lifted to float64, where it is exact."""
         own = self.constant(value, "constant")
+        if isinstance(value, Number):
+            return torch.full_like(own, value.deployed)
         twin = self.trace.float32(value if isinstance(value, Tensor) else own).to(torch.float64)
         if twin.shape != own.shape or bool((twin.to(torch.float32).isfinite() != own.isfinite()).any()):
             self.trace.refuse_float32(f"a constant of `{self.operation}` has another shape or is not finite there")

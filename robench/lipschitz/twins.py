@@ -6,12 +6,21 @@ operation on constants alone is run in both precisions, and the audit knows how 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from typing import Any
 
 import torch
 
-from robench.lipschitz.trace import Trace, Value, depends
+from robench.lipschitz.trace import Number, Trace, Value, depends, operation_name
+
+NEAR = 2.0**-16
+"""Numbers that are further apart than this are those of another function."""
+ASKING = frozenset((
+    "add", "sub", "rsub", "mul", "div", "clamp", "clamp_min", "clamp_max", "hardtanh", "softshrink", "pad",
+    "constant_pad_nd", "batch_norm",
+))  # fmt: skip
+"""Operations on the input whose rules bound what another number in float32 changes."""
 
 
 class Twins:
@@ -35,6 +44,8 @@ class Twins:
         )
         same = [_operation(node) for node in own] == [_operation(node) for node in other]
         self._partners = dict(zip(own, other, strict=True)) if same else {}
+        for node, partner in self._partners.items():
+            node.args, node.kwargs = _numbers(node.args, partner.args), _numbers(node.kwargs, partner.kwargs)
         if not same:
             trace.refuse_float32("the float32 network runs other operations than the float64 one", branches=True)
 
@@ -44,7 +55,7 @@ class Twins:
         if partner is None:
             return
         if depends(value):
-            if _plain(node) != _plain(partner):
+            if not _same_numbers(node, partner):
                 self._trace.refuse_float32(
                     f"`{node.target}` is given another number there than in float64", branches=True
                 )
@@ -70,6 +81,29 @@ class Twins:
         if isinstance(value, list | tuple):
             return [self._resolve(item) for item in value]
         return value
+
+
+def _numbers(own: Any, other: Any) -> Any:
+    """What a node is given, its numbers with those of the partner where they are nearly the same."""
+    if isinstance(own, dict) and isinstance(other, dict) and own.keys() == other.keys():
+        return {key: _numbers(value, other[key]) for key, value in own.items()}
+    if isinstance(own, list | tuple) and isinstance(other, list | tuple) and len(own) == len(other):
+        return type(own)(_numbers(*each) for each in zip(own, other, strict=True))
+    near = isinstance(own, float) and isinstance(other, float) and math.isclose(own, other, rel_tol=NEAR, abs_tol=NEAR)
+    if near and own != other:
+        number = Number(own)
+        number.deployed = other
+        return number
+    return own
+
+
+def _same_numbers(node: torch.fx.Node, partner: torch.fx.Node) -> bool:
+    """Whether both are given the same numbers, or nearly so by an operation whose rule asks for the other one."""
+    own, other = _plain(node), _plain(partner)
+    asks = operation_name(node.target).removeprefix("aten.") in ASKING
+    return len(own) == len(other) and all(
+        a == b or (asks and isinstance(a, Number)) for a, b in zip(own, other, strict=True)
+    )
 
 
 def _operation(node: torch.fx.Node) -> Any:

@@ -181,3 +181,30 @@ def test_float32_is_refused_by_name(kind: str) -> None:
     with pytest.raises(AuditError, match="float32"):
         checks.records(module, x, SIDE, bounds, deploy_dtype="float32")
     assert len(checks.records(module, x, SIDE, bounds)) == 2
+
+
+class Asked(nn.Module):
+    """Numbers that depend on the precision."""
+
+    def __init__(self, kind: str) -> None:
+        super().__init__()
+        self.kind = kind
+
+    def forward(self, x: Tensor) -> Tensor:
+        info = torch.finfo(x.dtype)
+        if self.kind == "clamp":
+            return x.clamp(min=info.eps)
+        if self.kind == "add":
+            return x + info.eps
+        return x * (0.1 if x.dtype == torch.float32 else 0.3) if self.kind == "branch" else x.clamp(min=info.min)
+
+
+@pytest.mark.parametrize("kind", ["clamp", "add"])
+def test_a_number_that_depends_on_the_precision_is_bounded(kind: str) -> None:
+    check_bare(Asked(kind))
+
+
+def test_another_number_in_float32_is_refused() -> None:
+    assert "float32" not in audit(Asked("least").eval(), (SIDE,)).rounding
+    with pytest.raises(AuditError, match="other logits"):
+        audit(Asked("branch").eval(), (SIDE,))
