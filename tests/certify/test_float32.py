@@ -82,13 +82,16 @@ def check(module: nn.Module, seed: int = 0) -> int:
     return check_certificates(module, bounds, seed)
 
 
-@pytest.mark.parametrize("name", PIECES)
+FEW = ("rank-deficient svd", "qr", "table", "pad", "planes", "pairs", "batch norm")
+
+
+@pytest.mark.parametrize("name", [n if n in FEW else pytest.param(n, marks=pytest.mark.slow) for n in PIECES])
 def test_each_piece_is_bounded(name: str) -> None:
     certified = check(network(name), seed=1)
     assert (certified == 0) == (name in LOSE_ALL)
 
 
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", range(4))
 def test_random_networks_are_bounded(seed: int) -> None:
     check(random_network(seed), seed)
 
@@ -114,7 +117,7 @@ def no_gap(call: Call, value: Any) -> Tensor:
     return torch.zeros_like(call.constant(value, "constant"))
 
 
-@pytest.mark.parametrize("name", ["clamp", "hardtanh", "pad", "full", "threshold", "table", "cat"])
+@pytest.mark.parametrize("name", ["clamp", "pad", "full", "table", "cat"])
 def test_planted_constants_taken_for_equal(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     check_bare(Bare(name))
     monkeypatch.setattr(Call, "gap", no_gap)
