@@ -10,13 +10,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Generic, NamedTuple, TypeVar
 
-from robench import curves
+from robench import curves, run_shapes
 from robench.crosscheck import Contradiction, contradictions
 from robench.curves import COMBINED, Curve, Rule
 from robench.errors import RunError
 from robench.predictions import FLAGS, record_flags
 from robench.records import SCHEMA_VERSION, AttackRecord, CertifyRecord, attack_record, certify_record
 from robench.runs import MANIFEST, SUMMARY, find_runs, read_json, read_records
+from robench.shapes import misfit
 from robench.specs.epsilon import ascending
 
 R = TypeVar("R", CertifyRecord, AttackRecord)
@@ -83,7 +84,8 @@ class Run(Generic[R]):
         """What the predictions raise, and the diagnostics of the manifest and the summary, each once."""
         raised = [*(self.manifest.get("facts", {}).get("flags") or ()), *(self.summary.get("flags") or ())]
         found: list[tuple[str, str]] = [(flag.name, flag.message) for flag in record_flags(self.records)]
-        found += [(str(item["name"]), str(item.get("message", ""))) for item in raised if item["name"] not in FLAGS]
+        named = [(str(item.get("name", "unnamed")), str(item.get("message", ""))) for item in raised]
+        found += [flag for flag in named if flag[0] not in FLAGS]
         return [Flag(self.name, *item) for item in dict.fromkeys(found)]
 
 
@@ -267,6 +269,9 @@ def _read(folder: Path, name: str) -> Run[CertifyRecord] | Run[AttackRecord] | N
             hint="make the run again, or read it with the robench that wrote it",
         )
     summary = read_json(folder / SUMMARY) if (folder / SUMMARY).exists() else {}
+    problem = misfit(manifest, run_shapes.MANIFEST, MANIFEST) or misfit(summary, run_shapes.SUMMARY, SUMMARY)
+    if problem:
+        raise RunError(f"`{folder}` is not as robench wrote it: {problem}", hint="move it elsewhere and make it again")
     parse = certify_record if command == "certify" else attack_record
     records: tuple[Any, ...] = tuple(read_records(folder, parse))
     run: Run[Any] = Run(folder=folder, name=name, manifest=manifest, summary=summary, records=records)

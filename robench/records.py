@@ -14,8 +14,29 @@ from enum import Enum
 from typing import Any, NamedTuple
 
 from robench.errors import RunError
+from robench.shapes import ANY, misfit
 
 SCHEMA_VERSION = 1
+
+CLASSES = {"index": int, "input_sha256": str, "label": int, "predicted": int}
+CERTIFY_SHAPE = {
+    **CLASSES,
+    "runner_up": int,
+    "margin": float,
+    "radius_paper": float,
+    "radius_pairwise": float,
+    "status": str,
+}
+ATTACK_SHAPE = {
+    **CLASSES,
+    "certified_radius": float,
+    "attacks": {ANY: {"status": str, "distance": (float, None), "predicted": (int, None)}},
+    "distance": (float, None),
+    "attack": (str, None),
+    "eps": [str],
+}
+LENGTHS = ("index", "label", "predicted", "radius_paper", "radius_pairwise", "certified_radius", "distance")
+"""What is never below 0."""
 
 
 class Status(str, Enum):
@@ -146,10 +167,14 @@ def certify_record(data: Mapping[str, Any]) -> CertifyRecord:
     Raises:
         RunError: fields are missing, unknown or of the wrong kind.
     """
+    _require(data, CERTIFY_SHAPE)
     try:
-        return CertifyRecord(**{**data, "status": Status(data["status"])})
+        record = CertifyRecord(**{**data, "status": Status(data["status"])})
     except (KeyError, TypeError, ValueError) as error:
         raise _broken(error) from None
+    if (record.status is Status.MISCLASSIFIED) != (record.predicted != record.label):
+        raise _broken(f"image {record.index} of class {record.label} is predicted {record.predicted}, {record.status}")
+    return record
 
 
 def attack_record(data: Mapping[str, Any]) -> AttackRecord:
@@ -158,6 +183,7 @@ def attack_record(data: Mapping[str, Any]) -> AttackRecord:
     Raises:
         RunError: fields are missing, unknown or of the wrong kind.
     """
+    _require(data, ATTACK_SHAPE)
     try:
         attacks = {
             name: AttackOutcome(AttackStatus(item["status"]), item["distance"], item["predicted"])
@@ -168,5 +194,15 @@ def attack_record(data: Mapping[str, Any]) -> AttackRecord:
         raise _broken(error) from None
 
 
-def _broken(error: Exception) -> RunError:
-    return RunError(f"a record is not of schema version {SCHEMA_VERSION}: {error}", hint="make the run again")
+def _require(data: Any, shape: Mapping[str, Any]) -> None:
+    problem = misfit(data, shape, "record")
+    if problem is None:
+        negative = next((name for name in LENGTHS if (data.get(name) or 0.0) < 0), None)
+        problem = None if negative is None else f"`{negative}` is {data[negative]!r}, below 0"
+    if problem is not None:
+        raise _broken(problem)
+
+
+def _broken(error: Exception | str) -> RunError:
+    hint = "move the run elsewhere and make it again"
+    return RunError(f"a record is not of schema version {SCHEMA_VERSION}: {error}", hint=hint)

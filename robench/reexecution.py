@@ -12,7 +12,7 @@ import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -23,7 +23,8 @@ from safetensors.numpy import load as load_tensors
 from robench.data import Dataset, load
 from robench.errors import RunError
 from robench.progress import NoProgress
-from robench.specs.data import DataSpec
+from robench.shapes import misfit
+from robench.specs.data import DataSpec, Split
 
 Array = npt.NDArray[np.float64]
 Map = Callable[[Array], Array]
@@ -32,6 +33,22 @@ AGREEMENT = 1e-9
 """Relative difference of two float64 computations that is taken for rounding."""
 POWER_STEPS = 60
 BATCH = 250
+ANOTHER_RUN = "name a folder that `certify` or `attack` has written; this one was changed since"
+MANIFEST = {
+    "facts": {"model": {"path": (str, None)}, "data": {"data_dir": (str, None)}},
+    "identity": {"weights_sha256": str, "data_sha256": str},
+    "spec": {"data": {}, "split": str},
+}
+IMAGE = {"index": int, "input_sha256": str, "label": int, "predicted": int}
+CERTIFY_RECORD = {
+    **IMAGE,
+    "runner_up": int,
+    "margin": float,
+    "radius_paper": float,
+    "radius_pairwise": float,
+    "status": str,
+}
+ATTACK_RECORD = {**IMAGE, "certified_radius": float, "distance": (float, None)}
 
 
 @dataclass(frozen=True)
@@ -62,17 +79,19 @@ def reexecute(run: Path, *, model: Path | None = None, data_dir: Path | None = N
     Raises:
         RunError: the run, the model or the data are missing, or not those of the run.
     """
-    manifest = _json(run / "manifest.json")
+    manifest = _manifest(run)
     facts = manifest["facts"]
     folder = model or _place(facts["model"], "path", "give the model folder")
     network, outputs = _network(folder, manifest["identity"]["weights_sha256"])
     place = data_dir or (Path(facts["data"]["data_dir"]) if facts["data"].get("data_dir") else None)
     spec = manifest["spec"]
+    if spec["split"] not in get_args(Split):
+        raise RunError(f"there is no split `{spec['split']}`", hint=ANOTHER_RUN)
     dataset = load(DataSpec.from_dict(spec["data"]), spec["split"], data_dir=place, progress=NoProgress())
     if dataset.sha256 != manifest["identity"]["data_sha256"]:
         raise RunError("the data are not those of the run", hint="give the --data-dir that the run was made with")
     checker = _Checker(network, outputs, dataset)
-    records = [json.loads(line) for line in (run / "records.jsonl").read_text("utf-8").splitlines() if line]
+    records = _records(run, set(dataset.index.tolist()))
     for start in range(0, len(records), BATCH):
         checker.check(records[start : start + BATCH])
     for index, point in _witnesses(run):
@@ -90,11 +109,42 @@ def reexecute(run: Path, *, model: Path | None = None, data_dir: Path | None = N
 def _json(path: Path) -> dict[str, Any]:
     try:
         data = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise RunError(f"`{path}` cannot be read: {error}", hint="name a folder that robench has written") from None
     if not isinstance(data, dict):
         raise RunError(f"`{path}` holds no JSON object", hint="name a folder that robench has written")
     return data
+
+
+def _manifest(run: Path) -> dict[str, Any]:
+    """The manifest, with all that is used of it."""
+    path = run / "manifest.json"
+    manifest = _json(path)
+    _require(manifest, MANIFEST, path)
+    return manifest
+
+
+def _records(run: Path, known: set[int]) -> list[dict[str, Any]]:
+    """The records, each about an image of the data, with all that is compared."""
+    path = run / "records.jsonl"
+    try:
+        lines = path.read_text("utf-8").split("\n")
+        records = [json.loads(line) for line in lines if line]
+    except (OSError, ValueError, RecursionError) as error:
+        raise RunError(f"`{path}` cannot be read: {error}", hint=ANOTHER_RUN) from None
+    for record in records:
+        certified = isinstance(record, dict) and "radius_pairwise" in record
+        _require(record, CERTIFY_RECORD if certified else ATTACK_RECORD, path)
+        if record["index"] not in known:
+            raise RunError(f"`{path}` speaks of image {record['index']}, which the data do not hold", hint=ANOTHER_RUN)
+    return records
+
+
+def _require(data: Any, shape: dict[str, Any], path: Path) -> None:
+    """Refuse data that lack a field of the shape, or hold another kind of value there."""
+    problem = misfit(data, shape, path.stem) or next((f"`{key}` is missing" for key in shape if key not in data), None)
+    if problem is not None:
+        raise RunError(f"`{path}` is not of a run: {problem}", hint=ANOTHER_RUN)
 
 
 def _place(facts: dict[str, Any], key: str, what: str) -> Path:

@@ -38,7 +38,7 @@ def write_atomic(path: Path, content: str | bytes) -> None:
     Raises:
         RunError: the folder cannot be written.
     """
-    data = content.encode() if isinstance(content, str) else content
+    data = content.encode("utf-8", errors="replace") if isinstance(content, str) else content
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with temporary.open("wb") as file:
@@ -69,7 +69,7 @@ def read_json(path: Path) -> dict[str, Any]:
         data = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise RunError(f"`{path}` does not exist", hint="name a folder that robench has written") from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise RunError(f"`{path}` cannot be read: {error}", hint="move it elsewhere and make the run again") from None
     if not isinstance(data, dict):
         raise RunError(f"`{path}` holds no JSON object", hint="move it elsewhere and make the run again")
@@ -395,7 +395,7 @@ def read_records(path: Path, parse: Callable[[Mapping[str, Any]], R]) -> Iterato
     for number, line in enumerate(lines, start=1):
         try:
             data = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             raise RunError(
                 f"line {number} of `{file}` is not JSON", hint="move the run elsewhere and make it again"
             ) from None

@@ -110,7 +110,12 @@ def probe_outputs(module: nn.Module, input_shape: Shape, source: str) -> int:
     """
     if not input_shape or min(input_shape) < 1:
         raise ModelError(f"the input shape {list(input_shape)} is empty", hint="give sizes from 1 up, such as 1,28,28")
-    inputs = torch.rand((2, *input_shape), generator=torch.Generator().manual_seed(0))
+    try:
+        inputs = torch.rand((2, *input_shape), generator=torch.Generator().manual_seed(0))
+    except RuntimeError:
+        raise ModelError(
+            f"two inputs of shape {list(input_shape)} do not fit into memory", hint="check the input shape"
+        ) from None
     outputs = _outputs(module, inputs, source)
     again = _outputs(module, inputs, source)
     if not _agree(outputs, again):

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import lzma
 import math
 import warnings
 import zipfile
+import zlib
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,7 @@ import numpy.typing as npt
 from numpy.lib import format as npy
 
 from robench.data.files import DEFLATE_RATIO, broken
+from robench.errors import DataError
 
 WRITE_AGAIN = "write it again with `numpy.savez_compressed`, under another name"
 RATIOS = {zipfile.ZIP_STORED: 1, zipfile.ZIP_DEFLATED: DEFLATE_RATIO, zipfile.ZIP_LZMA: 1 << 14}
@@ -54,7 +57,9 @@ def read_member(archive: zipfile.ZipFile, key: str, path: Path) -> npt.NDArray[A
     except MemoryError:
         text = f"holds {info.file_size / 2**30:.1f} GiB in `{key}`, for which there is no memory"
         raise broken(path, text, hint="store fewer images in a file of their own") from None
-    except (ValueError, TypeError, KeyError, IndexError, OverflowError, SyntaxError, RecursionError) as error:
+    except (DataError, OSError, EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile):
+        raise
+    except Exception as error:  # numpy evaluates the header, and damaged text breaks that in many ways
         raise broken(path, f"holds no readable array `{key}`: {error}", hint=WRITE_AGAIN) from None
     if array.dtype.kind not in "biufcSUmM":
         raise broken(path, f"holds `{key}` of type {array.dtype}", hint="store plain numbers")

@@ -153,7 +153,7 @@ def _build_union(args: tuple[Any, ...], value: Any, name: str, problems: list[st
     if tagged and isinstance(value, Mapping):
         by_tag = {_tag(arg): arg for arg in tagged}
         kind = value.get("type")
-        if kind not in by_tag:
+        if not isinstance(kind, str) or kind not in by_tag:
             hint = did_you_mean(str(kind), [str(tag) for tag in by_tag])
             problems.append(f"`{name}.type` is `{kind}`, which is not known ({hint})")
             return value

@@ -18,7 +18,9 @@ def epsilon_value(text: str) -> float:
         SpecError: not a finite number above 0.
     """
     try:
-        value = float(Fraction(text.strip()))
+        numerator, slash, denominator = text.strip().partition("/")
+        # no decimal as a fraction: `1e999999999` would be that many digits
+        value = float(Fraction(int(numerator), int(denominator))) if slash else float(numerator)
     except (ValueError, ZeroDivisionError, OverflowError):
         raise SpecError(f"`{text}` is not a radius", hint=HINT) from None
     if not (math.isfinite(value) and value > 0):

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -29,8 +30,8 @@ certify_records = st.builds(
     margin=radius,
     radius_paper=radius,
     radius_pairwise=radius,
-    status=st.sampled_from(Status),
-)
+    status=st.sampled_from([Status.CERTIFIED, Status.NOT_CERTIFIED]),
+).map(lambda record: record if record.predicted == record.label else replace(record, status=Status.MISCLASSIFIED))
 outcomes = st.builds(AttackOutcome, st.sampled_from(AttackStatus), st.none() | radius, st.none() | labels)
 attack_records = st.builds(
     AttackRecord,
