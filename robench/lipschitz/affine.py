@@ -181,7 +181,7 @@ def _transposed(call: Call, stride: Any, padding: Any, output_padding: Any, grou
     return call.trace.linear(view, op, call.zero, _channels(call), _other_kernel(call, op, gap))
 
 
-@rule("add", "sub", "rsub", "add_", "sub_")
+@rule("add", "sub", "rsub")
 def add(call: Call) -> Value:
     """Shift by a constant, or a sum of two signals."""
     left, right = call.args[:2]
@@ -331,7 +331,7 @@ def _residual_kernel(call: Call, left: View, right: View, weights: tuple[float, 
     return None
 
 
-@rule("mul", "div", "mul_", "div_")
+@rule("mul", "div")
 def multiply(call: Call) -> Value:
     """A scaling by constants; the square of a signal, which waits for its root."""
     left, right = call.args[:2]

@@ -18,10 +18,10 @@ COPIES = (
     "view", "_unsafe_view", "reshape", "flatten", "unflatten", "squeeze", "unsqueeze", "permute", "transpose", "t",
     "slice", "select", "narrow", "split", "split_with_sizes", "chunk", "unbind", "tensor_split", "expand", "expand_as",
     "view_as", "repeat", "tile", "flip", "roll", "rot90", "pixel_shuffle", "pixel_unshuffle", "channel_shuffle",
-    "movedim", "clone", "contiguous", "alias", "detach", "detach_", "lift_fresh_copy", "index_select",
+    "movedim", "clone", "contiguous", "alias", "detach", "lift_fresh_copy", "index_select",
     "reflection_pad1d", "reflection_pad2d", "reflection_pad3d", "replication_pad1d", "replication_pad2d",
     "replication_pad3d", "upsample_nearest1d", "upsample_nearest2d", "upsample_nearest3d", "diagonal", "unfold",
-    "swapaxes", "hstack", "vstack", "numpy_T", "native_channel_shuffle", "index", "gather", "view_copy",
+    "swapaxes", "native_channel_shuffle", "index", "gather", "view_copy",
 )  # fmt: skip
 
 IN_ORDER = (
@@ -116,7 +116,7 @@ def _reshaped_squares(call: Call, squares: Squares) -> Squares:
     return replace(squares, zero=call.zero)
 
 
-@rule("to", "_to_copy", "type_as", "double")
+@rule("to", "_to_copy", "type_as")
 def convert(call: Call) -> Value:
     """A change of dtype that changes nothing, as everything is traced in float64."""
     if call.zero.dtype != torch.float64:
@@ -156,7 +156,7 @@ def native_dropout(call: Call) -> Value:
     return [call.view(), call.zero[1]]
 
 
-@rule("cat", "stack", "concat", "concatenate")
+@rule("cat", "stack", "concat", "concatenate", "hstack")
 def concatenate(call: Call) -> Value:
     """Parts of one signal, or of several, put side by side."""
     parts = call.args[0]

@@ -45,7 +45,7 @@ def _elu(alpha: float, scale: float) -> float:
     return round_up(abs(scale) * max(1.0, abs(alpha)))
 
 
-@rule("relu", "relu_", "abs", "hardtanh", "relu6", "clamp", "clamp_min", "clamp_max", "softshrink", "leaky_relu")
+@rule("relu", "abs", "hardtanh", "relu6", "clamp", "clamp_min", "clamp_max", "softshrink", "leaky_relu")
 def piecewise(call: Call) -> Value:
     """Piecewise linear functions."""
     if isinstance(call.args[0], Squares):
@@ -312,7 +312,7 @@ def root(call: Call) -> Value:
     return call.trace.overlapping("l2 norm", views, slope, call.zero, terms=squares.terms + 8, slack=slack)
 
 
-@rule("linalg_vector_norm", "norm", "frobenius_norm")
+@rule("linalg_vector_norm", "norm")
 def vector_norm(call: Call) -> Value:
     """The L2 norm along axes of a sample."""
     order = call.get("ord" if call.operation == "linalg_vector_norm" else "p", 1, 2)

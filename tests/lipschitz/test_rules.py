@@ -1,0 +1,185 @@
+"""Every rule against the Jacobian of its operation, with operator arguments drawn at random."""
+
+from __future__ import annotations
+
+import math
+import random
+import warnings
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import robench.lipschitz  # noqa: F401  (registers the rules)
+from robench.errors import AuditError
+from robench.lipschitz.joint import joint_lipschitz
+from robench.lipschitz.modules import walk
+from robench.lipschitz.signals import BATCH, View
+from robench.lipschitz.trace import MODULE_RULES, OPERATION_RULES, Squares, Trace
+from tests.lipschitz.drawn_layers import LAYERS
+from tests.lipschitz.draws import Call, Draws, Program, aten, draw
+
+OPERATIONS = sorted(name.removeprefix("aten.") for name in OPERATION_RULES)
+REFUSED = {"t"}
+"""Of a batch it always mixes the samples."""
+ELSEWHERE = {"cudnn_batch_norm"}
+"""Not on this machine; the same rule serves `batch_norm`."""
+
+
+def computed(target: Any, *args: Any, **kwargs: Any) -> Any:
+    """The operation itself; in-place ones get a copy."""
+    own = [value.clone() if isinstance(value, Tensor) else value for value in args]
+    return target(*own, **kwargs)
+
+
+def views_of(trace: Trace, value: Any) -> tuple[list[View], list[int] | None]:
+    """The parts of a result that have a bound, and their places if it is a list."""
+    if isinstance(value, Squares):
+        value = trace.call(aten.sqrt.default, value)
+    if isinstance(value, View):
+        return [value], None
+    if isinstance(value, list | tuple):
+        places = [place for place, item in enumerate(value) if isinstance(item, View)]
+        return [value[place] for place in places], places
+    return [], None
+
+
+def check(program: Program, shape: list[int], d: Draws) -> bool:
+    """Compare the bound with Jacobians and slopes; False if the call is not allowed, or refused."""
+    trace = Trace()
+    try:
+        value = program(trace.call, trace.start(tuple(shape[1:])))
+        views, places = views_of(trace, value)
+    except (AuditError, RuntimeError, TypeError, IndexError, ValueError, NotImplementedError):
+        return False
+    if not views or views[0].size == 0:
+        return False
+    bound = joint_lipschitz(views)
+    rooted = isinstance(value, Squares)
+
+    def function(x: Tensor) -> Tensor:
+        """(BATCH, *shape) -> (BATCH, outputs)."""
+        result = program(computed, x)
+        parts = [result] if places is None else [result[place] for place in places]
+        flat = torch.cat([part.reshape(BATCH, -1) for part in parts], dim=1)
+        return flat.sqrt() if rooted else flat
+
+    for x, z in pairs(d, shape):
+        allowed = sum(math.hypot(*(view.error("float64").slope for view in views)) * float(p.norm()) for p in (x, z))
+        allowed += 2 * math.hypot(*(view.error("float64").offset for view in views))
+        steps = (function(z) - function(x)).norm(dim=1)
+        lengths = (z - x).flatten(1).norm(dim=1)
+        reach = bound * lengths * (1 + 1e-14) + allowed + 1e-300
+        assert bool((steps <= reach).all()), f"steps of {steps.tolist()} for {lengths.tolist()}, bound {bound}"
+    norm = jacobian_norm(function, x)
+    assert norm <= bound * (1 + 1e-12) + 1e-14, f"a Jacobian of norm {norm}, bound {bound}"
+    return True
+
+
+def pairs(d: Draws, shape: list[int]) -> Iterator[tuple[Tensor, Tensor]]:
+    """Points and steps from them: far, large, and near kinks and ties."""
+    x = d.tensor(*shape)
+    yield x, d.tensor(*shape)
+    large = 1000 * x
+    yield large, large + d.tensor(*shape)
+    kink = x.round() * d.choice([0.5, 1.0]) + 1e-6 * d.tensor(*shape) + 1e-7 * torch.rand(shape, dtype=torch.float64)
+    yield kink, kink + 1e-5 * d.tensor(*shape)
+
+
+def jacobian_norm(function: Callable[[Tensor], Tensor], x: Tensor) -> float:
+    """Norm of the Jacobian of the first sample; 0 where there is none. The other sample has no part in it."""
+    at = x.clone().requires_grad_(True)
+    outputs = function(at)[0]
+    if not outputs.requires_grad:
+        return 0.0
+    try:
+        jacobian = torch.stack([torch.autograd.grad(output, at, retain_graph=True)[0] for output in outputs])
+    except RuntimeError:  # an operation without a derivative
+        return 0.0
+    if not bool(jacobian.isfinite().all()):
+        return 0.0
+    assert not bool(jacobian[:, 1].any()), "the other sample of the batch has a part in it"
+    return float(torch.linalg.matrix_norm(jacobian[:, 0].flatten(1), 2))
+
+
+def tried(name: str, draws: int, seed: int) -> int:
+    """How many of the draws were bounded, and held."""
+    d = Draws(f"{name}-{seed}")
+    held = 0
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for _ in range(draws):
+            for _ in range(40):
+                program, shape = _drawn(d, name)
+                if program is not None and check(program, shape, d):
+                    held += 1
+                    break
+    return held
+
+
+def _drawn(d: Draws, name: str) -> tuple[Program | None, list[int]]:
+    try:
+        return draw(d, name)
+    except (RuntimeError, ValueError, IndexError):
+        return None, []
+
+
+def test_a_planted_rule_that_forgets_a_broadcast_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert tried("clamp", 40, seed=1) == 40
+
+    def once(call: Any) -> Any:
+        return call.trace.overlapping("clamp", [call.view()], 1.0, call.zero)
+
+    monkeypatch.setitem(OPERATION_RULES, "aten.clamp", once)
+    with pytest.raises(AssertionError, match="bound"):
+        tried("clamp", 40, seed=1)
+
+
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_a_rule_bounds_the_jacobian_of_its_operation(name: str) -> None:
+    if name in ELSEWHERE:
+        pytest.skip("not on this machine")
+    held = tried(name, 2, seed=0)
+    if name in REFUSED:
+        assert held == 0
+    else:
+        assert held > 0, f"no draw of `{name}` is bounded: write a recipe for it in tests/lipschitz/draws.py"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [name for name in OPERATIONS if name not in REFUSED | ELSEWHERE])
+def test_a_rule_bounds_many_jacobians(name: str) -> None:
+    assert tried(name, 800, seed=random.SystemRandom().getrandbits(40)) > 600
+
+
+def tried_layer(name: str, draws: int, seed: int) -> int:
+    """As `tried`, for the rule of a module."""
+    d = Draws(f"{name}-{seed}")
+    torch.manual_seed(seed)
+    held = 0
+    for _ in range(4 * draws):
+        layer, shape = LAYERS[name](d)
+        network = layer.double().eval().requires_grad_(False)
+
+        def program(call: Call, x: Any, network: nn.Module = network) -> Any:
+            owner = getattr(call, "__self__", None)
+            return walk(owner, network, x) if isinstance(owner, Trace) else network(x)
+
+        held += check(program, [BATCH, *shape], d)
+        if held == draws:
+            break
+    return held
+
+
+@pytest.mark.parametrize("name", sorted(MODULE_RULES))
+def test_a_rule_bounds_the_jacobian_of_its_layer(name: str) -> None:
+    assert name in LAYERS, f"write a recipe for `{name}` in tests/lipschitz/drawn_layers.py"
+    assert tried_layer(name, 2, seed=0) == 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", sorted(LAYERS))
+def test_a_rule_bounds_many_jacobians_of_its_layer(name: str) -> None:
+    assert tried_layer(name, 200, seed=random.SystemRandom().getrandbits(30)) == 200
