@@ -280,7 +280,11 @@ def normalised(d: Draws, name: str) -> Recipe:
     epsilon = d.choice([1e-5, 0.1])
     if name == "_native_batch_norm_legit_no_training":
         return recipe(shape, getattr(aten, name).default, X, weight, bias, mean, variance, 0.1, epsilon)
-    rest = (False, 0.1, epsilon) + ((False,) if name == "batch_norm" else ())
+    if name == "instance_norm":
+        shape = d.shape(d.randint(2, 3))
+        count = shape[1]
+        weight, bias, mean, variance = d.tensor(count), d.tensor(count), d.tensor(count), d.tensor(count).abs()
+    rest = (False, 0.1, epsilon) + ((False,) if name in ("batch_norm", "instance_norm") else ())
     return recipe(shape, getattr(aten, name).default, X, weight, bias, mean, variance, *rest)
 
 
@@ -365,7 +369,7 @@ RECIPES: dict[str, Callable[[Draws, str], Recipe]] = {
     **dict.fromkeys(["cat", "stack", "concat", "concatenate", "hstack"], joined),
     **dict.fromkeys(["linear", "matmul", "mm", "mv", "addmm"], dense),
     **dict.fromkeys(["convolution", *(f"conv{t}{k}d" for t in ("", "_transpose") for k in (1, 2, 3))], convolved),
-    **dict.fromkeys(["_native_batch_norm_legit_no_training", "batch_norm", "native_batch_norm"], normalised),
+    **dict.fromkeys(["_native_batch_norm_legit_no_training", "batch_norm", "native_batch_norm", "instance_norm"], normalised),
     **{f"avg_pool{k}d": pooled for k in (1, 2, 3)},
     **{f"max_pool{k}d{more}": pooled for k in (1, 2, 3) for more in ("", "_with_indices")},
     **{f"{prefix}_pool{k}d": shared_out for prefix in ("adaptive_avg", "adaptive_max") for k in (1, 2, 3)},
