@@ -326,6 +326,13 @@ def channel_slopes(d: Draws, name: str) -> Recipe:
     return recipe(shape, aten.prelu.default, X, d.tensor(d.choice([1, shape[1]])))
 
 
+def leaky(d: Draws, name: str) -> Recipe:
+    shape, slopes = d.shape(), sorted(d.sample(SCALARS, 2))
+    if name == "rrelu":
+        return recipe(shape, aten.rrelu.default, X, *slopes, False)
+    return recipe(shape, aten.rrelu_with_noise.default, X, torch.zeros(shape, dtype=torch.float64), *slopes, False)
+
+
 def cut(d: Draws, name: str) -> Recipe:
     level = d.choice(SCALARS)
     return recipe(d.shape(), aten.threshold.default, X, level, level)
@@ -369,7 +376,8 @@ RECIPES: dict[str, Callable[[Draws, str], Recipe]] = {
     **dict.fromkeys(["cat", "stack", "concat", "concatenate", "hstack"], joined),
     **dict.fromkeys(["linear", "matmul", "mm", "mv", "addmm"], dense),
     **dict.fromkeys(["convolution", *(f"conv{t}{k}d" for t in ("", "_transpose") for k in (1, 2, 3))], convolved),
-    **dict.fromkeys(["_native_batch_norm_legit_no_training", "batch_norm", "native_batch_norm", "instance_norm"], normalised),
+    **dict.fromkeys(["batch_norm", "native_batch_norm", "instance_norm"], normalised),
+    "_native_batch_norm_legit_no_training": normalised,
     **{f"avg_pool{k}d": pooled for k in (1, 2, 3)},
     **{f"max_pool{k}d{more}": pooled for k in (1, 2, 3) for more in ("", "_with_indices")},
     **{f"{prefix}_pool{k}d": shared_out for prefix in ("adaptive_avg", "adaptive_max") for k in (1, 2, 3)},
@@ -378,6 +386,7 @@ RECIPES: dict[str, Callable[[Draws, str], Recipe]] = {
     **dict.fromkeys(["to", "_to_copy", "type_as"], converted),
     **dict.fromkeys(["softmax", "_softmax", "log_softmax", "_log_softmax", "logsumexp"], along),
     **dict.fromkeys(["linalg_vector_norm", "norm"], lengths),
+    "rrelu": leaky, "rrelu_with_noise": leaky,
     "view_as": view_as, "permute": permuted, "roll": rolled, "rot90": turned, "flip": flipped, "movedim": moved,
     "unflatten": unflattened, "split_with_sizes": split_sizes, "index_select": selected, "index": indexed,
     "gather": gathered, "prelu": channel_slopes, "threshold": cut,
