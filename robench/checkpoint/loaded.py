@@ -140,7 +140,7 @@ def _outputs(module: nn.Module, inputs: Tensor, source: str) -> Tensor:
     with blamed(what, hint="check the input shape (without the batch), and that the model takes any batch size"):
         outputs = module(inputs)
     if not isinstance(outputs, Tensor) or outputs.dim() != 2 or outputs.shape[0] != n or outputs.shape[1] < 1:
-        given = list(outputs.shape) if isinstance(outputs, Tensor) else type(outputs).__name__
+        given = list(outputs.shape) if isinstance(outputs, Tensor) else f"a {type(outputs).__name__}"
         raise ModelError(
             f"{source} gives {given} for {COUNT[n]}, not logits of shape ({n}, q)",
             hint="return one row of logits for each input; (N, 1) for one logit",

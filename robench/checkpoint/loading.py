@@ -56,7 +56,7 @@ def load_model(
             )
         return loaded
     if path.suffix == ".pt2":
-        return load_program(path, input_shape, threshold)
+        return load_program(path, input_shape, threshold, shape_of_data)
     if path.name == WEIGHTS and path.is_file():
         raise ModelError(f"`{ref}` is a file of a model folder", hint=f"name the folder: `{path.parent}`")
     if not path.exists():

@@ -13,16 +13,17 @@ import io
 import json
 import re
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from robench.checkpoint.function import identify
 from robench.checkpoint.link import take_off
-from robench.checkpoint.loaded import LoadedModel, probe_outputs, require_finite
-from robench.checkpoint.tensors import read_bytes
+from robench.checkpoint.loaded import LoadedModel, Shape, probe_outputs, require_finite
+from robench.checkpoint.tensors import is_script, read_bytes
 from robench.errors import ModelError
 
 ENTRY = re.compile(
@@ -33,19 +34,33 @@ OPERATOR = re.compile(
     r"torch\.ops\.aten\.\w+(\.\w+)?|_operator\.(getitem|add|sub|mul|floordiv|mod|neg|eq|ne|ge|gt|le|lt)"
 )
 SIZE = re.compile(
-    r"[\s\d()+*/,<>=-]|Symbol\('[su]\d+', (positive=True, )?integer=True\)|\b[su]\d+\b|\b(Max|Min|Mod|FloorDiv)\b"
+    r"[\s\d()+*/,<>=-]|Symbol\('[su]\d+', (positive=True, )?integer=True\)|\b[su]\d+\b"
+    r"|\b(Max|Min|Mod|FloorDiv|Add|Mul|Integer)\b"
 )
 TREE_TYPE = re.compile(r"builtins\.(tuple|list|dict)")
 CUSTOM = ("as_custom_obj", "as_operator", "as_script_object")
 
 
-def load_program(path: Path, input_shape: tuple[int, ...] | None, threshold: float | None) -> LoadedModel:
+def load_program(
+    path: Path,
+    input_shape: Shape | None,
+    threshold: float | None = None,
+    shape_of_data: Callable[[], Shape] | None = None,
+) -> LoadedModel:
     """The model in a `.pt2` file that `torch.export.save` wrote: one input, free batch size.
+
+    Args:
+        path: of the file.
+        input_shape: without the batch, as the user gives it; None for that of the program.
+        threshold: of one output; see `load_model`.
+        shape_of_data: asked where the program takes several shapes and none is given.
 
     Raises:
         ModelError: damaged, possibly unsafe, or not a classifier with one input.
     """
     content = read_bytes(path)
+    if is_script(content):
+        raise ModelError(f"`{path}` is a TorchScript archive, which is not taken", hint=HINT)
     try:
         require_safe(content)
     except _Unsafe as error:
@@ -56,10 +71,13 @@ def load_program(path: Path, input_shape: tuple[int, ...] | None, threshold: flo
         program = torch.export.load(io.BytesIO(content))
         guards = {"check_guards": False} if "check_guards" in inspect.signature(program.module).parameters else {}
         module = program.module(**guards)
-        shape = input_shape if input_shape is not None else _input_shape(program)
     except Exception as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ModelError(f"`{path}` cannot be read as an exported program: {reason}", hint=HINT) from None
+    try:
+        shape = _input_shape(program, input_shape, shape_of_data)
+    except ValueError as error:
+        raise ModelError(f"`{path}` does not serve: {error}", hint=EXPORT_HINT) from None
     module.requires_grad_(False)
     require_finite(module, f"`{path}`")
     outputs = probe_outputs(module, shape, f"`{path}`")
@@ -79,6 +97,13 @@ def load_program(path: Path, input_shape: tuple[int, ...] | None, threshold: flo
 
 
 HINT = "write it again with torch.export.save, in evaluation mode, or use FILE.py:factory with --weights"
+
+EXPORT_HINT = (
+    "export the float32 model in evaluation mode with a free batch size: "
+    "torch.export.export(model, (x,), dynamic_shapes=({0: torch.export.Dim('batch')},))"
+)
+LARGEST_BATCH = 1 << 20
+"""A bound of the batch size below this is one that the user set."""
 
 
 class _Unsafe(Exception):
@@ -151,17 +176,54 @@ def _leaves(data: Any, key: str = "") -> Iterator[tuple[str, Any]]:
         yield key, data
 
 
-def _input_shape(program: torch.export.ExportedProgram) -> tuple[int, ...]:
+def _input_shape(
+    program: torch.export.ExportedProgram, asked: Shape | None, shape_of_data: Callable[[], Shape] | None
+) -> Shape:
     """Shape of the one input, without the batch.
 
+    Args:
+        program: what was read.
+        asked: the shape that the user gives; needed where sizes of an image are free.
+        shape_of_data: gives it where the user does not.
+
     Raises:
-        ValueError: there is more than one input, or a size other than the batch is free.
+        ValueError: there is another number of inputs, the batch size is not free, the input is of another precision,
+            or the shape is open or another than asked for.
     """
-    inputs = program.graph_signature.user_inputs
-    if len(inputs) != 1:
-        raise ValueError(f"it has {len(inputs)} inputs, not 1")
-    (node,) = [node for node in program.graph.nodes if node.name == inputs[0]]
-    sizes = node.meta["val"].shape[1:]
-    if not all(isinstance(size, int) for size in sizes):
-        raise ValueError("a size other than the batch is free")
-    return tuple(int(size) for size in sizes)
+    names = program.graph_signature.user_inputs
+    by_name = program.call_spec.in_spec.children()[1] if program.call_spec.in_spec else None
+    if len(names) != 1:
+        raise ValueError(f"it has {len(names)} inputs, not 1")
+    if by_name is not None and by_name.num_leaves:
+        raise ValueError("its input is taken by name, not by position")
+    (example,) = [node.meta["val"] for node in program.graph.nodes if node.name == names[0]]
+    if not isinstance(example, Tensor) or example.dim() < 2:
+        raise ValueError("its input is no batch of vectors or images")
+    if example.dtype != torch.float32:
+        raise ValueError(f"its input is {str(example.dtype).removeprefix('torch.')}, not float32")
+    _require_free_batch(program, example.shape[0])
+    sizes = example.shape[1:]
+    open_sizes = [number for number, size in enumerate(sizes) if not isinstance(size, int)]
+    if asked is None and open_sizes and shape_of_data is not None:
+        asked = shape_of_data()
+    if asked is None:
+        if open_sizes:
+            raise ValueError("sizes of its input other than the batch are free, so give one with --input-shape")
+        return tuple(int(size) for size in sizes)
+    fixed = [size for number, size in enumerate(sizes) if number not in open_sizes]
+    given = [size for number, size in enumerate(asked) if number not in open_sizes]
+    if len(asked) != len(sizes) or fixed != given:
+        shown = ["any" if number in open_sizes else size for number, size in enumerate(sizes)]
+        raise ValueError(f"it takes inputs of shape {shown}, not {list(asked)}")
+    return asked
+
+
+def _require_free_batch(program: torch.export.ExportedProgram, batch: int | torch.SymInt) -> None:
+    """Robench evaluates batches of many sizes, and a graph of one size may hold that size as a number anywhere."""
+    if isinstance(batch, int):
+        raise ValueError(f"it takes batches of exactly {batch}: the size was fixed at the export")
+    size = batch.node.expr
+    if not size.is_symbol:
+        raise ValueError(f"its batch size is not free, but of the form {size}")
+    if (bounds := program.range_constraints.get(size)) is not None and bounds.upper < LARGEST_BATCH:
+        raise ValueError(f"it takes batches of at most {bounds.upper}")

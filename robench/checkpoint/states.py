@@ -7,7 +7,6 @@ import hashlib
 import io
 import re
 import warnings
-import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path, PosixPath
 from typing import Any, NamedTuple
@@ -17,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
-from robench.checkpoint.tensors import read_bytes, read_tensors
+from robench.checkpoint.tensors import is_script, read_bytes, read_tensors
 from robench.errors import ModelError
 
 NESTED = ("state_dict", "model_state_dict", "model", "net", "network", "module", "weights", "params")
@@ -53,7 +52,7 @@ def read_states(path: Path) -> StateFile:
     if path.suffix == ".safetensors" or _is_safetensors(content):
         stored = read_tensors(path)
         return StateFile({"": stored.tensors}, list(stored.tensors), stored.sha256)
-    if _is_script(content):
+    if is_script(content):
         raise ModelError(
             f"`{path}` is a TorchScript archive, not a file of weights",
             hint="save model.state_dict() of the nn.Module, or torch.jit.load(FILE).state_dict()",
@@ -283,15 +282,6 @@ def _harmless() -> list[Any]:
 
 def _is_safetensors(content: bytes) -> bool:
     return content[8:9] == b"{" and int.from_bytes(content[:8], "little") <= len(content) - 8
-
-
-def _is_script(content: bytes) -> bool:
-    try:
-        with zipfile.ZipFile(io.BytesIO(content)) as archive:
-            names = archive.namelist()
-    except (zipfile.BadZipFile, ValueError, OSError, EOFError, NotImplementedError, RuntimeError):
-        return False
-    return any("/code/" in name or name.endswith("/constants.pkl") for name in names)
 
 
 def _listed(names: list[str]) -> str:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -62,6 +64,16 @@ def read_bytes(path: Path) -> bytes:
         raise ModelError(f"`{path}` does not exist", hint="check the path") from None
     except OSError as error:
         raise ModelError(f"`{path}` cannot be read: {error.strerror or error}", hint="check the path") from None
+
+
+def is_script(content: bytes) -> bool:
+    """Whether a file is an archive that `torch.jit.save` wrote."""
+    try:
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            names = archive.namelist()
+    except (zipfile.BadZipFile, ValueError, OSError, EOFError, NotImplementedError, RuntimeError):
+        return False
+    return any("/code/" in name or name.endswith("/constants.pkl") for name in names)
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> str:
