@@ -76,7 +76,11 @@ class _Walk:
         digest = hashlib.sha256()
         stack = [value]
         while stack:
-            part = self._part(stack.pop())
+            value = stack.pop()
+            try:
+                part = self._part(value)
+            except Exception:  # an object of a user's class may refuse to be looked at
+                part = Part(f"unreadable {type(value).__qualname__}")
             digest.update(f"{len(part.name)} {len(part.parts)} {part.name};".encode("utf-8", "surrogatepass"))
             stack.extend(reversed(part.parts))
         return digest.hexdigest()
@@ -104,7 +108,7 @@ def _composite(value: Any) -> Part:
     if isinstance(value, Tensor):
         return Part(f"tensor {tensor_digest(value)}")
     if isinstance(value, np.ndarray | np.generic):
-        return _array(np.asarray(value))
+        return _array(np.asarray(value), getattr(value, "__dict__", {}))
     if isinstance(value, nn.Module):
         return _module(value)
     if isinstance(value, type):
@@ -122,11 +126,12 @@ def _composite(value: Any) -> Part:
     return _object(value)
 
 
-def _array(array: np.ndarray[Any, Any]) -> Part:
+def _array(array: np.ndarray[Any, Any], more: Mapping[str, Any]) -> Part:
+    """Dtype, shape and entries, and what a subclass adds, such as a mask."""
     name = f"array {array.dtype} {array.shape}"
     if array.dtype.hasobject:
-        return Part(name, array.reshape(-1).tolist())
-    return Part(f"{name} {hashlib.sha256(np.ascontiguousarray(array).tobytes()).hexdigest()}")
+        return Part(name, [*array.reshape(-1).tolist(), *_named(more)])
+    return Part(f"{name} {hashlib.sha256(np.ascontiguousarray(array).tobytes()).hexdigest()}", _named(more))
 
 
 def _module(module: nn.Module) -> Part:

@@ -35,17 +35,26 @@ class Function(NamedTuple):
 
 
 def identify(module: nn.Module, input_shape: tuple[int, ...]) -> Function:
-    """The identity of a module in evaluation mode, on inputs of a shape without the batch; the module is left as is."""
+    """The identity of a module in evaluation mode, on inputs of a shape without the batch; it is left as it was."""
     held = contents_digest(module)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # torch's own, on copies of exported programs
         watched = detached_copy(module)
-    try:
-        seen = [operations_digest(watched, inputs) for inputs in _probes(input_shape)]
-    except Exception:  # the module runs, but not while it is watched: torch.func, TorchScript, C++ of its own
-        seen = [_behaviour(watched, inputs) for inputs in _probes(input_shape)]
+    seen = [_seen(watched, inputs) for inputs in _probes(input_shape)]
     traced = len(set(seen)) == 1
     return Function(hashlib.sha256(" ".join([held, *seen]).encode()).hexdigest(), traced)
+
+
+def _seen(module: nn.Module, inputs: Tensor) -> str:
+    """What there is to see of a module at a probe: its operations, else its outputs, else how it fails."""
+    try:
+        return operations_digest(module, inputs)
+    except (Exception, SystemExit):  # perhaps only while it is watched: torch.func, C++ of its own
+        pass
+    try:
+        return _behaviour(module, inputs)
+    except (Exception, SystemExit) as error:  # a model may refuse what is no picture
+        return type(error).__name__
 
 
 def _probes(shape: tuple[int, ...]) -> list[Tensor]:
@@ -56,17 +65,26 @@ def _probes(shape: tuple[int, ...]) -> list[Tensor]:
 
 @torch.no_grad()
 def _behaviour(module: nn.Module, inputs: Tensor) -> str:
-    return tensor_digest(module(inputs))
+    return f"outputs at {tensor_digest(inputs)} {tensor_digest(module(inputs))}"
 
 
 def source_digest(file: Path) -> str:
     """SHA-256 of a Python file and of the files below its folder that it imports, directly or not."""
     root = file.resolve().parent
-    digest = hashlib.sha256(file.read_bytes())
+    digest = hashlib.sha256(_content(file))
     for path in sorted(path for path in _neighbours(file.resolve(), root) if path.is_relative_to(root)):
-        digest.update(f"\n{path.relative_to(root).as_posix()} {path.stat().st_size}\n".encode())
-        digest.update(path.read_bytes())
+        content = _content(path)
+        digest.update(f"\n{path.relative_to(root).as_posix()} {len(content)}\n".encode("utf-8", "surrogateescape"))
+        digest.update(content)
     return digest.hexdigest()
+
+
+def _content(file: Path) -> bytes:
+    """The bytes of a file; none where it cannot be read, and so was not run."""
+    try:
+        return file.read_bytes()
+    except OSError:
+        return b""
 
 
 def _neighbours(file: Path, root: Path) -> set[Path]:
@@ -82,8 +100,8 @@ def _neighbours(file: Path, root: Path) -> set[Path]:
 def _imported(file: Path, root: Path) -> Iterator[Path]:
     """The files below a folder that a file names in its import statements, wherever these stand."""
     try:
-        tree = ast.parse(file.read_bytes())
-    except (SyntaxError, ValueError, RecursionError):
+        tree = ast.parse(_content(file))
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
         return
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):

@@ -267,6 +267,7 @@ def test_code_is_read_through_decorations_and_parts() -> None:
         (np.array([1], dtype=object), np.array([2], dtype=object)),
         (torch.tensor([1 + 2j]), torch.tensor([1 + 3j])),
         (torch.eye(2).to_sparse(), 2 * torch.eye(2).to_sparse()),
+        (np.ma.array([1.0, 2.0], mask=[0, 1]), np.ma.array([1.0, 2.0], mask=[1, 0])),
         (torch.float32, torch.float64),
         (True, 1),
         (1, 1.0),
@@ -288,6 +289,27 @@ def test_what_holds_itself_has_an_end() -> None:
         deep = [deep]
     module.deep = deep
     assert contents_digest(module) == contents_digest(module)
+
+
+class Picky(nn.Module):
+    """Takes pictures only, as a user may check."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if float(x.min()) < 0 or float(x.max()) > 1:
+            raise SystemExit("no picture")
+        return x * 2
+
+
+class Shy(dict):
+    def __getattribute__(self, name: str) -> Any:
+        raise OSError(name)
+
+
+def test_objects_that_refuse_to_be_looked_at_are_no_error() -> None:
+    assert not identify(Picky().eval(), (4,)).traced
+    for value in (Shy(), [Shy(a=1), 1], nn.UninitializedParameter(), torch.empty(2, device="meta")):
+        assert contents_digest(value) == contents_digest(value)
+    assert contents_digest([Shy(), 1]) != contents_digest([Shy(), 2])
 
 
 class Kept(nn.Module):
