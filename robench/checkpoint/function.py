@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import ast
 import hashlib
-import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,7 +17,7 @@ from torch import Tensor, nn
 
 from robench.checkpoint.contents import contents_digest, tensor_digest
 from robench.checkpoint.held import detached_copy
-from robench.checkpoint.operations import operations_digest
+from robench.checkpoint.operations import Stored, digest_weights, operations_digest
 
 
 class Function(NamedTuple):
@@ -37,18 +36,17 @@ class Function(NamedTuple):
 def identify(module: nn.Module, input_shape: tuple[int, ...]) -> Function:
     """The identity of a module in evaluation mode, on inputs of a shape without the batch; it is left as it was."""
     held = contents_digest(module)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)  # torch's own, on copies of exported programs
-        watched = detached_copy(module)
-    seen = [_seen(watched, inputs) for inputs in _probes(input_shape)]
+    watched = detached_copy(module)
+    stored = digest_weights(watched)
+    seen = [_seen(watched, inputs, stored) for inputs in _probes(input_shape)]
     traced = len(set(seen)) == 1
     return Function(hashlib.sha256(" ".join([held, *seen]).encode()).hexdigest(), traced)
 
 
-def _seen(module: nn.Module, inputs: Tensor) -> str:
+def _seen(module: nn.Module, inputs: Tensor, stored: Mapping[int, Stored]) -> str:
     """What there is to see of a module at a probe: its operations, else its outputs, else how it fails."""
     try:
-        return operations_digest(module, inputs)
+        return operations_digest(module, inputs, stored)
     except (Exception, SystemExit):  # perhaps only while it is watched: torch.func, C++ of its own
         pass
     try:

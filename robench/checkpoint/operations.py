@@ -8,7 +8,8 @@ nor the processor change the record.
 from __future__ import annotations
 
 import hashlib
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -18,12 +19,26 @@ from torch.utils._pytree import tree_flatten
 from robench.checkpoint.contents import contents_digest, tensor_digest
 
 
+class Stored(NamedTuple):
+    """A weight that is digested once for several passes, with torch's count of the changes made to it in place."""
+
+    version: int
+    digest: str
+
+
+def digest_weights(module: nn.Module) -> dict[int, Stored]:
+    """Parameters and buffers by address; good for as long as the module keeps them."""
+    weights = [weight for weight in (*module.parameters(), *module.buffers()) if not weight.is_inference()]
+    return {id(weight): Stored(weight._version, tensor_digest(weight)) for weight in weights}
+
+
 class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Digests each operation; a computed tensor is named by its number, any other tensor by its entries."""
 
-    def __init__(self, start: Tensor) -> None:
+    def __init__(self, start: Tensor, stored: Mapping[int, Stored]) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.digest = hashlib.sha256()
+        self._stored = stored
         self._names = {id(start): "input"}
         self._alive: list[Tensor] = [start]  # an address is reused once its tensor is gone
 
@@ -46,7 +61,8 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
             return contents_digest(value)
         if id(value) in self._names:
             return self._names[id(value)]
-        word = tensor_digest(value)
+        stored = self._stored.get(id(value))
+        word = stored.digest if stored and stored.version == value._version else tensor_digest(value)
         self._remember(value)
         return word
 
@@ -61,13 +77,18 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 
 @torch.no_grad()
-def operations_digest(module: nn.Module, inputs: Tensor) -> str:
+def operations_digest(module: nn.Module, inputs: Tensor, stored: Mapping[int, Stored]) -> str:
     """SHA-256 of the operations of one forward pass.
+
+    Args:
+        module: in evaluation mode.
+        inputs: a batch.
+        stored: what `digest_weights` made of the module.
 
     Raises:
         Exception: whatever the module raises while it is watched.
     """
-    recorder = _Recorder(inputs)
+    recorder = _Recorder(inputs, stored)
     with recorder:
         result = module(inputs)
     return recorder.finish(result)
