@@ -25,6 +25,13 @@ from robench.lipschitz.trace import ATTENTION, OPERATION_RULES, UNBOUNDED, opera
 REPLACE = "replace it with a Lipschitz layer, or register a rule for a module: `robench.lipschitz.register(YourLayer)`"
 METADATA = frozenset(("is_same_size", "is_floating_point", "is_complex", "is_signed", "size", "stride", "dim", "numel"))
 """Operations that answer about a tensor without looking at its values."""
+FILLED: dict[str, Callable[[Any], Any]] = {
+    **dict.fromkeys(("aten.zeros_like", "aten.new_zeros"), lambda args: 0),
+    **dict.fromkeys(("aten.ones_like", "aten.new_ones"), lambda args: 1),
+    "aten.full_like": lambda args: args[1],
+    "aten.new_full": lambda args: args[2],
+}
+"""Operations that take no more of a tensor than its shape and dtype, and what they fill the result with."""
 OVERWRITING = frozenset(("aten.copy_", "aten.fill_", "aten.zero_"))
 """Operations in place that leave nothing of what was there."""
 
@@ -170,11 +177,22 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         name = operation_name(func)
         if name == "aten.detach_":
             return args[0]  # there is no history to forget
+        if any(isinstance(value, torch.Generator) for value in kwargs.values()):
+            raise AuditError(
+                f"`{name}` in `{self._at}` is random: it draws numbers each time that the model runs",
+                hint="switch it off in evaluation mode; numbers that are drawn once belong into a buffer",
+            )
         inside = [self._constant(value) for value in _tensors((args, kwargs))]
         dependent = any(_storage(value.known) in self._input_storages for value in inside)
         returns, written = func._schema.returns, _written(func, args, kwargs)
         if not written and not any("Tensor" in str(value.type) for value in returns):
             return self._plain(func, args, kwargs, dependent)
+        if name in FILLED and dependent:
+            known = func(*self._known(args), **self._known(kwargs))
+            options = {"dtype": known.dtype}
+            size, value = list(known.shape), FILLED[name](args)
+            node = self._graph.call_function(torch.ops.aten.full.default, (size, value), options)
+            return self._traced(known, node)
         if dependent and name not in OPERATION_RULES and name not in UNBOUNDED and _composite(func):
             with self:
                 return func.decompose(*args, **kwargs)
