@@ -140,6 +140,14 @@ def pad(call: Call) -> Value:
     return result
 
 
+@rule("full_like", "zeros_like", "ones_like", "new_full", "new_zeros", "new_ones")
+def filled(call: Call) -> Value:
+    """A constant of the shape of a view."""
+    if any(depends(value) for value in (*call.args[1:], *call.kwargs.values())):
+        raise call.refusal("it is filled with something that depends on the input")
+    return call.zero
+
+
 @rule("dropout", "feature_dropout", "alpha_dropout", "feature_alpha_dropout")
 def dropout(call: Call) -> Value:
     """Nothing in evaluation mode; random in training mode, which is refused."""

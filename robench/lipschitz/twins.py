@@ -7,20 +7,23 @@ operation on constants alone is run in both precisions, and the audit knows how 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import torch
 
 from robench.lipschitz.trace import Number, Trace, Value, depends, operation_name
 
-NEAR = 2.0**-16
-"""Numbers that are further apart than this are those of another function."""
+CASTS = frozenset(("aten._to_copy", "aten.to"))
+FILLING = frozenset(("full_like", "zeros_like", "ones_like", "new_full", "new_zeros", "new_ones"))
+"""Operations whose result has the shape of a tensor and nothing else of it."""
 ASKING = frozenset((
     "add", "sub", "rsub", "mul", "div", "clamp", "clamp_min", "clamp_max", "hardtanh", "softshrink", "pad",
-    "constant_pad_nd", "batch_norm",
+    "constant_pad_nd", "batch_norm", *FILLING,
 ))  # fmt: skip
-"""Operations on the input whose rules bound what another number in float32 changes."""
+"""Operations on the input that bound what another number in float32 changes."""
+NEAR = 2.0**-16
+"""Numbers that are further apart than this are those of another function."""
 
 
 class Twins:
@@ -38,49 +41,69 @@ class Twins:
     ) -> None:
         self._trace = trace
         self._values: dict[torch.fx.Node, Any] = dict(given)
-        own, other = (
-            [node for node in nodes if node.op != "output" and "_assert" not in str(node.target)]
-            for nodes in (wide, narrow)
-        )
-        same = [_operation(node) for node in own] == [_operation(node) for node in other]
-        self._partners = dict(zip(own, other, strict=True)) if same else {}
-        for node, partner in self._partners.items():
-            node.args, node.kwargs = _numbers(node.args, partner.args), _numbers(node.kwargs, partner.kwargs)
-        if not same:
+        self._partners: dict[torch.fx.Node, torch.fx.Node] = {}
+        own, other = ([node for node in nodes if _is_step(node)] for nodes in (wide, narrow))
+        if [_shape(node) for node in own] != [_shape(node) for node in other]:
             trace.refuse_float32("the float32 network runs other operations than the float64 one", branches=True)
+            return
+        self._partners.update(zip(own, other, strict=True))
+        for node, partner in zip(own, other, strict=True):
+            node.args, node.kwargs = _numbers(node.args, partner.args), _numbers(node.kwargs, partner.kwargs)
+            # a tensor, or a cast that one graph has no need of, is what the other graph has in its place
+            for each, twin in zip(_given(node, torch.fx.Node), _given(partner, torch.fx.Node), strict=True):
+                self._partners.setdefault(each, twin)
 
     def follow(self, node: torch.fx.Node, value: Value) -> None:
         """Run the partner of a node that made this value, if it is a constant."""
         partner = self._partners.get(node)
         if partner is None:
             return
-        if depends(value):
-            if not _same_numbers(node, partner):
-                self._trace.refuse_float32(
-                    f"`{node.target}` is given another number there than in float64", branches=True
-                )
-            return
-        if partner not in self._values:
-            self._run(partner)
-        if partner in self._values:
-            self._trace.pair(value, self._values[partner])
+        filled = node.op == "call_function" and operation_name(node.target).removeprefix("aten.") in FILLING
+        if (depends(value) or filled) and _is_step(node) and not _same_numbers(node, partner):
+            self._trace.refuse_float32(f"`{node.target}` is given another number there", branches=True)
+        if filled:
+            self._values[partner] = self._filled(node, value)
+        if not depends(value):
+            self._pair(partner, value)
 
-    def _run(self, partner: torch.fx.Node) -> None:
+    def _filled(self, node: torch.fx.Node, value: Value) -> Any:
+        numbers = [number.deployed for number in _given(node, Number)]
+        narrow = value.to(torch.float32) if value.dtype == torch.float64 else value
+        return torch.full_like(narrow, numbers[0]) if numbers else narrow
+
+    def _pair(self, partner: torch.fx.Node, value: Value) -> None:
         try:
-            args, kwargs = self._resolve(partner.args), self._resolve(partner.kwargs)
-            target: Any = partner.target
-            self._values[partner] = target(*args, **kwargs)
+            self._trace.pair(value, self._value(partner))
         except Exception as error:  # torch raises many kinds; LinAlgError where a matrix is singular in float32
             self._trace.refuse_float32(f"`{partner.target}` fails there: {type(error).__name__}")
 
+    def _value(self, node: torch.fx.Node) -> Any:
+        if node not in self._values:
+            target: Any = node.target
+            self._values[node] = target(*self._resolve(node.args), **self._resolve(node.kwargs))
+        return self._values[node]
+
     def _resolve(self, value: Any) -> Any:
         if isinstance(value, torch.fx.Node):
-            return self._values[value]
+            return self._value(value)
         if isinstance(value, dict):
             return {key: self._resolve(item) for key, item in value.items()}
         if isinstance(value, list | tuple):
             return [self._resolve(item) for item in value]
         return value
+
+
+def _is_step(node: torch.fx.Node) -> bool:
+    """Whether a node does more than to name a tensor, cast between the two precisions, check, or return."""
+    if node.op != "call_function" or "_assert" in str(node.target):
+        return False
+    kinds = _given(node, torch.dtype) if operation_name(node.target) in CASTS else []
+    return not kinds or not all(kind in (torch.float32, torch.float64) for kind in kinds)
+
+
+def _shape(node: torch.fx.Node) -> tuple[Any, int]:
+    """What a node runs, and on how many tensors."""
+    return node.target, len(_given(node, torch.fx.Node))
 
 
 def _numbers(own: Any, other: Any) -> Any:
@@ -106,20 +129,23 @@ def _same_numbers(node: torch.fx.Node, partner: torch.fx.Node) -> bool:
     )
 
 
-def _operation(node: torch.fx.Node) -> Any:
-    return node.target if node.op == "call_function" else node.op
-
-
 def _plain(node: torch.fx.Node) -> list[Any]:
     """Numbers and options that an operation is given, without precisions, which differ as they should."""
-    return list(_leaves((node.args, dict(node.kwargs))))
+    return [
+        leaf for leaf in _leaves((node.args, dict(node.kwargs))) if not isinstance(leaf, torch.fx.Node | torch.dtype)
+    ]
 
 
-def _leaves(value: Any) -> Iterable[Any]:
+def _given(node: torch.fx.Node, kind: type) -> list[Any]:
+    """What an operation is given of some kind."""
+    return [leaf for leaf in _leaves((node.args, dict(node.kwargs))) if isinstance(leaf, kind)]
+
+
+def _leaves(value: Any) -> Iterator[Any]:
     if isinstance(value, dict):
         value = [value[key] for key in sorted(value)]
     if isinstance(value, list | tuple):
         for item in value:
             yield from _leaves(item)
-    elif not isinstance(value, torch.fx.Node | torch.dtype):
+    else:
         yield value
