@@ -23,7 +23,7 @@ from robench.attacks.gallery import write_gallery
 from robench.attacks.passes import PassCounter
 from robench.attacks.summary import summarize
 from robench.certificates import certify_records
-from robench.data import Dataset, load
+from robench.data import Dataset, load, two_classes
 from robench.devices import device_facts, resolve_device
 from robench.diagnostics import diagnose
 from robench.errors import AuditError, ModelError, RunError, SpecError
@@ -41,6 +41,8 @@ from robench.summaries import certify_summary
 from robench.transport import hinge_transport
 from robench.witnesses import WitnessStore
 
+MEASURED = 2000
+"""Training images from which the distance of two classes is taken."""
 CONTRADICTIONS = "contradictions.json"
 LOOKED_AT = 500
 """Images whose outputs are looked at for doubts about the way the class is read."""
@@ -218,6 +220,10 @@ def train_spec(
     """
     recipes.check_recipe(recipe)  # refused before any data is read
     sample = load(data, "train", data_dir=data_dir, limit=1, progress=progress)
+    apart = None
+    if sample.classes == 2:
+        drawn = dataclasses.replace(data, subset="draw")
+        apart = two_classes(load(drawn, "train", data_dir=data_dir, limit=MEASURED, progress=progress))
     return recipes.build_spec(
         recipe,
         data=data,
@@ -227,6 +233,7 @@ def train_spec(
         epochs=epochs,
         seed=seed,
         overrides=changes,
+        apart=apart,
     )
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from robench.architectures import GRADIENT_NORM_PRESERVING, PAIR_SORT, RELU, Style, architecture
+from robench.data import TwoClasses
 from robench.errors import SpecError, did_you_mean
 from robench.specs.data import DataSpec
 from robench.specs.epsilon import epsilon_value
@@ -39,6 +40,7 @@ class Defaults(NamedTuple):
         temperature: of log-entropy under a constraint: the paper's 1 where logits span several units, more where not.
         select_eps: L2 radius of the validation estimate.
         adversarial_eps: L2 radius of adversarial training.
+        tried: whether the values were tried on this very set; else they are lowered where two classes lie nearer.
     """
 
     arch: str
@@ -50,7 +52,30 @@ class Defaults(NamedTuple):
     select_eps: str
     adversarial_eps: float
     radius_epochs: int | None = None
+    tried: bool = False
 
+    def near(self, distance: float) -> Defaults:
+        """The same for two classes whose means lie `distance` apart, all lengths scaled alike.
+
+        With a margin above what a 1-Lipschitz function can reach, the hinge is linear at every example. Its minimum
+        then depends on the bias alone: that of the majority, and the model is a constant. A quarter of the distance
+        leaves half of what a linear function reaches for the spread within the classes.
+        """
+        margin = min(self.margin, max(distance / 4, self.margin / 50))
+        scale = margin / self.margin
+        if scale == 1:
+            return self
+        return self._replace(
+            margin=_two_digits(margin),
+            radius_margin=_two_digits(self.radius_margin * scale),
+            temperature=_two_digits(self.temperature / scale),
+            select_eps=str(_two_digits(epsilon_value(self.select_eps) * scale)),
+            adversarial_eps=_two_digits(self.adversarial_eps * scale),
+        )
+
+
+UNEQUAL = 0.6
+"""Share of the majority from which two classes are made to count alike."""
 
 DEFAULTS: Mapping[str, Defaults] = {
     "two-moons": Defaults(
@@ -62,6 +87,7 @@ DEFAULTS: Mapping[str, Defaults] = {
         temperature=10.0,
         select_eps="0.2",
         adversarial_eps=0.2,
+        tried=True,
     ),
     "digits": Defaults(
         arch="dense-small",
@@ -72,6 +98,7 @@ DEFAULTS: Mapping[str, Defaults] = {
         temperature=1.0,
         select_eps="0.5",
         adversarial_eps=0.5,
+        tried=True,
     ),
     "mnist": Defaults(
         arch="dense",
@@ -83,6 +110,7 @@ DEFAULTS: Mapping[str, Defaults] = {
         select_eps="1.58",
         adversarial_eps=1.5,
         radius_epochs=26,
+        tried=True,
     ),
     "fashion-mnist": Defaults(
         arch="dense",
@@ -127,6 +155,7 @@ class Task:
         arch: name of an architecture or path of a layer file; None for the data set's default.
         epochs: None for the data set's default.
         limit: use only the first so many training images; None for all.
+        apart: how far apart two classes lie and how unequal they are; None for more classes, or if not measured.
     """
 
     data: DataSpec
@@ -136,13 +165,22 @@ class Task:
     epochs: int | None = None
     seed: int = 0
     limit: int | None = None
+    apart: TwoClasses | None = None
 
     @property
     def defaults(self) -> Defaults:
-        """The data set's suggestions; a binary view `mnist:0-8` has those of `mnist`."""
-        known = DEFAULTS.get(self.data.name.split(":")[0])
-        if known is not None:
-            return known
+        """The data set's suggestions, at the distance of its classes; `mnist:0-8` has those of `mnist`."""
+        suggested = DEFAULTS.get(self.data.name.split(":")[0]) or self._usual
+        return suggested if self.apart is None or suggested.tried else suggested.near(self.apart.distance)
+
+    @property
+    def unequal(self) -> bool:
+        """Whether one of two classes is so frequent that a loss over all examples would drown the other."""
+        return self.apart is not None and self.apart.majority >= UNEQUAL
+
+    @property
+    def _usual(self) -> Defaults:
+        """Suggestions for a set that is not in `DEFAULTS`."""
         small = len(self.input_shape) == 1 or self.input_shape[-1] <= 28
         arch = "dense" if small else "conv"
         return Defaults(
@@ -253,6 +291,7 @@ def build_spec(
     seed: int = 0,
     limit: int | None = None,
     overrides: Mapping[str, Any] | None = None,
+    apart: TwoClasses | None = None,
 ) -> TrainSpec:
     """The spec of a recipe on a task.
 
@@ -265,6 +304,7 @@ def build_spec(
         epochs: None for the data set's default.
         seed: of initial weights and data order.
         limit: use only the first so many training images.
+        apart: of two classes, as `data.two_classes` measures it; None for the defaults of classes that lie far apart.
         overrides: dotted path to value, such as `{"loss.alpha": 10.0}`; replaces what the recipe says.
 
     Raises:
@@ -272,13 +312,27 @@ def build_spec(
     """
     check_recipe(recipe)
     spec = data if isinstance(data, DataSpec) else DataSpec(name=data)
-    task = Task(data=spec, input_shape=input_shape, classes=classes, arch=arch, epochs=epochs, seed=seed, limit=limit)
+    task = Task(
+        data=spec,
+        input_shape=input_shape,
+        classes=classes,
+        arch=arch,
+        epochs=epochs,
+        seed=seed,
+        limit=limit,
+        apart=apart,
+    )
     return RECIPES[recipe](task).override(overrides or {})
+
+
+def _two_digits(value: float) -> float:
+    """Rounded to two significant digits, so that a spec reads well."""
+    return float(f"{value:.2g}")
 
 
 def _constrained(task: Task, recipe: str, style: Style, **fields: Any) -> TrainSpec:
     optimizer = OptimizerSpec(lr=3e-2, schedule="one-cycle")
-    fields = {"constraint": "bjorck", "arch": task.arch, "optimizer": optimizer, **fields}
+    fields = {"constraint": "bjorck", "arch": task.arch, "optimizer": optimizer, "balance": task.unequal, **fields}
     return _spec(task, recipe, style, **fields)
 
 

@@ -23,7 +23,7 @@ def certify_result(summary: Mapping[str, Any]) -> None:
         for rule in counts
     ]
     title = (
-        f"{_accuracy('accuracy', summary)}, Lipschitz constant at most {upper(summary['lipschitz_upper'])} "
+        f"{accuracy_line('accuracy', summary)}, Lipschitz constant at most {upper(summary['lipschitz_upper'])} "
         f"(found slope {lower(summary['lipschitz_lower'])})"
     )
     print_table(title, columns, rows)
@@ -42,7 +42,7 @@ def attack_result(summary: Mapping[str, Any]) -> None:
     rows.append(["combined", *(_with_sign(upper_percent(robust["combined"][text], n)) for text in eps)])
     rows.append(["certified", *(_with_sign(lower_percent(summary["n_certified"][text], n)) for text in eps)])
     scope = "every attack on every open image" if summary["full"] else "cascade: an attack sees only what is still open"
-    title = f"{_accuracy('clean accuracy', summary)}; robust accuracy ({scope})"
+    title = f"{accuracy_line('clean accuracy', summary)}; robust accuracy ({scope})"
     print_table(title, ["attack", *(f"ε = {text}" for text in eps)], rows)
 
 
@@ -69,7 +69,7 @@ def potential_result(summary: Mapping[str, Any]) -> None:
         ["gradient norm within 1 ± 0.05", _with_sign(lower(100 * norm["share_within_0.05_of_1"], 2))],
     ]
     title = (
-        f"{_accuracy('accuracy', summary, 'examples')}; "
+        f"{accuracy_line('accuracy', summary, 'examples')}; "
         f"hKR loss with alpha {duality['alpha']:g} and margin {duality['margin']:g}"
     )
     print_table(title, ["Theorem 2", "value"], rows)
@@ -133,7 +133,7 @@ def unmet(counts: Mapping[str, int], summary: Mapping[str, Any], fail_under: flo
     return FINDING if reasons else 0
 
 
-def _accuracy(name: str, summary: Mapping[str, Any], images: str = "images") -> str:
+def accuracy_line(name: str, summary: Mapping[str, Any], images: str = "images") -> str:
     """Number of images, accuracy and base rate on them."""
     n = summary["n"]
     correct, base = upper_percent(summary["n_correct"], n), upper_percent(summary["n_base"], n)

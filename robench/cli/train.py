@@ -47,6 +47,7 @@ def train(**given: Any) -> None:
     """
     from robench import api
     from robench.cli.requests import execution
+    from robench.cli.results import accuracy_line, show_flags
 
     out: Path | None = given["out"]
     if out is None and not given["show_spec"]:
@@ -71,6 +72,9 @@ def train(**given: Any) -> None:
         print_json(outcome.summary)
     else:
         print_line(outcome.folder)
+    if outcome.summary["n"]:
+        screen.note(accuracy_line("accuracy", outcome.summary, "validation images"))
+    show_flags(outcome.summary["flags"], screen)
     screen.note(f"next: robench certify {outcome.folder} --data {given['data']}")
 
 

@@ -151,6 +151,8 @@ class TrainSpec(Spec):
         conv_scheme: constant of a convolution: `paper` is Eq. 11, `strict` a bound, `orthogonal` another
             parametrization.
         head: `unit_rows` makes each output 1-Lipschitz by itself (paper, §4.2), `joint` all outputs together.
+        balance: classes count alike: every batch holds as many examples of each, and the scores by which an epoch is
+            chosen are means over the classes.
         centre: after training, shift each output by Eq. 2.
         select_eps: L2 radius, as written by the user, at which certified accuracy is estimated on the validation split.
         keep: the epoch whose weights are exported: the best on the validation split, or the last.
@@ -166,6 +168,7 @@ class TrainSpec(Spec):
     conv_scheme: ConvScheme = "paper"
     head: HeadKind
     loss: LossSpec
+    balance: bool = False
     centre: bool = False
     optimizer: OptimizerSpec = field(default_factory=OptimizerSpec)
     batch_size: int = 256

@@ -40,9 +40,19 @@ class DeviceData:
         for start in range(0, len(self), size):
             yield self._batch(slice(start, start + size))
 
-    def epoch(self, size: int, *, seed: int, epoch: int) -> Iterator[Batch]:
-        """All rows in an order that depends on seed and epoch only, so that a resumed run sees the same."""
-        order = torch.randperm(len(self), generator=generator(seed, epoch, stream=0)).to(self.device)
+    def epoch(self, size: int, *, seed: int, epoch: int, balance: bool = False) -> Iterator[Batch]:
+        """As many rows as there are, in an order that depends on seed and epoch only: a resumed run sees the same.
+
+        Args:
+            size: rows of a batch.
+            seed: of the order.
+            epoch: number of the epoch.
+            balance: take the classes in turn, drawing from each without replacement until it is used up and again;
+                else each row comes once.
+        """
+        draw = generator(seed, epoch, stream=0)
+        order = _in_turn(self.labels.cpu(), draw) if balance else torch.randperm(len(self), generator=draw)
+        order = order.to(self.device)
         for start in range(0, len(self), size):
             yield self._batch(order[start : start + size])
 
@@ -50,6 +60,17 @@ class DeviceData:
         inputs = self.inputs[rows]
         floats = inputs.to(torch.float32).div_(255) if inputs.dtype == torch.uint8 else inputs.to(torch.float32)
         return Batch(floats, self.labels[rows])
+
+
+def _in_turn(labels: Tensor, draw: torch.Generator) -> Tensor:
+    """Rows (N,) whose classes alternate."""
+    members = [torch.nonzero(labels == label)[:, 0] for label in torch.unique(labels)]
+    each = -(-len(labels) // len(members))
+    columns = []
+    for rows in members:
+        rounds = [rows[torch.randperm(len(rows), generator=draw)] for _ in range(-(-each // len(rows)))]
+        columns.append(torch.cat(rounds)[:each])
+    return torch.stack(columns, dim=1).flatten()[: len(labels)]
 
 
 def generator(seed: int, epoch: int, *, stream: int) -> torch.Generator:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from robench.checkpoint import STATE, save_model
 from robench.data import Dataset
 from robench.devices import device_facts, exact_arithmetic, resolve_device
 from robench.errors import DataError
+from robench.predictions import accuracy_facts, record_flags
 from robench.progress import NoProgress, Progress
 from robench.runs import create_folder
 from robench.specs.model import ModelDescription
@@ -41,6 +42,10 @@ class TrainResult:
         accuracy: on the validation split, of the kept weights.
         certified_estimate: share certified at `select_eps` if every layer had constant 1; None if unconstrained.
         seconds: of this call, and of the calls it resumed.
+        n, n_correct, n_base: images of the validation split, those predicted right, those of its most frequent class;
+            0 in folders of older versions.
+        base_rate: n_base / n; None in folders of older versions.
+        flags: what the predictions on it raise, as name and message: docs/flags.md.
         finished_before: nothing was done, since the folder was complete.
     """
 
@@ -51,6 +56,11 @@ class TrainResult:
     accuracy: float
     certified_estimate: float | None
     seconds: float
+    n: int = 0
+    n_correct: int = 0
+    n_base: int = 0
+    base_rate: float | None = None
+    flags: Sequence[Mapping[str, str]] = ()
     finished_before: bool = False
 
 
@@ -137,6 +147,8 @@ def _result(session: Session, sha256: str, seconds: float) -> dict[str, Any]:
     kept = session.kept
     if kept is None:
         raise RuntimeError("a finished session keeps an epoch")
+    predictions = session.validation_predictions()
+    facts = accuracy_facts(predictions)
     return {
         "weights_sha256": sha256,
         "epochs": session.epoch,
@@ -144,6 +156,9 @@ def _result(session: Session, sha256: str, seconds: float) -> dict[str, Any]:
         "accuracy": kept.score.accuracy,
         "certified_estimate": kept.score.certified_estimate,
         "seconds": round(seconds, 3),
+        "n": len(predictions),
+        **{key: facts[key] for key in ("n_correct", "n_base", "base_rate")},
+        "flags": [flag._asdict() for flag in record_flags(predictions)],
     }
 
 

@@ -22,15 +22,25 @@ class Score:
         accuracy: share of correct predictions.
         certified_estimate: share that is correct with a pairwise radius above ε, if every layer before the head had
             constant 1. An estimate, not a certificate: the audit decides. None for unconstrained models.
+        balanced_accuracy, balanced_certified: the same as means over the classes.
+        constant: one class was predicted for all.
     """
 
     accuracy: float
     certified_estimate: float | None
+    balanced_accuracy: float
+    balanced_certified: float | None
+    constant: bool
 
-    @property
-    def rank(self) -> tuple[float, float]:
-        """What epochs are compared by: certified accuracy where there is one, then accuracy."""
-        return (self.accuracy if self.certified_estimate is None else self.certified_estimate, self.accuracy)
+    def rank(self, *, balance: bool) -> tuple[bool, float, float]:
+        """What epochs are compared by: certified accuracy where there is one, then accuracy.
+
+        A constant comes last: with the majority's label it is certified at every ε on more images than an honest
+        model may be.
+        """
+        accuracy = self.balanced_accuracy if balance else self.accuracy
+        certified = self.balanced_certified if balance else self.certified_estimate
+        return (not self.constant, accuracy if certified is None else certified, accuracy)
 
 
 @torch.no_grad()
@@ -50,13 +60,29 @@ def score(model: nn.Sequential, data: DeviceData, *, eps: float | None, input_sl
         input_slope: Lipschitz constant of the input scaling, 1 where there is none.
     """
     logits = all_logits(model, data)
-    predicted = (logits[:, 0] > 0).long() if logits.shape[1] == 1 else logits.argmax(1)
+    predicted = classes(logits)
     correct = predicted == data.labels
     certified = None
     if eps is not None:
-        radius = pairwise_radii(logits, head_of(model).weight) / input_slope
-        certified = float((correct & (radius > eps)).double().mean())
-    return Score(float(correct.double().mean()), certified)
+        certified = correct & (pairwise_radii(logits, head_of(model).weight) / input_slope > eps)
+    return Score(
+        accuracy=float(correct.double().mean()),
+        certified_estimate=None if certified is None else float(certified.double().mean()),
+        balanced_accuracy=_class_mean(correct, data.labels),
+        balanced_certified=None if certified is None else _class_mean(certified, data.labels),
+        constant=len(torch.unique(predicted)) == 1,
+    )
+
+
+def classes(logits: Tensor) -> Tensor:
+    """Predicted classes (N,); of one logit 0 is class 0."""
+    return (logits[:, 0] > 0).long() if logits.shape[1] == 1 else logits.argmax(1)
+
+
+def _class_mean(hits: Tensor, labels: Tensor) -> float:
+    """The mean over the classes of the share of hits in each."""
+    shares = [hits[labels == label].double().mean() for label in torch.unique(labels)]
+    return float(torch.stack(shares).mean())
 
 
 def pairwise_radii(logits: Tensor, head_weight: Tensor) -> Tensor:

@@ -15,13 +15,14 @@ from robench.checkpoint import read_tensors, write_tensors
 from robench.errors import ModelError, SpecError
 from robench.losses import build_loss
 from robench.models import build, build_constrained, check_agreement, export
+from robench.predictions import Prediction
 from robench.progress import Progress
 from robench.specs.epsilon import epsilon_value
 from robench.specs.training import TrainSpec
 from robench.training.adversary import perturb
 from robench.training.batches import Batch, DeviceData, generator
 from robench.training.schedule import learning_rate, make_optimizer, set_step
-from robench.training.scoring import Score, centre, head_of, score
+from robench.training.scoring import Score, all_logits, centre, classes, head_of, score
 
 ANOTHER_FOLDER = "give another --out folder, or move this one elsewhere"
 AGREEMENT_INPUTS = 64
@@ -82,7 +83,7 @@ class Session:
         noise = generator(spec.seed, epoch, stream=NOISE_STREAM)
         loss_sum = torch.zeros((), device=self._device, dtype=torch.float64)
         self.model.train()
-        for batch in self._train.epoch(spec.batch_size, seed=spec.seed, epoch=epoch):
+        for batch in self._train.epoch(spec.batch_size, seed=spec.seed, epoch=epoch, balance=spec.balance):
             set_step(self._optimizer, spec.optimizer, step, total)
             loss_sum += self._train_step(batch, noise).double() * len(batch.labels)
             step += 1
@@ -134,7 +135,12 @@ class Session:
             eps=epsilon_value(spec.select_eps) if spec.constrained else None,
             input_slope=1.0 if normalization is None else 1.0 / min(normalization.std),
         )
-        if spec.keep == "last" or self.kept is None or reached.rank >= self.kept.score.rank:
+        balance = spec.balance
+        if (
+            spec.keep == "last"
+            or self.kept is None
+            or reached.rank(balance=balance) >= self.kept.score.rank(balance=balance)
+        ):
             self.kept = Kept(self.epoch, reached, plain.state_dict())
         return reached
 
@@ -159,6 +165,12 @@ class Session:
         plain = build(self.spec.model).eval().requires_grad_(False)
         plain.load_state_dict(self.kept.tensors)
         return plain
+
+    def validation_predictions(self) -> list[Prediction]:
+        """True and predicted class of the validation images, by the model to be written."""
+        predicted = classes(all_logits(self.kept_model().to(self._device), self._validation))
+        pairs = zip(self._validation.labels.tolist(), predicted.tolist(), strict=True)
+        return [Prediction(*pair) for pair in pairs]
 
     def save(self, path: Path, *, seconds: float) -> None:
         """Write all that is needed to go on, and the time used, in one file, atomically."""
