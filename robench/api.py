@@ -23,7 +23,7 @@ from robench.attacks.gallery import write_gallery
 from robench.attacks.passes import PassCounter
 from robench.attacks.summary import summarize
 from robench.certificates import certify_records
-from robench.data import Dataset, load, two_classes
+from robench.data import Dataset, TwoClasses, load, two_classes
 from robench.devices import device_facts, resolve_device
 from robench.diagnostics import diagnose
 from robench.errors import AuditError, ModelError, RunError, SpecError
@@ -220,10 +220,7 @@ def train_spec(
     """
     recipes.check_recipe(recipe)  # refused before any data is read
     sample = load(data, "train", data_dir=data_dir, limit=1, progress=progress)
-    apart = None
-    if sample.classes == 2:
-        drawn = dataclasses.replace(data, subset="draw")
-        apart = two_classes(load(drawn, "train", data_dir=data_dir, limit=MEASURED, progress=progress))
+    apart = _apart(data, data_dir) if sample.classes == 2 else None
     return recipes.build_spec(
         recipe,
         data=data,
@@ -498,6 +495,13 @@ def _facts(
         "flags": flags,
         **device_facts(device),
     }
+
+
+def _apart(data: DataSpec, data_dir: Path | None) -> TwoClasses:
+    """How far apart two classes lie on drawn training images, or on all where the draw shows one class only."""
+    drawn = load(dataclasses.replace(data, subset="draw"), "train", data_dir=data_dir, limit=MEASURED)
+    both = len(set(drawn.labels.tolist())) == 2
+    return two_classes(drawn if both else load(data, "train", data_dir=data_dir))
 
 
 def _dual_terms(model: ModelRef, alpha: float | None, margin: float | None) -> tuple[float, float]:

@@ -92,6 +92,16 @@ def test_sets_that_the_values_were_tried_on_keep_them(name):
         assert build_spec("hkr", **task).loss.to_dict() == {"type": "hkr", "alpha": 50.0, "margin": 1.0}
 
 
+def test_a_class_that_the_draw_misses_is_looked_for_in_all_images(tmp_path):
+    y = np.zeros(6000, dtype=np.int64)
+    y[5990:5993] = 1
+    x = 0.5 * np.ones((6000, 2), dtype=np.float32) + 0.4 * y[:, None].astype(np.float32)
+    np.savez(tmp_path / "d.npz", x_train=x, y_train=y, x_test=x, y_test=y)
+    spec = api.train_spec("hkr", DataSpec(name=f"npz:{tmp_path / 'd.npz'}"))
+    assert spec.balance
+    assert spec.loss.margin == pytest.approx(0.4 * 2**0.5 / 4, rel=0.02)
+
+
 def test_means_that_coincide_leave_a_margin_above_zero():
     assert build_spec("hkr", **UNEQUAL, apart=TwoClasses(0.0, 0.5)).loss.margin == 0.02
 
