@@ -84,7 +84,11 @@ def certificates(audit: Audit, logits: Array, norms: Array, deploy_dtype: Deploy
     growth = round_up(factor * there[0])  # the deployed error at the moved point grows with the radius
     if logits.shape[1] == 1:
         return _one_logit(audit, logits[:, 0], error, growth)
-    return _argmax(audit, logits, error, growth)
+    if deploy_dtype == "float64" and audit.by_class is not None:
+        slope, offset, own = audit.by_class
+        shared = 2 * SQRT2_UP * (slope * norms + offset) * (1 + 2.0**-48)
+        return _argmax(audit, logits, shared, 2 * own * (1 + 2.0**-48), round_up(SQRT2_UP * slope))
+    return _argmax(audit, logits, error, np.zeros(logits.shape[1]), growth)
 
 
 def _rounding(audit: Audit, deploy_dtype: DeployDtype) -> tuple[float, float]:
@@ -109,10 +113,12 @@ def _one_logit(audit: Audit, logit: Array, error: Array, growth: float) -> Certi
     return Certificates(predicted, 1 - predicted, margin, radius, radius.copy())
 
 
-def _argmax(audit: Audit, logits: Array, error: Array, growth: float) -> Certificates:
+def _argmax(audit: Audit, logits: Array, error: Array, own: Array, growth: float) -> Certificates:
+    """Of q ≥ 2 logits: `error` (n,) of each difference, and `own` (q,) of each logit."""
     rows = np.arange(logits.shape[0])
     predicted = classes(logits)
-    margins = _lower(logits[rows, predicted][:, None] - logits, error[:, None])
+    errors = (error[:, None] + own[predicted][:, None] + own) * (1 + 2.0**-50)
+    margins = _lower(logits[rows, predicted][:, None] - logits, errors)
     margins[rows, predicted] = np.inf
     radii = _divide_down(margins, audit.pairwise[predicted] + growth)
     radii[rows, predicted] = np.inf

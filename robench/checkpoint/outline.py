@@ -5,7 +5,6 @@ So the last operations of a user's `forward` can be read and cut off, and what i
 
 from __future__ import annotations
 
-import copy
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,6 +12,8 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, fx, nn
+
+from robench.checkpoint.held import detached_copy
 
 _LIBRARY: Any = torch.library.Library("robench_outline", "DEF")  # type: ignore[no-untyped-call]
 _LIBRARY.define("child(Tensor x, str path) -> Tensor")
@@ -59,9 +60,7 @@ def outline(module: nn.Module, example: Tensor) -> Outline | None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch's own, on copies and exports
         try:
-            traced = copy.deepcopy(
-                module
-            )  # a forward that keeps what it computed would keep the exporter's fake tensors
+            traced = detached_copy(module)  # its forward may keep what it computes: tensors that are no numbers
             called = _called(traced, example)
             made = _exported(traced, example, called)
         except Exception:  # torch raises many kinds here, all of them about the user's code

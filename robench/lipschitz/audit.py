@@ -83,6 +83,8 @@ class Audit:
         paper: constant that the paper's rule divides by: radius = |f|/paper, or top-2 gap/paper.
         layers: the table.
         rounding: by arithmetic, (a, b): computed logits are within a·‖x‖ + b of the exact ones, L2 norm.
+        by_class: of float64, (a, b, own): the error splits in a vector of norm at most a·‖x‖ + b, and own (q,) for each
+            logit alone, which is what rounding of its bias costs; None where it does not split.
         unbounded: why `rounding` says nothing about float32, if so.
         fingerprint: SHA-256 of the module that was audited, parametrizations computed (see `fingerprint`).
     """
@@ -95,6 +97,7 @@ class Audit:
     paper: float
     layers: tuple[LayerBound, ...]
     rounding: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    by_class: tuple[float, float, Array] | None = None
     unbounded: str = ""
     fingerprint: str = ""
 
@@ -166,9 +169,18 @@ def audit(module: nn.Module, input_shape: tuple[int, ...]) -> Audit:
         paper=paper,
         layers=tuple(_table(output)),
         rounding={name: (error.slope, error.offset) for name, error in errors.items() if error.finite},
+        by_class=_by_class(output),
         unbounded=trace.unbounded,
         fingerprint=mark,
     )
+
+
+def _by_class(output: View) -> tuple[float, float, Array] | None:
+    """The float64 error with what each class's own bias costs apart, so that masked classes cost the others nothing."""
+    split = output.signal.error_by_entry("float64") if output.whole else None
+    if split is None or not split[0].finite or len(split[1]) != output.size:
+        return None
+    return split[0].slope, split[0].offset, split[1].numpy()
 
 
 def _refuse_non_finite(module: nn.Module) -> None:

@@ -186,6 +186,8 @@ class Signal:
         """Join a linear operation with the ones before it, where that is cheap."""
         self._errors: dict[str, Growth] = {}
         self.zero: Tensor | None = None
+        self.shift: Tensor | None = None
+        """What a linear operation adds, entry by entry, where it is known."""
         self.twin: Signal | None = None
         """For relu(−v): the signal relu(v)."""
         self.root: View | None = None
@@ -327,14 +329,7 @@ class Signal:
         if not self.inputs:
             return Growth(0.0, 0.0)
         if self.op is not None:
-            assert self.root is not None
-            assert self.joined is not None
-            propagated = self.root.error(arithmetic).scale(self.step_norm)
-            total = NOTHING
-            for signal in self.segment:
-                assert signal.op is not None
-                total = total.scale(signal.op.absolute_norm) + signal.local_error(arithmetic)
-            return propagated + total
+            return self._linear_error(arithmetic, self.offset)
         if self.weights is not None:
             factor = rounding(len(self.inputs) + 1, unit)
             tiny = linear_underflow(len(self.inputs), self.size, self.size, max(map(abs, self.weights)), 0.0)
@@ -354,19 +349,40 @@ class Signal:
         root = round_up(math.sqrt(under_root), 3) if under_root else 0.0
         return total + size.scale(slack.slope) + Growth(0.0, round_up(slack.offset + root))
 
+    def _linear_error(self, arithmetic: str, offset: float) -> Growth:
+        """Of a linear operation, joined with those before it, where its offset has this norm."""
+        assert self.root is not None
+        propagated = self.root.error(arithmetic).scale(self.step_norm)
+        total = NOTHING
+        for signal in self.segment:
+            assert signal.op is not None
+            added = signal.local_error(arithmetic, offset if signal is self else signal.offset)
+            total = total.scale(signal.op.absolute_norm) + added
+        return propagated + total
+
+    def error_by_entry(self, arithmetic: str) -> tuple[Growth, Tensor] | None:
+        """The error split in two: of the norm of a vector, and what rounding of the offset adds to each entry alone.
+
+        None where it cannot be split.
+        """
+        if self.op is None or self.shift is None:
+            return None
+        own = self.shift.reshape(-1).abs() * round_up(rounding(self.op.terms, UNITS[arithmetic]), 2)
+        return self._linear_error(arithmetic, 0.0), own
+
     def rough_error(self, arithmetic: str) -> Growth:
         """A bound of the rounding error that needs no norm that is not known; enough for second-order terms."""
         if self.op is None or arithmetic in self._errors:
             return self.error(arithmetic)
         view = self.inputs[0]
         before = view.signal.rough_error(arithmetic).scale(view.norm)
-        return before.scale(self.op.absolute_norm) + self.local_error(arithmetic)
+        return before.scale(self.op.absolute_norm) + self.local_error(arithmetic, self.offset)
 
-    def local_error(self, arithmetic: str) -> Growth:
+    def local_error(self, arithmetic: str, offset: float) -> Growth:
         """Error that this linear operation adds to what it is given: γ_n (‖|A|‖·‖input‖ + ‖offset‖), and its slack."""
         assert self.op is not None
         given, factor = self.inputs[0].magnitude(arithmetic), rounding(self.op.terms, UNITS[arithmetic])
-        total = (given.scale(self.op.absolute_norm) + Growth(0.0, self.offset)).scale(factor)
+        total = (given.scale(self.op.absolute_norm) + Growth(0.0, offset)).scale(factor)
         slack = replace(self.slack, underflow=self.underflow).of(arithmetic).scale(1 + factor)
         return total + given.scale(slack.slope) + Growth(0.0, slack.offset)
 

@@ -345,7 +345,9 @@ class Trace:
             )
         norm = vector_norm_upper(offset) if isinstance(offset, Tensor) else offset or 0.0
         size = zero.numel() // BATCH
-        return self._add(Signal(self.where, op.operation, size, (view,), op=op, offset=norm, slack=slack), zero)
+        signal = Signal(self.where, op.operation, size, (view,), op=op, offset=norm, slack=slack)
+        signal.shift = offset if isinstance(offset, Tensor) else None
+        return self._add(signal, zero)
 
     def nonlinear(
         self,
