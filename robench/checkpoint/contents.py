@@ -31,6 +31,8 @@ OWN = frozenset(vars(nn.Module()))
 HOOKS = ("_forward_pre_hooks", "_forward_pre_hooks_with_kwargs", "_forward_hooks", "_forward_hooks_with_kwargs")
 COMPILED = (torch.fx.GraphModule, torch.jit.ScriptModule)
 """Modules that are programs: their text says what they do, and torch keeps much else on them."""
+DECORATED = ("__wrapped__", "_init_fn")
+"""Where caches and decorators keep their function, and torch that of an operation of somebody's own."""
 METHODS = (types.FunctionType, staticmethod, classmethod, property)
 NAMED = frozenset(sys.stdlib_module_names) | {"torch", "numpy", "robench"}
 """Packages of which an object is named; of another package's, what is kept on it is read too."""
@@ -161,8 +163,10 @@ def _object(value: Any) -> Part:
     if str(kind.__module__).partition(".")[0] not in NAMED or not _is_library(kind):
         slots = [name for base in kind.__mro__ for name in _slots(base) if hasattr(value, name)]
         parts += _named({**{name: getattr(value, name) for name in slots}, **getattr(value, "__dict__", {})})
-    elif hasattr(value, "__wrapped__"):  # a cache around a function, or another decoration
-        parts += [value.__wrapped__]
+    elif isinstance(value, torch.jit.ScriptFunction):
+        parts += [str(value.code)]
+    elif inner := [getattr(value, name) for name in DECORATED if hasattr(value, name)]:
+        parts += inner
     elif isinstance(value, types.BuiltinFunctionType | types.MethodWrapperType | torch._ops.OpOverload):
         parts += [str(getattr(value, "__qualname__", value))]
     return Part("object", parts)

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from robench.checkpoint.contents import contents_digest, tensor_digest
 from robench.checkpoint.held import detached_copy
-from robench.checkpoint.operations import Stored, digest_weights, operations_digest
+from robench.checkpoint.operations import Recording, Stored, digest_weights, record_operations
 
 
 class Function(NamedTuple):
@@ -25,8 +25,8 @@ class Function(NamedTuple):
 
     Fields:
         sha256: of its operations and of all that it holds.
-        traced: whether the operations were the same at all probes; else they depend on values of the input, and the
-            digest rests on what the module holds and on its behaviour at the probes.
+        traced: whether the operations were the same at all probes and took no number out of what depends on the input;
+            else the digest rests on what the module holds and on its behaviour at the probes.
     """
 
     sha256: str
@@ -39,20 +39,20 @@ def identify(module: nn.Module, input_shape: tuple[int, ...]) -> Function:
     watched = detached_copy(module)
     stored = digest_weights(watched)
     seen = [_seen(watched, inputs, stored) for inputs in _probes(input_shape)]
-    traced = len(set(seen)) == 1
-    return Function(hashlib.sha256(" ".join([held, *seen]).encode()).hexdigest(), traced)
+    traced = len(set(seen)) == 1 and seen[0].straight
+    return Function(hashlib.sha256(" ".join([held, *(each.sha256 for each in seen)]).encode()).hexdigest(), traced)
 
 
-def _seen(module: nn.Module, inputs: Tensor, stored: Mapping[int, Stored]) -> str:
+def _seen(module: nn.Module, inputs: Tensor, stored: Mapping[int, Stored]) -> Recording:
     """What there is to see of a module at a probe: its operations, else its outputs, else how it fails."""
     try:
-        return operations_digest(module, inputs, stored)
+        return record_operations(module, inputs, stored)
     except (Exception, SystemExit):  # perhaps only while it is watched: torch.func, C++ of its own
         pass
     try:
-        return _behaviour(module, inputs)
+        return Recording(_behaviour(module, inputs), straight=False)
     except (Exception, SystemExit) as error:  # a model may refuse what is no picture
-        return type(error).__name__
+        return Recording(type(error).__name__, straight=False)
 
 
 def _probes(shape: tuple[int, ...]) -> list[Tensor]:

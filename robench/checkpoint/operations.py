@@ -1,8 +1,8 @@
 """The operations that a module runs, recorded with their arguments, constants and weights.
 
 torch.export would do, but takes seconds to load and refuses many models that can be attacked; watching the dispatcher
-takes one forward pass and refuses none. Only the sequence is recorded, never a computed value, so that neither threads
-nor the processor change the record.
+takes one forward pass and refuses none. Only the sequence is recorded, not what is computed, so that neither threads
+nor the processor change the record; but of an operation that is not torch's own, the results are recorded too.
 """
 
 from __future__ import annotations
@@ -32,6 +32,18 @@ def digest_weights(module: nn.Module) -> dict[int, Stored]:
     return {id(weight): Stored(weight._version, tensor_digest(weight)) for weight in weights}
 
 
+class Recording(NamedTuple):
+    """One forward pass.
+
+    Fields:
+        sha256: of the operations.
+        straight: whether no number that depends on the input was taken out of a tensor.
+    """
+
+    sha256: str
+    straight: bool
+
+
 class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Digests each operation; a computed tensor is named by its number, any other tensor by its entries."""
 
@@ -39,7 +51,9 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         super().__init__()  # type: ignore[no-untyped-call]
         self.digest = hashlib.sha256()
         self._stored = stored
+        self.straight = True
         self._names = {id(start): "input"}
+        self._depends = {id(start)}
         self._alive: list[Tensor] = [start]  # an address is reused once its tensor is gone
 
     @classmethod
@@ -49,10 +63,18 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         given, layout = tree_flatten((args, kwargs or {}))
         words = [str(func), str(layout), *(self._word(value) for value in given)]
+        depends = any(id(value) in self._depends for value in given)
         result = func(*args, **(kwargs or {}))
         for value in tree_flatten(result)[0]:
-            if isinstance(value, Tensor) and id(value) not in self._names:
+            if not isinstance(value, Tensor):
+                self.straight &= not depends  # a number of the input's leaves torch, perhaps for a branch
+                continue
+            if id(value) not in self._names:
                 self._remember(value)
+            if depends:
+                self._depends.add(id(value))
+        if func.namespace != "aten":  # what an operation of somebody's own does is not said by its name
+            words += [tensor_digest(value) for value in tree_flatten(result)[0] if isinstance(value, Tensor)]
         self.digest.update("\n".join([*words, "\n"]).encode("utf-8", "surrogatepass"))
         return result
 
@@ -70,15 +92,15 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self._names[id(value)] = f"tensor {len(self._names)}"
         self._alive.append(value)
 
-    def finish(self, result: Any) -> str:
-        """The digest, with what was returned."""
+    def finish(self, result: Any) -> Recording:
+        """The recording, with what was returned."""
         self.digest.update(" ".join(self._word(value) for value in tree_flatten(result)[0]).encode())
-        return self.digest.hexdigest()
+        return Recording(self.digest.hexdigest(), self.straight)
 
 
 @torch.no_grad()
-def operations_digest(module: nn.Module, inputs: Tensor, stored: Mapping[int, Stored]) -> str:
-    """SHA-256 of the operations of one forward pass.
+def record_operations(module: nn.Module, inputs: Tensor, stored: Mapping[int, Stored]) -> Recording:
+    """The operations of one forward pass.
 
     Args:
         module: in evaluation mode.

@@ -19,6 +19,7 @@ from robench.certificates import certify_records
 from robench.checkpoint import LoadedModel, load_model
 from robench.checkpoint.contents import contents_digest
 from robench.checkpoint.function import identify
+from robench.checkpoint.operations import record_operations
 from robench.data import Dataset
 from robench.data.dataset import Subset
 from robench.errors import ModelError
@@ -240,6 +241,26 @@ def test_what_cannot_be_watched_is_told_by_its_outputs(monkeypatch: pytest.Monke
     assert identify(Unwatched().eval(), (4,)) == known
     monkeypatch.setattr(sys.modules[__name__], "FACTORS", [1.0, 1.0])
     assert identify(Unwatched().eval(), (4,)) != known
+
+
+@torch.library.custom_op("robench_tests::scaled", mutates_args=())
+def scaled(x: torch.Tensor) -> torch.Tensor:
+    return x * len(FACTORS)
+
+
+class Custom(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return scaled(x)
+
+
+def test_what_an_operation_of_somebodys_own_does_is_recorded_and_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its name stays, whatever its body does."""
+    module, x = Custom().eval(), torch.rand(2, 4)
+    operations, contents = record_operations(module, x, {}), contents_digest(module)
+    assert record_operations(module, x, {}) == operations
+    monkeypatch.setattr(sys.modules[__name__], "FACTORS", [1.0, 1.0])
+    assert record_operations(module, x, {}) != operations
+    assert contents_digest(module) != contents
 
 
 @torch.no_grad()

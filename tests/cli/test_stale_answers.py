@@ -151,6 +151,29 @@ def test_an_edited_factory_is_attacked_anew(robench: Any, folder: Path) -> None:
     assert "delete" not in refused.stderr
 
 
+BRANCH = """
+from torch import nn
+
+class Branch(nn.Module):
+    def forward(self, x):
+        return x * 2 if float(x.detach().abs().sum()) > 3 else x
+
+def make():
+    return nn.Sequential(nn.Flatten(), nn.Linear(64, 8), Branch(), nn.Linear(8, 10))
+"""
+
+
+def test_a_model_that_branches_on_values_is_told_apart_and_said_so(robench: Any, folder: Path) -> None:
+    write(folder)
+    (folder / "net.py").write_text(BRANCH)
+    command = ("attack", *MODEL, *DATA, "--eps", "0.5", "--attack", "fgsm")
+    for text, reused in ((BRANCH, 0), (BRANCH, N), (BRANCH.replace("> 3", "> 1e9"), 0)):
+        (folder / "net.py").write_text(text)
+        result = robench(*command)
+        assert "depends on values of its input" in result.stderr
+        assert result.data["reused"] == reused
+
+
 def description(**changes: Any) -> ModelDescription:
     layers = [{"type": "flatten"}, {"type": "dense", "units": 8}, {"type": "activation", "kind": "relu"}]
     spec = {"input_shape": [1, 8, 8], "classes": 10, "outputs": 10, "layers": [*layers, {"type": "head"}], **changes}
