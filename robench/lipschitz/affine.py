@@ -11,6 +11,7 @@ from torch import Tensor
 
 from robench.lipschitz.convolution import Geometry
 from robench.lipschitz.linear import Centering, Combination, Convolution, Dense, Diagonal, LinearOp, Reduction
+from robench.lipschitz.residual import residual_slope
 from robench.lipschitz.rounding import EXACT, NOTHING, Growth, Slack, vector_norm_upper
 from robench.lipschitz.signals import BATCH, View
 from robench.lipschitz.trace import Call, SignOf, Squares, Value, apart, depends, rule
@@ -232,7 +233,17 @@ def _sum(call: Call, left: View, right: View, weights: tuple[float, float], gap:
     together = _same_source(call, left, right, weights, gap)
     if together is not None:
         return together
-    return call.trace.total("sum", (left, right), weights, call.zero, Slack(constants=Growth(gap, 0.0)))
+    slack = Slack(constants=Growth(gap, 0.0))
+    return call.trace.total("sum", (left, right), weights, call.zero, slack, _residual(left, right, weights))
+
+
+def _residual(left: View, right: View, weights: tuple[float, float]) -> tuple[View, float] | None:
+    """The view that a residual block starts from, and its constant, where the sum is one."""
+    for skip, branch, own in ((left, right, weights), (right, left, weights[::-1])):
+        slope = residual_slope(skip, branch, own)
+        if slope is not None:
+            return skip, slope
+    return None
 
 
 def _centering(call: Call, left: View, right: View, weights: tuple[float, float]) -> View | None:

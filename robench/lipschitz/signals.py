@@ -166,6 +166,7 @@ class Signal:
         absolute_error: error of the definition itself, such as a threshold behind which a function is replaced.
         entrywise: entry k is a function, of constant `slope`, of entry k of the inputs put one after the other.
         slack: what other constants and underflow add to the error.
+        bypass: a view, and a bound of the constant of a sum as a function of that view alone.
     """
 
     name: str
@@ -180,6 +181,7 @@ class Signal:
     absolute_error: float = 0.0
     entrywise: bool = False
     slack: Slack = EXACT
+    bypass: tuple[View, float] | None = None
     order: int = field(default_factory=lambda: next(_order))
 
     def __post_init__(self) -> None:
@@ -226,7 +228,8 @@ class Signal:
             return bound if dense is None else min(bound, round_up(dense * self.source.lipschitz))
         if self.weights is not None:
             parts = zip(self.weights, self.inputs, strict=True)
-            return round_up(sum(abs(weight) * view.lipschitz for weight, view in parts), len(self.inputs) + 1)
+            bound = round_up(sum(abs(weight) * view.lipschitz for weight, view in parts), len(self.inputs) + 1)
+            return bound if self.bypass is None else min(bound, round_up(self.bypass[0].lipschitz * self.bypass[1]))
         joint = joint_lipschitz(self.inputs)
         return joint if self.slope == 1.0 else round_up(self.slope * joint)
 

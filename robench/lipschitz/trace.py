@@ -440,11 +440,17 @@ class Trace:
         return self.call(torch.ops.aten.expand.default, view, list(result.shape))  # type: ignore[no-any-return]
 
     def total(
-        self, operation: str, views: Sequence[View], weights: Sequence[float], zero: Tensor, slack: Slack = EXACT
+        self,
+        operation: str,
+        views: Sequence[View],
+        weights: Sequence[float],
+        zero: Tensor,
+        slack: Slack = EXACT,
+        bypass: tuple[View, float] | None = None,
     ) -> View:
         """A weighted sum of views of the same shape; `slack` is of the weights."""
         size = zero.numel() // BATCH
-        signal = Signal(self.where, operation, size, tuple(views), weights=tuple(weights), slack=slack)
+        signal = Signal(self.where, operation, size, tuple(views), weights=tuple(weights), slack=slack, bypass=bypass)
         return self._add(signal, zero)
 
     def _add(self, signal: Signal, zero: Tensor) -> View:
