@@ -64,10 +64,10 @@ class Run(Generic[R]):
         return self.model_key[0]
 
     @property
-    def model_key(self) -> tuple[str, str]:
-        """Digests of the weights and of the function; the latter is empty in a run of an older robench."""
+    def model_key(self) -> tuple[str, ...]:
+        """Digests of weights, function and class rule; empty where there is none, as in a run of an older robench."""
         identity = self.manifest.get("identity", {})
-        return str(identity.get("weights_sha256", "")), str(identity.get("function_sha256", ""))
+        return tuple(str(identity.get(f"{part}_sha256", "")) for part in ("weights", "function", "class"))
 
     def facts(self, part: str) -> Mapping[str, Any]:
         """A table of the manifest's facts (`model`, `data`, `audit`); empty where absent."""
@@ -116,7 +116,7 @@ class Evaluation:
         return self.model_key[0]
 
     @property
-    def model_key(self) -> tuple[str, str]:
+    def model_key(self) -> tuple[str, ...]:
         """Digests of the weights and of the function, the same in all its runs."""
         return self.runs[0].model_key
 

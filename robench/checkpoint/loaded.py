@@ -17,6 +17,7 @@ from robench.specs.base import digest
 Shape = tuple[int, ...]
 AGREEMENT = 1e-4
 """Largest difference of outputs, relative to the largest output, that is taken for rounding in float32."""
+MASKED = "mask classes by a finite number such as -1e9, or return the logits of the others alone"
 COUNT = {1: "one input", 2: "two inputs"}
 
 
@@ -95,8 +96,10 @@ def require_finite(module: nn.Module, source: str) -> None:
     """
     for name, tensor in [*module.named_parameters(), *module.named_buffers()]:
         if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+            masks = not bool(torch.isnan(tensor).any()) and not bool((tensor == torch.inf).any())
             raise ModelError(
-                f"`{name}` of {source} holds values that are not finite", hint="train the model again, or mend the file"
+                f"`{name}` of {source} holds {'-inf' if masks else 'values that are not finite'}",
+                hint=MASKED if masks else "train the model again, or mend the file",
             )
 
 
@@ -151,7 +154,11 @@ def _outputs(module: nn.Module, inputs: Tensor, source: str) -> Tensor:
             hint="return the logits, not the class",
         )
     if not bool(torch.isfinite(outputs).all()):
-        raise ModelError(f"{source} gives outputs that are not finite", hint="check its weights")
+        masks = not bool(torch.isnan(outputs).any()) and not bool((outputs == torch.inf).any())
+        raise ModelError(
+            f"{source} gives outputs that are {'-inf' if masks else 'not finite'}",
+            hint=MASKED if masks else "check its weights",
+        )
     return outputs
 
 

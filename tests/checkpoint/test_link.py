@@ -22,6 +22,7 @@ from robench.certificates import certificates
 from robench.checkpoint import load_model
 from robench.checkpoint.link import Link, Threshold, take_off
 from robench.errors import ModelError, RunError
+from robench.evaluations import read_evaluations
 from robench.specs.data import DataSpec
 from robench.witnesses import WitnessStore
 
@@ -366,6 +367,27 @@ def test_more_outputs_than_classes_are_refused_with_a_way_out(tmp_path):
     with pytest.raises(ModelError, match="10 classes apart") as caught:
         api.certify(model, data, out=tmp_path / "run")
     assert "logits[:, :2]" in str(caught.value.hint)
+
+
+@pytest.mark.parametrize("line", ["self.register_buffer('mask', torch.tensor([0.0, -math.inf]))", "self.mask = MASK"])
+def test_a_mask_of_minus_infinity_is_refused_with_a_way_out(tmp_path, line):
+    path = tmp_path / "net.py"
+    path.write_text(
+        "import math\nimport torch\nfrom torch import nn\n\nMASK = torch.tensor([0.0, -math.inf])\n\n"
+        "class Masked(nn.Module):\n    def __init__(self):\n        super().__init__()\n"
+        f"        self.net = nn.Linear(2, 2)\n        {line}\n\n"
+        "    def forward(self, x):\n        return self.net(x) + self.mask\n"
+    )
+    with pytest.raises(ModelError, match="-inf") as caught:
+        load_model(f"{path}:Masked", input_shape=(2,))
+    assert "-1e9" in str(caught.value.hint)
+
+
+def test_runs_of_two_thresholds_are_two_models_of_a_report(tmp_path):
+    for threshold in (0.0, 0.5):
+        model, data, _ = moons(tmp_path, "targets", threshold=threshold)
+        api.certify(model, data, out=tmp_path / "runs" / str(threshold))
+    assert len(read_evaluations([tmp_path / "runs"])) == 2
 
 
 def test_a_link_that_rounds_away_the_class_is_flagged(tmp_path):
