@@ -9,10 +9,11 @@ from robench.checkpoint.factory import FACTORY, factories_in
 from robench.checkpoint.folder import WEIGHTS, load_folder
 from robench.checkpoint.foreign import load_factory
 from robench.checkpoint.loaded import LoadedModel, Shape
+from robench.checkpoint.onnx_file import load_onnx
 from robench.checkpoint.program import load_program
 from robench.errors import ModelError
 
-HINT = "name a model folder, FILE.py:factory with --weights and --input-shape, or a .pt2 file"
+HINT = "name a model folder, FILE.py:factory with --weights and --input-shape, a .pt2 file, or an .onnx file"
 SCRIPTS = (".pt", ".pth", ".ckpt", ".bin", ".safetensors")
 
 
@@ -27,7 +28,7 @@ def load_model(
     """Load a model: plain, in evaluation mode, frozen, on the CPU, and tried on two inputs.
 
     Args:
-        ref: a model folder; `FILE.py:factory`; or a `.pt2` file.
+        ref: a model folder; `FILE.py:factory`; a `.pt2` file; or an `.onnx` file.
         weights: for a factory: `.safetensors`, or another file with tensors only.
         input_shape: without the batch; for a factory.
         shape_of_data: gives the shape of the inputs it is wanted for; asked where nothing else tells it.
@@ -57,6 +58,8 @@ def load_model(
         return loaded
     if path.suffix == ".pt2":
         return load_program(path, input_shape, threshold, shape_of_data)
+    if path.suffix == ".onnx":
+        return load_onnx(path, input_shape, threshold, shape_of_data)
     if path.name == WEIGHTS and path.is_file():
         raise ModelError(f"`{ref}` is a file of a model folder", hint=f"name the folder: `{path.parent}`")
     if not path.exists():

@@ -31,7 +31,7 @@ def certify(fail_under: float | None, json_output: bool, **given: Any) -> int:
     """Prove a certified L2 radius for every image.
 
     \b
-    MODEL is a model folder, a .pt2 program, or FILE.py:factory with --weights and --input-shape.
+    MODEL is a model folder, a .pt2 program, an .onnx file, or FILE.py:factory with --weights and --input-shape.
 
     \b
     Examples:
