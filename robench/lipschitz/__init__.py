@@ -2,6 +2,6 @@
 
 from robench.lipschitz.audit import Audit, Head, LayerBound, audit, fingerprint
 from robench.lipschitz.modules import in_float32, plain_copy
-from robench.lipschitz.trace import register
+from robench.lipschitz.registered import register
 
 __all__ = ["Audit", "Head", "LayerBound", "audit", "fingerprint", "in_float32", "plain_copy", "register"]

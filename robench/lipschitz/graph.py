@@ -157,7 +157,7 @@ class Interpreter:
     def run(self, view: View | Tensor, twins: Twins | None = None) -> Value:
         """The value of the output: abstract for a view, computed for a batch of inputs."""
         values: dict[Any, Value] = dict(_given(self._graph))
-        base = list(self._trace.path)
+        base = self._base = list(self._trace.path)
         with float64_default():
             for node in self._graph.graph.nodes:
                 if node.op == "placeholder":
@@ -194,7 +194,7 @@ class Interpreter:
         opaque = module.forward
         module.forward = self._forwards[path]
         try:
-            self._trace.path[:] = path.split(".")
+            self._trace.path[:] = [*self._base, *path.split(".")]
             return MODULE_RULES[qualified_name(type(module))](self._trace, module, value)
         finally:
             module.forward = opaque

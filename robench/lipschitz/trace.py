@@ -10,15 +10,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from robench.checkpoint.widened import Widened
 from robench.errors import AuditError
 from robench.lipschitz.linear import LinearOp
 from robench.lipschitz.rounding import EXACT, Slack, vector_norm_upper
 from robench.lipschitz.signals import BATCH, Signal, View, whole_view
 from robench.numerics import round_up
-
-USER_RULE_TERMS = 1 << 12
-"""Operations an entry of a user's own layer is taken to cost, for its rounding error."""
 
 
 @dataclass(eq=False)
@@ -237,13 +233,14 @@ def module_rule(*kinds: type[nn.Module] | str) -> Callable[[ModuleRule], ModuleR
             if isinstance(kind, str):
                 MODULE_RULES[kind] = function
             else:
-                _store(kind, function)
+                store(kind, function)
         return function
 
     return add
 
 
-def _store(kind: type[nn.Module], function: ModuleRule) -> None:
+def store(kind: type[nn.Module], function: ModuleRule) -> None:
+    """Remember a rule for a class as it is now."""
     name = qualified_name(kind)
     MODULE_RULES[name], PROVEN[name] = function, (kind, kind.forward)
 
@@ -515,32 +512,3 @@ def _refuse_other_precision(call: Call, value: Value) -> None:
     for result in results:
         if result.dtype != torch.float64:
             raise call.refusal(f"it changes the precision to {result.dtype}")
-
-
-def register(kind: type[nn.Module]) -> Callable[[Callable[[Any, tuple[int, ...]], float]], Any]:
-    """Register a rule for a layer of your own: it returns a proven upper bound of the layer's Lipschitz constant.
-
-    Args:
-        kind: the class of the layer; it must map one tensor to one tensor, each sample by itself.
-
-    Example:
-        >>> @register(MyLayer)                            # doctest: +SKIP
-        ... def bound(layer, input_shape):                # input_shape without the batch
-        ...     return 1.0
-    """
-
-    def add(function: Callable[[Any, tuple[int, ...]], float]) -> Callable[[Any, tuple[int, ...]], float]:
-        def apply(trace: Trace, module: nn.Module, view: View) -> View:
-            slope = float(function(module, view.shape[1:]))
-            if not 0.0 <= slope < float("inf"):
-                raise AuditError(
-                    f"the rule for `{kind.__name__}` returned {slope}", hint="return a finite number, 0 or above"
-                )
-            zero = Widened(module)(view.zero)
-            operation = f"{kind.__name__} (registered)"  # never the name of an operation that other rules look for
-            return trace.overlapping(operation, [view], slope, zero, terms=max(view.size, USER_RULE_TERMS))
-
-        _store(kind, apply)
-        return function
-
-    return add

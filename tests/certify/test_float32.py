@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from robench import deployment
 from robench.errors import AuditError
-from robench.lipschitz import Audit, audit, pooling, rounding, twins
+from robench.lipschitz import Audit, audit, pooling, register, rounding, twins
 from robench.lipschitz.trace import Call
 from tests.certify import checks
 from tests.certify.float32_networks import PIECES, SIDE, Bare, Widen, network, random_network
@@ -162,6 +162,21 @@ def test_a_class_that_the_float32_network_does_not_give_is_found() -> None:
     assert given.gives(right, logits, x.numpy(), norms).all()
     wrong = np.where(np.arange(5) == 3, (right + 1) % 3, right)
     assert given.gives(wrong, logits, x.numpy(), norms).tolist() == [True, True, True, False, True]
+
+
+class Inside(Bare):
+    """A layer with a rule of its user, which says nothing of what the layer computes inside."""
+
+
+def test_a_registered_layer_is_tried_in_float32() -> None:
+    register(Inside)(lambda layer, shape: 1.0)
+    x = np.ones((2, SIDE), dtype=np.float32)
+    for name, holds in (("qr", True), ("rank-deficient svd", False)):
+        module = nn.Sequential(Inside(name), nn.ReLU(), nn.Linear(SIDE, 3)).eval().requires_grad_(False)
+        bounds = audit(module, (SIDE,))
+        assert ("float32" in bounds.rounding) == holds
+        assert len(checks.records(module, x, 3, bounds)) == 2
+    assert "`0` gives results" in bounds.unbounded
 
 
 class Asks(nn.Module):
