@@ -108,6 +108,11 @@ def run(argv: list[str]) -> int:
 
 
 def _blamed(error: BaseException) -> RobenchError | None:
-    """What a user's own code raised, as an error that the user can mend; None for what robench raised itself."""
+    """What the user can mend: what the system refuses, or what a user's own code raised; None for a bug of robench."""
+    if isinstance(error, OSError) and error.filename is not None:
+        text = f"`{error.filename}` cannot be used: {error.strerror or error}"
+        return RobenchError(text, hint="check the path, its permissions and the space on its disk")
+    if isinstance(error, MemoryError):
+        return RobenchError("there is not enough memory", hint="use fewer images (--limit) or a smaller --batch-size")
     blame = sys.modules.get("robench.checkpoint.blame")  # without a model there was no such code
     return None if blame is None else blame.late_blame(error)

@@ -89,5 +89,5 @@ def parse_change(text: str) -> tuple[str, Any]:
         raise SpecError(f"`--set {text}` has no value", hint="write it as FIELD=VALUE, such as `loss.alpha=10`")
     try:
         return name, json.loads(value)
-    except ValueError:
+    except (ValueError, RecursionError):
         return name, value

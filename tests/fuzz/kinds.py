@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import random
 import shutil
 import warnings
@@ -13,6 +14,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from robench.cli.main import robench as click_group
 from robench.data import load
 from robench.errors import RobenchError
 from robench.specs.data import DataSpec
@@ -407,67 +409,88 @@ def epsilon(rng: random.Random, source: Seeds, place: Path) -> str:
     return "epsilon"
 
 
-OPTIONS = ["--limit", "--split", "--subset", "--subset-seed", "--device", "--threads", "--batch-size", "--weights"]
-OPTIONS += ["--input-shape", "--deploy-dtype", "--fail-under", "--data", "--data-dir", "--eps", "--out", "--set"]
-OPTIONS += ["--attack", "--suite", "--seed", "--epochs", "--arch", "--recipe", "--alpha", "--margin", "--model", "--no"]
-VALUES = [
-    "",
-    "0",
-    "1",
-    "-1",
-    "3",
-    "nan",
-    "1e400",
-    "cpu",
-    "cuda",
-    "cuda:9",
-    "auto",
-    "digits",
-    "mnist:0-0",
-    "npz:",
-    "folder:.",
-]
-VALUES += [
-    "two-moons:0-1",
-    "digits:8-0",
-    "digits:0-99",
-    "npz:/dev/null",
-    "npz:\udcff",
-    "1,28,28",
-    "1,,2",
-    "loss.alpha=NaN",
-]
-VALUES += ["loss.alpha=" + "[" * 100_000, "loss.alpha=1e999", "optimizer.lr=-1", "=", "a.b=1", "model={}", "epochs=1.5"]
-VALUES += [
-    "cw:steps=-1",
-    "pgd:steps=1e9",
+LONG = "9" * 30
+NUMBERS = ["0", "1", "2", "-1", "1.5", "x", "", LONG, "9" * 5000, "\u0663"]
+REALS = ["0", "0.5", "1", "-1", "2", "nan", "inf", "1e400", "1e-320", "x", ""]
+NAMES = ["", "digits", "two-moons", "mnist:0-0", "npz:", "folder:.", "two-moons:0-1", "digits:8-0", "digits:0-99"]
+NAMES += ["npz:/dev/null", "npz:\udcff", "npz:/", "folder:/dev/null", "digits:0-8:1-0", f"digits:0-{LONG}", "cifar10"]
+PATHS = ["", "absent", "/dev/null", ".", "a\nb", "\udcff", "x" * 300]
+CHANGES = ["loss.alpha=nan", "loss.alpha=NaN", "loss.alpha=1e999", "loss.alpha=" + "[" * 100_000, f"loss.alpha={LONG}"]
+CHANGES += ["optimizer.lr=-1", "=", "a.b=1", "model={}", "epochs=1.5", "epochs=true", "data=null", "seed=-1", "limit=0"]
+CHANGES += ["model.layers=[]", "model.input_shape=[0]", "model.classes=1", "optimizer=\ud800", "loss.margin=-0.0", "x"]
+ATTACKS = [
+    "fgsm",
+    "pgd:steps=-1",
+    "pgd:steps=0",
+    "pgd:steps=1",
     "pgd:",
     ":",
+    "",
     "fgsm:x=[",
-    "hkr",
-    "mlp",
-    "/dev/null",
-    "/",
-    "test",
-    "train",
-    "9" * 5000,
+    "pgd:steps=nan",
+    "cw:steps=1",
 ]
+ATTACKS += [
+    "deepfool:steps=2",
+    "ddn:steps=1",
+    f"pgd:steps={'9' * 5000}",
+    "pgd:steps=1,steps=2",
+    "fgsm:loss=x",
+    "cw:steps=1.5",
+]
+ODD = {
+    "--limit": NUMBERS,
+    "--subset-seed": NUMBERS,
+    "--seed": NUMBERS,
+    "--epochs": NUMBERS,
+    "--batch-size": NUMBERS,
+    "--threads": ["1", "0", "-1", "x", "", "1.5"],
+    "--fail-under": REALS,
+    "--alpha": REALS,
+    "--margin": REALS,
+    "--threshold": REALS,
+    "--split": ["train", "validation", "test", "val", "", "TEST"],
+    "--subset": ["first", "draw", "last", ""],
+    "--suite": ["paper", "x", ""],
+    "--deploy-dtype": ["float32", "float64", "float16", ""],
+    "--device": ["cpu", "auto", "cuda", "cuda:9", "cuda:-1", "meta", "mps", "cpu:3", "x", ""],
+    "--data": NAMES,
+    "--input-shape": ["4", "3", "1,28,28", "1,,2", "0", "-4", "", LONG, "4,", "x"],
+    "--attack": ATTACKS,
+    "--set": CHANGES,
+    "--eps": EPSILONS,
+    "--recipe": ["hkr", "kr", "adv", "margin", "x", ""],
+    "--arch": ["mlp", "x", *PATHS],
+    "--format": ["pt2", "onnx", "x", ""],
+    **dict.fromkeys(("--weights", "--data-dir", "--model", "--out"), PATHS),
+}
+"""By option: values that are odd, and some that are not."""
 
 
 def options(rng: random.Random, source: Seeds, place: Path) -> str:
-    """Commands with odd options and values; those that would train or write in earnest stop before."""
-    name = rng.choice(["train", "certify", "attack", "audit", "verify", "report", "export", "potential"])
-    argv = [name, *rng.sample([str(source.model), "absent", "/dev/null", str(source.npz)], rng.choice([0, 1, 1, 2]))]
-    data = rng.choice([f"npz:{source.npz}", "digits", rng.choice(VALUES)])
-    argv += ["--data", data] if name in ("train", "certify", "attack") else []
-    argv += ["--out", str(place / "out")] if name != "train" and rng.random() < 0.5 else []
-    argv += ["--eps", "0.1", "--attack", "fgsm"] if name == "attack" else []
-    argv += ["--limit", "2"] if name in ("certify", "attack") else []
-    argv += ["--show-spec", "--recipe", "hkr"] if name == "train" else []
-    for _ in range(rng.choice([0, 1, 2])):
-        argv += [rng.choice(OPTIONS), rng.choice(VALUES)]
-    with contextlib.chdir(place):
-        command(*argv)
+    """Sound commands with one to three of their own options replaced by odd values."""
+    data = ["--data", f"npz:{source.npz}"]
+    images = [str(source.model), *data, "--limit", "2", "--threads", "1", "--out", str(place / "out")]
+    base = {
+        "train": [*data, "--recipe", "plain", "--arch", "mlp", "--show-spec"],
+        "certify": [*images, "--eps", "0.1"],
+        "attack": [*images, "--eps", "0.1", "--attack", "fgsm"],
+        "audit": [str(source.model)],
+        "verify": [str(source.root / "runs" / "certify")],
+        "export": [str(source.model), "--format", "pt2", "--out", str(place / "net.pt2")],
+        "potential": [*images, "--alpha", "1", "--margin", "1"],
+    }
+    name = rng.choice(["train", "train", "certify", "certify", "attack", "audit", "verify", "export", "potential"])
+    known = [option.opts[0] for option in click_group.get_command(None, name).params if option.opts[0] in ODD]
+    argv = base[name]
+    for option in rng.sample(known, min(len(known), rng.choice([1, 1, 2, 3]))):
+        argv += [option, rng.choice(ODD[option])]
+    before = Path.cwd()
+    os.chdir(place)
+    try:
+        command(name, *argv)
+    finally:
+        os.chdir(before)
     return name
 
 
