@@ -1,16 +1,21 @@
 """What a user gets wrong: exit 2, an error and a hint on stderr, no traceback, nothing on stdout."""
 
+import ast
 import gzip
 import os
+import re
 import shutil
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+import robench as robench_package
 
 
 def assert_mendable(result: Any, *named: str) -> None:
@@ -191,3 +196,22 @@ def test_two_records_of_one_image_are_refused(robench: Any, digits_model: Path, 
     records = tmp_path / "records.jsonl"
     records.write_text(records.read_text() + records.read_text().splitlines()[0] + "\n")
     assert_mendable(robench(*argv), "two records of one image")
+
+
+def _hints(tree: ast.AST) -> Iterator[str]:
+    """The text of every `hint=` and of the constants that hints are made of."""
+    for node in ast.walk(tree):
+        texts = [
+            item.value for item in ast.walk(node) if isinstance(item, ast.Constant) and isinstance(item.value, str)
+        ]
+        named = isinstance(node, ast.keyword) and node.arg == "hint"
+        constant = isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name)
+        if named or (constant and node.targets[0].id.isupper()):
+            yield from texts
+
+
+def test_no_hint_tells_to_delete_what_may_be_the_only_copy() -> None:
+    package = Path(robench_package.__file__).parent
+    hints = [(path.name, text) for path in package.rglob("*.py") for text in _hints(ast.parse(path.read_text()))]
+    assert len(hints) > 300
+    assert [hint for hint in hints if re.search(r"\b(delet|overwrit|rm )", hint[1])] == []
