@@ -315,8 +315,9 @@ def certify(
             run.spend(seconds=time.perf_counter() - started)
         execution.progress.close()
         kept, seconds = run.manifest["facts"], {"seconds": round(run.spent().get("seconds", 0.0), 3)}
-        run.finish(certify_summary(records, kept["eps"], kept["audit"]) | seconds)
-        shown = certify_summary(records, eps, kept["audit"]) | seconds
+        audited = {**bounds.to_dict(), **(kept.get("audit") or {})}
+        run.finish(certify_summary(records, kept["eps"], audited) | seconds)
+        shown = certify_summary(records, eps, audited) | seconds
         return Outcome(run.path, {**shown, "reused": len(done)})
 
 

@@ -34,7 +34,7 @@ AGREEMENT = 1e-9
 POWER_STEPS = 60
 BATCH = 250
 ANOTHER_RUN = "name a folder that `certify` or `attack` has written; this one was changed since"
-MANIFEST = {
+MANIFEST: dict[str, dict[str, Any]] = {
     "facts": {"model": {"path": (str, None)}, "data": {"data_dir": (str, None)}},
     "identity": {"weights_sha256": str, "data_sha256": str},
     "spec": {"data": {}, "split": str},
@@ -91,7 +91,7 @@ def reexecute(run: Path, *, model: Path | None = None, data_dir: Path | None = N
     if dataset.sha256 != manifest["identity"]["data_sha256"]:
         raise RunError("the data are not those of the run", hint="give the --data-dir that the run was made with")
     checker = _Checker(network, outputs, dataset)
-    records = _records(run, set(dataset.index.tolist()))
+    records = _records(run, set(dataset.index.tolist()), max(outputs, 2))
     for start in range(0, len(records), BATCH):
         checker.check(records[start : start + BATCH])
     for index, point in _witnesses(run):
@@ -120,11 +120,12 @@ def _manifest(run: Path) -> dict[str, Any]:
     """The manifest, with all that is used of it."""
     path = run / "manifest.json"
     manifest = _json(path)
-    _require(manifest, MANIFEST, path)
+    for part, shape in MANIFEST.items():
+        _require(manifest.get(part), shape, path)
     return manifest
 
 
-def _records(run: Path, known: set[int]) -> list[dict[str, Any]]:
+def _records(run: Path, known: set[int], classes: int) -> list[dict[str, Any]]:
     """The records, each about an image of the data, with all that is compared."""
     path = run / "records.jsonl"
     try:
@@ -137,6 +138,8 @@ def _records(run: Path, known: set[int]) -> list[dict[str, Any]]:
         _require(record, CERTIFY_RECORD if certified else ATTACK_RECORD, path)
         if record["index"] not in known:
             raise RunError(f"`{path}` speaks of image {record['index']}, which the data do not hold", hint=ANOTHER_RUN)
+        if not all(0 <= record[key] < classes for key in ("label", "predicted", "runner_up") if key in record):
+            raise RunError(f"`{path}` speaks of a class that the model does not have", hint=ANOTHER_RUN)
     return records
 
 

@@ -35,6 +35,7 @@ MANIFEST = {
         "data": (DATA, None),
         "audit": (AUDIT, None),
         "flags": FLAGS,
+        "eps": [str],
         "device": MAYBE_TEXT,
         "device_name": MAYBE_TEXT,
     },

@@ -21,8 +21,10 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, Generic, TextIO, TypeVar
 
+from robench import run_shapes
 from robench.errors import RunError
 from robench.records import SCHEMA_VERSION
+from robench.shapes import misfit
 from robench.specs.base import digest
 
 MANIFEST, RECORDS, SUMMARY, EFFORT = "manifest.json", "records.jsonl", "summary.json", "effort.jsonl"
@@ -229,7 +231,7 @@ class RunFolder(Generic[R]):
         sums: dict[str, float] = {}
         path = self.path / EFFORT
         for line in path.read_text(encoding="utf-8").split("\n")[:-1] if path.exists() else []:
-            with contextlib.suppress(ValueError, AttributeError, TypeError):
+            with contextlib.suppress(ValueError, AttributeError, TypeError, RecursionError):
                 for name, amount in json.loads(line).items():
                     sums[name] = sums.get(name, 0) + amount
         return sums
@@ -276,9 +278,16 @@ class RunFolder(Generic[R]):
 
     def _resume(self) -> None:
         self.manifest = read_json(self.path / MANIFEST)
-        if not all(isinstance(self.manifest.get(key), dict) for key in ("spec", "identity")):
+        if not all(isinstance(self.manifest.get(key), dict) for key in ("spec", "identity", "facts")):
             raise RunError(
                 f"`{self.path / MANIFEST}` is no manifest", hint="give another --out folder, or move this one elsewhere"
+            )
+        summary = read_json(self.path / SUMMARY) if (self.path / SUMMARY).exists() else {}
+        problem = misfit(self.manifest, run_shapes.MANIFEST, MANIFEST) or misfit(summary, run_shapes.SUMMARY, SUMMARY)
+        if problem:
+            raise RunError(
+                f"`{self.path}` is not as robench wrote it: {problem}",
+                hint="give another --out folder, or move this one elsewhere",
             )
         self._refuse_another_spec()
         self._refuse_another_identity()

@@ -1,7 +1,7 @@
 import math
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from robench import run_shapes
@@ -61,6 +61,7 @@ def test_what_does_not_fit_is_named(data, shape, named):
     assert f"`{named}`" in misfit(data, shape, "it")
 
 
+@settings(suppress_health_check=[HealthCheck.too_slow], max_examples=50)
 @given(JSON)
 def test_any_data_get_an_answer(data):
     for shape in (run_shapes.MANIFEST, run_shapes.SUMMARY):

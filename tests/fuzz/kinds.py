@@ -105,7 +105,7 @@ def npz(rng: random.Random, source: Seeds, place: Path) -> str:
         if way == "array":
             for _ in range(rng.choice([1, 1, 2])):
                 key = rng.choice(sorted(arrays))
-                with contextlib.suppress(ValueError, IndexError):
+                with contextlib.suppress(ValueError, IndexError, TypeError):
                     kind, arrays[key] = mutations.array(rng, arrays[key])
         elif way == "names":
             key = rng.choice(sorted(arrays))
