@@ -34,8 +34,8 @@ class Contradiction:
     @property
     def sentence(self) -> str:
         """What contradicts what."""
-        found = "has another class" if self.attack is None else f"is fooled by {self.attack} at {self.distance:.6g}"
-        return f"image {self.index} {found}, within its certified radius {self.radius:.6g} ({self.rule} rule)"
+        found = "has another class" if self.attack is None else f"is fooled by {self.attack} at {self.distance!r}"
+        return f"image {self.index} {found}, within its certified radius {self.radius!r} ({self.rule} rule)"
 
 
 def contradictions(

@@ -23,6 +23,7 @@ from robench.devices import exact_arithmetic
 from robench.predictions import Flag
 from robench.progress import NoProgress
 from robench.records import AttackRecord, CertifyRecord
+from robench.rounding import upper
 from robench.specs.epsilon import epsilon_value
 from robench.specs.evaluation import AttackSpec
 from robench.witnesses import WitnessStore
@@ -173,7 +174,7 @@ def _gradient_free_flag(sample: _Sample) -> Iterator[Flag]:
         yield Flag(
             "gradient-free-better",
             f"bisection along lines beats the attacks on {len(better)} of {len(sample.records)} images, "
-            f"such as image {index} at {distance:.3g}",
+            f"such as image {index} at {upper(distance, 3)}",
         )
 
 

@@ -10,6 +10,7 @@ import statistics
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from robench.curves import COMBINED, RULES, Curve
@@ -132,6 +133,34 @@ def accuracy(evaluation: Evaluation) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def by_class(evaluation: Evaluation) -> pd.DataFrame:
+    """One row a true class: its images, how many are predicted so, accuracy, and at each ε certified and attacked.
+
+    All of the same images: the attacked ones where there was an attack run.
+    """
+    run = evaluation.attack if evaluation.attack and evaluation.attack.n else evaluation.runs[0]
+    labels = np.array([record.label for record in run.records])
+    predicted = np.array([record.predicted for record in run.records])
+    names = evaluation.facts("data").get("class_names", ())
+    certified, robust = evaluation.certified_on_attacked("pairwise"), evaluation.robust()
+    rows = []
+    for label in np.union1d(labels, predicted).tolist():
+        members = labels == label
+        n = int(members.sum())
+        row = {
+            "class": str(names[label]) if label < len(names) else str(label),
+            "n": str(n),
+            "predicted": str(int((predicted == label).sum())),
+            "clean %": upper_percent(int((predicted[members] == label).sum()), n),
+        }
+        low, high = (curve and Curve(curve.thresholds[members]) for curve in (certified, robust))
+        row |= {f"certified % (pairwise) ε = {text}": certified_cell(low, text) for text in evaluation.eps}
+        if high is not None:
+            row |= {f"attacked % (combined) ε = {text}": _at(high, text) for text in evaluation.attacked_eps}
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
 def attack_outcomes(evaluation: Evaluation) -> pd.DataFrame:
     """One row an attack: on how many images it found an adversarial, and how far away (rounded up)."""
     records = evaluation.attack.records if evaluation.attack else ()
@@ -243,6 +272,10 @@ def attacked_cell(evaluation: Evaluation, attack: str, eps: str | None) -> str:
     records = evaluation.attack.records if evaluation.attack else ()
     given = [record for record in records if attack in record.attacks and record.given_to(attack)]
     return broke(sum(record.broken_by(attack, radius) for record in given), len(given))
+
+
+def _at(curve: Curve, eps: str) -> str:
+    return upper_percent(int(curve.counts(epsilon_value(eps))), curve.n)
 
 
 def interval_cell(curve: Curve | None, eps: str) -> str:

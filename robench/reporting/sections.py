@@ -160,6 +160,8 @@ def _model(item: Evaluation, anchor: str) -> Section:
     exhibits: list[Exhibit] = []
     if any(run.n for run in item.runs):
         exhibits += [_accuracy_figure(item, anchor), _accuracy_table(item, anchor)]
+        caption = "The images of each class by themselves, and how many of all images are predicted to be of it."
+        exhibits.append(TableExhibit(f"{anchor}-classes", caption, tables.by_class(item)))
     if item.robust() is not None:
         exhibits += _attack_exhibits(item, anchor)
     layers = tables.audit(item)

@@ -18,6 +18,7 @@ from robench.devices import device_facts, exact_arithmetic, resolve_device
 from robench.errors import DataError
 from robench.predictions import accuracy_facts, record_flags
 from robench.progress import NoProgress, Progress
+from robench.rounding import lower, upper
 from robench.runs import create_folder
 from robench.specs.model import ModelDescription
 from robench.specs.training import TrainSpec
@@ -137,9 +138,9 @@ def _run(session: Session, journal: Journal, progress: Progress, save_seconds: f
 
 
 def _shown(row: dict[str, Any], eps: str) -> dict[str, str]:
-    shown = {"loss": f"{row['loss']:.4g}", "accuracy": f"{row['accuracy']:.4f}"}
+    shown = {"loss": f"{row['loss']:.4g}", "accuracy": upper(row["accuracy"])}
     if row["certified_estimate"] is not None:
-        shown[f"certified@{eps} (estimate)"] = f"{row['certified_estimate']:.4f}"
+        shown[f"certified@{eps} (estimate)"] = lower(row["certified_estimate"])
     return shown
 
 

@@ -90,6 +90,48 @@ def test_the_single_attacks_of_a_cascade_have_counts_and_no_accuracy(seed: int, 
     assert list(tables.accuracy(evaluation)[ATTACKS[0]]) == list(frame[ATTACKS[0]])
 
 
+@pytest.mark.parametrize("attacked", [0, 40, 93])
+@pytest.mark.parametrize("full", [False, True])
+def test_the_classes_by_themselves_are_counted_on_the_same_images(attacked: int, full: bool, tmp_path: Path) -> None:
+    model = Synthetic(accuracy=0.7, seed=5, classes=4)
+    model.write_certify(tmp_path / "c", 93)
+    if attacked:
+        model.write_attack(tmp_path / "a", attacked, full=full)
+    evaluation = evaluate(tmp_path)[0]
+    frame = tables.by_class(evaluation)
+    n = attacked or 93
+    proofs = pd.DataFrame([vars(record) for record in model.certificates(93)[:n]])
+    assert frame["n"].astype(int).sum() == frame["predicted"].astype(int).sum() == n
+    for place, (label, members) in enumerate(proofs.groupby("label")):
+        row = frame.iloc[place]
+        assert row["n"] == str(len(members))
+        assert row["predicted"] == str((proofs["predicted"] == label).sum())
+        for text in EPS:
+            rate = Fraction(100 * int((members["radius_pairwise"] > epsilon_value(text)).sum()), len(members))
+            assert 0 <= rate - Fraction(row[f"certified % (pairwise) ε = {text}"]) < Fraction(1, 10)
+            if attacked:
+                records = [record for record in evaluation.attack.records if record.label == label]
+                rate = Fraction(100 * sum(record.robust_at(epsilon_value(text)) for record in records), len(records))
+                assert 0 <= Fraction(row[f"attacked % (combined) ε = {text}"]) - rate < Fraction(1, 10)
+
+
+@pytest.mark.parametrize("attacked", [20, 50, 93])
+def test_certified_and_attacked_of_one_table_are_of_the_same_images(attacked: int, tmp_path: Path) -> None:
+    model = Synthetic(seed=7)
+    model.write_certify(tmp_path / "c", 93)
+    model.write_attack(tmp_path / "a", attacked)
+    evaluations = evaluate(tmp_path)
+    bounds, alone = tables.bounds(evaluations), tables.certified_alone(evaluations)
+    assert set(bounds["n"]) == {str(attacked)}
+    assert set(alone["n"]) == {"93"}
+    wide = tables.comparison(evaluations).iloc[0]
+    for text in EPS:
+        count = sum(r.radius_pairwise > epsilon_value(text) for r in model.certificates(93)[:attacked])
+        shown = Fraction(bounds.loc[1, f"accuracy % at ε = {text}"])
+        assert 0 <= Fraction(100 * count, attacked) - shown < Fraction(1, 10)
+        assert wide[f"certified % (pairwise) ε = {text}"] == bounds.loc[1, f"accuracy % at ε = {text}"]
+
+
 def test_a_radius_that_no_attack_was_asked_about_is_left_open(tmp_path: Path) -> None:
     Synthetic().write_certify(tmp_path / "c", 40)
     Synthetic().write_attack(tmp_path / "a", 40, eps=("0.5", "1"))
