@@ -211,6 +211,7 @@ def test_an_edited_model_json_is_refused_or_the_same_function(robench: Any, fold
     assert robench(*command).data == {**first.data, "reused": N}
 
 
+@pytest.mark.slow
 def test_a_program_written_again_is_another_model(robench: Any, folder: Path) -> None:
     torch.manual_seed(0)
     first, last = nn.Linear(64, 8), nn.Linear(8, 10)
