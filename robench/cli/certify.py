@@ -20,7 +20,8 @@ from robench.cli.console import Command, Screen, print_json
     type=click.Choice(["float64", "float32"]),
     default="float64",
     show_default=True,
-    help="Arithmetic of the deployed model; float32 widens every radius by its forward error.",
+    help="Arithmetic of the deployed model; float32 shrinks every radius by its error, and gives none for a class that "
+    "the float32 model does not predict.",
 )
 @options.out(required=False, help_text="Run folder; the same command on it resumes.  [default: under runs/]")
 @options.fail_under("Exit with 1 if pairwise certified accuracy at any ε is below RATE, or all images get one class.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -162,6 +163,32 @@ def test_a_class_that_the_float32_network_does_not_give_is_found() -> None:
     assert given.gives(right, logits, x.numpy(), norms).all()
     wrong = np.where(np.arange(5) == 3, (right + 1) % 3, right)
     assert given.gives(wrong, logits, x.numpy(), norms).tolist() == [True, True, True, False, True]
+
+
+FILLS: dict[str, Callable[[Tensor], Tensor]] = {
+    "full_like": lambda x: torch.full_like(x, 0.1),
+    "zeros_like": torch.zeros_like,
+    "ones_like": torch.ones_like,
+    "new_full": lambda x: x.new_full((SIDE,), 0.1),
+    "new_zeros": lambda x: x.new_zeros(SIDE),
+    "new_ones": lambda x: x.new_ones(SIDE),
+}
+
+
+class Filled(nn.Module):
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        self.name = name
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.maximum(x, FILLS[self.name](x))
+
+
+@pytest.mark.parametrize("name", FILLS)
+def test_a_constant_of_the_shape_of_the_input_is_its_value(name: str) -> None:
+    module = Filled(name).eval()
+    check_bare(module)
+    assert audit(module, (SIDE,)).rounding["float32"][1] > (2.0**-30 if "full" in name else 0.0)
 
 
 class Inside(Bare):
