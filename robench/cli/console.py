@@ -44,6 +44,8 @@ def _results_apart() -> Iterator[None]:
 
 def claim_stdout() -> None:
     """Keep the process's stdout for results: what C code and child processes write there goes to stderr from now on."""
+    if sys.stderr is None:  # closed by the shell: what would be said there is said to nobody
+        sys.stderr = open(os.devnull, "w")  # noqa: PTH123, SIM115
     try:
         if sys.stdout is None or sys.stdout.fileno() != 1:
             return
@@ -66,11 +68,13 @@ def print_line(text: object) -> None:
         ClosedPipe: its reader is gone.
     """
     target = _target()
+    if target is None:  # closed by the shell
+        return
     try:
         click.echo(str(text), file=target)
     except BrokenPipeError:
         with contextlib.suppress(OSError, ValueError, AttributeError):  # what is left in its buffer goes nowhere
-            os.dup2(os.open(os.devnull, os.O_WRONLY), target.fileno())  # type: ignore[union-attr]
+            os.dup2(os.open(os.devnull, os.O_WRONLY), target.fileno())
         raise ClosedPipe from None
 
 

@@ -120,3 +120,12 @@ def test_relative_paths_are_those_of_the_shell(robench: Any, tmp_path: Path, mon
                      "--out", "out", "--attack", "fgsm")  # fmt: skip
     assert result.code == 0, result.stderr
     assert (tmp_path / "out" / "records.jsonl").is_file()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("closed", "document"), [(">&-", False), ("2>&-", True)])
+def test_a_stream_that_the_shell_closed_is_no_bug(tmp_path: Path, closed: str, document: bool) -> None:
+    command = f"{sys.executable} -m robench audit {write(tmp_path)} --input-shape 1,8,8 --json {closed}"
+    result = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=True)
+    assert result.stdout.startswith("{") == document
+    assert "lipschitz_upper" not in result.stderr
