@@ -48,17 +48,7 @@ class Geometry:
     padding: tuple[tuple[int, int], ...] | None = None
 
 
-def convolution_norm_upper(kernel: Tensor, geometry: Geometry) -> float:
-    """An upper bound of the L2 norm of a convolution; the adjoint (transposed convolution) has the same.
-
-    Args:
-        kernel: (groups, out per group, in per group, *taps), float64.
-        geometry: input side, stride and dilation.
-    """
-    return max(_group_bound(group, geometry) for group in kernel)  # block diagonal: the largest block decides
-
-
-def _group_bound(kernel: Tensor, geometry: Geometry) -> float:
+def group_bound(kernel: Tensor, geometry: Geometry) -> float:
     """The least of the bounds of one group."""
     scale = float(kernel.abs().max())
     if scale == 0.0:
@@ -145,11 +135,11 @@ def _torus_bound(kernel: Tensor, geometry: Geometry) -> float:
         lengths = _affordable_section(taps, geometry, side)
     sides = torus_sides(taps, geometry, lengths)
     flat = (kernel.flatten(2).permute(2, 0, 1).reshape(-1, out * inner) / math.sqrt(aliases)).to(torch.complex128)
-    waves = _coarse_frequencies(geometry, sides)
+    waves = coarse_frequencies(geometry, sides)
 
     def grams(part: Tensor) -> Tensor:
-        phases = _phases(part, taps, geometry, sides)
-        symbol = (phases @ flat).reshape(-1, aliases, out, inner)
+        turned = phases(part, taps, geometry, sides)
+        symbol = (turned @ flat).reshape(-1, aliases, out, inner)
         folded = symbol.transpose(1, 2).reshape(-1, out, aliases * inner)
         return folded @ folded.mH if out <= aliases * inner else folded.mH @ folded
 
@@ -180,14 +170,14 @@ def _strip_bound(kernel: Tensor, geometry: Geometry) -> float:
     tap = torch.where((tap >= 0) & (tap < last), tap, last)  # position `last` holds zeros
 
     def grams(part: Tensor) -> Tensor:
-        symbol = (_phases(part, taps, others, sides) @ flat).reshape(-1, aliases, last, out, inner)
+        symbol = (phases(part, taps, others, sides) @ flat).reshape(-1, aliases, last, out, inner)
         symbol = torch.cat((symbol, torch.zeros_like(symbol[:, :, :1])), dim=2)
         strip = symbol[:, :, tap].permute(0, 2, 4, 1, 3, 5).reshape(-1, rows, columns)
         return strip.mH @ strip if columns <= rows else strip @ strip.mH
 
     work = (max(rows * columns, aliases * math.prod(taps)), min(rows, columns) ** 2)
     coarse = tuple(side // stride for side, stride in zip(sides, others.stride, strict=True))
-    square = _largest(grams, _coarse_frequencies(others, sides), work, max(rows, columns), coarse, lengths)
+    square = _largest(grams, coarse_frequencies(others, sides), work, max(rows, columns), coarse, lengths)
     return math.sqrt(square)
 
 
@@ -274,7 +264,7 @@ def _section_limits(shifts: Tensor, lengths: tuple[int, ...]) -> Tensor:
     return torch.tensor(limits, dtype=torch.float64)
 
 
-def _coarse_frequencies(geometry: Geometry, sides: tuple[int, ...]) -> Tensor:
+def coarse_frequencies(geometry: Geometry, sides: tuple[int, ...]) -> Tensor:
     """One of w and −w on the coarse torus: a real kernel has conjugate symbols there."""
     coarse = tuple(side // stride for side, stride in zip(sides, geometry.stride, strict=True))
     waves = torch.cartesian_prod(*[torch.arange(side) for side in coarse]).reshape(-1, len(coarse))
@@ -283,7 +273,7 @@ def _coarse_frequencies(geometry: Geometry, sides: tuple[int, ...]) -> Tensor:
     return waves[(waves * weight).sum(1) <= (mirrored * weight).sum(1)]
 
 
-def _phases(waves: Tensor, taps: tuple[int, ...], geometry: Geometry, sides: tuple[int, ...]) -> Tensor:
+def phases(waves: Tensor, taps: tuple[int, ...], geometry: Geometry, sides: tuple[int, ...]) -> Tensor:
     """exp(−2πi w·t) for coarse frequencies, their aliases and taps: (frequencies, aliases, taps)."""
     coarse = torch.tensor([side // stride for side, stride in zip(sides, geometry.stride, strict=True)])
     shifts = torch.tensor(list(itertools.product(*[range(stride) for stride in geometry.stride])))

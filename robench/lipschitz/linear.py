@@ -16,7 +16,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from robench.lipschitz.convolution import Geometry, convolution_norm_upper
+from robench.lipschitz.convolution import Geometry
+from robench.lipschitz.groups import convolution_norm_upper
 from robench.lipschitz.spectral import spectral_norm_upper
 from robench.numerics import gamma, round_up
 

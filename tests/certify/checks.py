@@ -18,7 +18,7 @@ from robench.data.dataset import Subset
 from robench.errors import ModelError
 from robench.layers import GroupSort2, InputNormalization
 from robench.lipschitz import Audit, audit
-from robench.lipschitz import convolution as convolution_module
+from robench.lipschitz import groups as groups_module
 from robench.lipschitz import linear as linear_module
 from robench.lipschitz.convolution import Geometry
 from robench.records import CertifyRecord
@@ -131,7 +131,7 @@ def check_grouped_convolution() -> None:
 def check_torus() -> None:
     """One pixel, zero padding, taps (1, −1): the norm is √2."""
     kernel = torch.tensor([[[[1.0, -1.0]]]], dtype=torch.float64)
-    bound = convolution_module.convolution_norm_upper(kernel, Geometry((1,), (1,), (1,)))
+    bound = groups_module.convolution_norm_upper(kernel, Geometry((1,), (1,), (1,)))
     assert bound >= np.sqrt(2)
 
 
@@ -142,7 +142,7 @@ def check_stride() -> None:
         kernel = torch.randn(1, 2, 2, 3, 3, dtype=torch.float64)
         basis = torch.eye(2 * 36, dtype=torch.float64).reshape(-1, 2, 6, 6)
         image = functional.conv2d(basis, kernel[0], stride=2, padding=1).flatten(1)
-        bound = convolution_module.convolution_norm_upper(kernel, Geometry((6, 6), (2, 2), (1, 1)))
+        bound = groups_module.convolution_norm_upper(kernel, Geometry((6, 6), (2, 2), (1, 1)))
         assert bound >= float(torch.linalg.matrix_norm(image, 2))
 
 
@@ -190,7 +190,7 @@ def check_section() -> None:
         basis = torch.eye(size[0] * size[1], dtype=torch.float64).reshape(-1, 1, *size)
         image = functional.conv2d(basis, kernel, padding=padding).flatten(1)
         geometry = Geometry(size, (1, 1), (1, 1), padding=tuple((side, side) for side in padding))
-        bound = convolution_module.convolution_norm_upper(kernel[None], geometry)
+        bound = groups_module.convolution_norm_upper(kernel[None], geometry)
         assert bound >= float(torch.linalg.matrix_norm(image, 2))
 
 

@@ -34,7 +34,7 @@ def test_lipschitz_constant_halved() -> None:
 
 def test_group_norms_multiplied(monkeypatch: pytest.MonkeyPatch) -> None:
     def product(kernel: Any, geometry: Any) -> float:
-        return math.prod(convolution_module._group_bound(group, geometry) for group in kernel)
+        return math.prod(convolution_module.group_bound(group, geometry) for group in kernel)
 
     checks.check_grouped_convolution()
     monkeypatch.setattr(linear_module, "convolution_norm_upper", product)
@@ -53,7 +53,7 @@ def test_torus_one_row_too_small(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_stride_aliases_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
-    right = convolution_module._phases
+    right = convolution_module.phases
 
     def dropped(*given: Any) -> torch.Tensor:
         phases = right(*given).clone()
@@ -61,7 +61,7 @@ def test_stride_aliases_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
         return phases
 
     checks.check_stride()
-    monkeypatch.setattr(convolution_module, "_phases", dropped)
+    monkeypatch.setattr(convolution_module, "phases", dropped)
     with pytest.raises(RED):
         checks.check_stride()
 

@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional
 
-from robench.lipschitz import audit, convolution
+from robench.lipschitz import audit, convolution, groups
 from robench.lipschitz import signals as signals_module
-from robench.lipschitz.convolution import Geometry, convolution_norm_upper, reshaped_kernel_bound
+from robench.lipschitz.convolution import Geometry, reshaped_kernel_bound
+from robench.lipschitz.groups import convolution_norm_upper
 from robench.lipschitz.spectral import spectral_norm_upper
 from tests.lipschitz.oracles import exact_norm
 
@@ -74,7 +75,7 @@ def test_convolution_symbol_bounds_the_dense_operator(data: st.DataObject, seed:
     exact = float(torch.linalg.matrix_norm(image, 2))
     bound = convolution_norm_upper(kernel, geometry)
     assert bound >= exact
-    assert bound <= max(reshaped_kernel_bound(group, geometry) for group in kernel)
+    assert bound <= max(reshaped_kernel_bound(group, geometry) for group in kernel) * (1 + 1e-9)
 
 
 @given(data=st.data())
@@ -227,3 +228,25 @@ def test_a_chain_of_matrices_is_one_matrix() -> None:
     chain = nn.Sequential(nn.Linear(30, 40), nn.Unflatten(1, (4, 10)), nn.Linear(10, 3), nn.Flatten(), nn.Linear(12, 5))
     exact = exact_norm(chain, (30,))
     assert exact <= upper(chain, (30,)) <= exact * (1 + 1e-8)
+
+
+@pytest.mark.parametrize(("size", "stride"), [(4, 1), (5, 2), (9, 1), (12, 1), (12, 3)])
+def test_the_largest_of_many_groups_is_found(size: int, stride: int) -> None:
+    torch.manual_seed(size)
+    kernel = torch.randn(24, 1, 1, 3, 3, dtype=torch.float64) * torch.rand(24, 1, 1, 1, 1, dtype=torch.float64)
+    geometry = Geometry((size, size), (stride, stride), (1, 1), padding=((1, 1), (1, 1)))
+    each = [convolution_norm_upper(kernel[k : k + 1], geometry) for k in range(24)]
+    bound = convolution_norm_upper(kernel, geometry)
+    layer = nn.Conv2d(24, 24, 3, stride, 1, groups=24, bias=False).double()
+    layer.weight.data = kernel.flatten(0, 1)
+    assert exact_norm(layer, (24, size, size)) <= bound <= max(each) * (1 + 1e-9)
+
+
+def test_planted_groups_that_are_left_out_are_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    kernel = torch.zeros(3, 1, 1, 3, 3, dtype=torch.float64)
+    kernel[1, :, :, 1, 1] = 2.9
+    kernel[2, :, :, :, 0] = 1.0  # a larger Frobenius norm on the torus than on the image of four pixels
+    geometry = Geometry((2, 2), (1, 1), (1, 1), padding=((1, 1), (1, 1)))
+    assert convolution_norm_upper(kernel, geometry) >= 2.9
+    monkeypatch.setattr(groups, "_dense_blocks_bound", lambda kernel, geometry, floor: floor)
+    assert convolution_norm_upper(kernel, geometry) < 2.9
