@@ -87,8 +87,7 @@ def _of_torch() -> list[Restore]:
     cudnn = torch.backends.cudnn
     by_cudnn = {name: getattr(cudnn, name) for name in ("enabled", "benchmark", "deterministic", "allow_tf32")}
     by_mkldnn = torch.backends.mkldnn.enabled
-    deterministic = torch.are_deterministic_algorithms_enabled()
-    warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
+    deterministic = _determinism()
     anomaly, check_nan = torch.is_anomaly_enabled(), torch.is_anomaly_check_nan_enabled()
     mixed = {kind: (torch.is_autocast_enabled(kind), torch.get_autocast_dtype(kind)) for kind in ("cpu", "cuda")}
 
@@ -104,10 +103,15 @@ def _of_torch() -> list[Restore]:
         for name, value in by_cudnn.items():
             setattr(cudnn, name, value)
         torch.backends.mkldnn.enabled = by_mkldnn
-        torch.use_deterministic_algorithms(deterministic, warn_only=warn_only)
+        if _determinism() != deterministic:  # setting it loads torch's compiler, seconds of the process
+            torch.use_deterministic_algorithms(deterministic[0], warn_only=deterministic[1])
         torch.autograd.set_detect_anomaly(anomaly, check_nan)
         for kind, (enabled, mixed_dtype) in mixed.items():
             torch.set_autocast_enabled(kind, enabled)
             torch.set_autocast_dtype(kind, mixed_dtype)
 
     return [restore]
+
+
+def _determinism() -> tuple[bool, bool]:
+    return torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
