@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from robench.attacks.catalogue import build
 from robench.attacks.chunk import Chunk
 from robench.attacks.classifier import Classifier, margin
-from robench.attacks.library import LibraryAttack
+from robench.attacks.library_model import power_of_two
 from robench.attacks.losses import ascended
 from robench.attacks.passes import PassCounter
 from robench.attacks.rows import State, norms, rows_of, run_rows, tiles
@@ -162,11 +162,7 @@ class Cascade:
         eps = _left_aligned(self.eps, asked)
         chosen["eps"] = self._tensor(eps.astype(np.float32))
         chosen["goal"] = chosen["eps"][:, 0] * 0.9999
-        attack = self.attacks[name]
-        if isinstance(attack, LibraryAttack):
-            points, claimed = attack.run(self.classifier, chosen)
-        else:
-            points, claimed = run_rows(attack, self.classifier, chosen)
+        points, claimed = self.attacks[name].run(self.classifier, chosen)
         for row in rows.tolist():
             chunk.ran(name, row)
         hits = claimed.nonzero().squeeze(1)
@@ -211,7 +207,7 @@ class Cascade:
             label = tile["label"]
             logits, gradient = self.classifier.differentiate(tile["x"], tile["scale"], ascended("margin", label), real)
             slope = torch.maximum(norms(gradient), margin(logits, label).abs() / FARTHEST)
-            scales.append(torch.where(slope > 0, slope, torch.ones_like(slope))[:real])
+            scales.append(power_of_two(torch.where(slope > 0, slope, torch.ones_like(slope)))[:real])
         return torch.cat(scales)
 
     def _check_inputs(self, x: npt.NDArray[np.float32]) -> None:

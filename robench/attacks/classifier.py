@@ -74,7 +74,7 @@ class Classifier:
         self.passes = passes
         self.single = single_precision(module, device)
         self._double = widened(module).eval().to(device)
-        self._check_outputs()
+        self.classes = self._check_outputs()
         self.sizes = self._stable_sizes(CUDA_SIZES if device.type == "cuda" else CPU_SIZES)
 
     def fit(self, rows: int) -> int:
@@ -115,7 +115,8 @@ class Classifier:
         self.passes.add(forward=active, padding=len(x) - active)
         return two_logits(self._double(canonical(x).double()))
 
-    def _check_outputs(self) -> None:
+    def _check_outputs(self) -> int:
+        """Number of classes: 2 for one logit."""
         probe = torch.zeros((2, *self.input_shape), device=self.device)
         with torch.no_grad():
             output = self.single(probe)
@@ -125,6 +126,7 @@ class Classifier:
                 f"for two inputs the model returns {found}, not two rows of logits",
                 hint="attack a model that returns a tensor (N, q), or (N, 1) for one logit",
             )
+        return two_logits(output).shape[1]
 
     def _stable_sizes(self, sizes: tuple[int, ...]) -> tuple[int, ...]:
         """The sizes whose rows are equal bit by bit in any place, and to those of the largest such size."""

@@ -6,10 +6,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from robench.attacks.classifier import LogitLoss, margin
-from robench.specs.attacks import AttackLoss
 
 
-def ascended(name: AttackLoss, label: Tensor) -> LogitLoss:
+def ascended(name: str, label: Tensor) -> LogitLoss:
     """The loss of each row: cross-entropy, or the negative margin (no softmax, so it cannot saturate)."""
     if name == "margin":
         return lambda logits: -margin(logits, label)

@@ -17,11 +17,11 @@ from robench.cli.console import Command, Screen, print_json
 @options.eps(required=True)
 @click.option(
     "--suite",
-    type=click.Choice(["paper", "strong", "foolbox"]),
+    type=click.Choice(["paper", "strong", "autoattack"]),
     default="paper",
     show_default=True,
-    help="paper: fgsm, pgd, cw, deepfool; strong: those with restarts, and ddn; foolbox: the paper's four as foolbox "
-    "runs them, by its defaults (slow).",
+    help="paper: foolbox's fgsm, pgd, cw, deepfool; strong: those with adv-lib's ddn, apgd, fab; autoattack: "
+    "apgd-ce, apgd-t, fab and square at one ε.",
 )
 @click.option(
     "--attack",

@@ -9,7 +9,7 @@ from typing import Any, Literal
 from robench.errors import SpecError, did_you_mean
 from robench.specs.base import Spec
 
-AttackLoss = Literal["cross-entropy", "margin"]
+DeepFoolLoss = Literal["logits", "crossentropy"]
 
 
 def _at_least(name: str, value: float, low: float) -> None:
@@ -26,8 +26,6 @@ def _above_zero(name: str, value: float) -> None:
 class FgsmSpec(Spec):
     """The L2 fast gradient step (foolbox `L2FastGradientAttack`): one step of length ε along the gradient."""
 
-    loss: AttackLoss = "cross-entropy"
-
 
 @dataclass(frozen=True, kw_only=True)
 class PgdSpec(Spec):
@@ -37,46 +35,46 @@ class PgdSpec(Spec):
         steps: gradient steps for each ε and restart.
         rel_stepsize: length of a step as a share of ε. foolbox's 0.025 cannot turn a random start to the gradient in
             50 steps (a quarter turn is π/2 ε, 50 steps are 1.25 ε) and was seen to be weaker than one gradient step.
+        abs_stepsize: length of a step in input units, instead of a share of ε.
         random_start: start from a uniform draw in the ball of radius ε, not from the image.
-        restarts: draws tried for each ε.
-        loss: what is ascended, on normalised logits.
+        restarts: draws tried for each ε, up to the first success; not an option of foolbox, which is called once each.
     """
 
     steps: int = 50
     rel_stepsize: float = 0.1
+    abs_stepsize: float | None = None
     random_start: bool = True
     restarts: int = 1
-    loss: AttackLoss = "cross-entropy"
 
     def __post_init__(self) -> None:
         """Check the ranges."""
         _at_least("steps", self.steps, 1)
         _at_least("restarts", self.restarts, 1)
         _above_zero("rel_stepsize", self.rel_stepsize)
+        if self.abs_stepsize is not None:
+            _above_zero("abs_stepsize", self.abs_stepsize)
 
 
 @dataclass(frozen=True, kw_only=True)
 class CwSpec(Spec):
-    """Carlini and Wagner's L2 attack (foolbox `L2CarliniWagnerAttack`), stopped image by image.
+    """Carlini and Wagner's L2 attack (foolbox `L2CarliniWagnerAttack`, without its stop by the loss of the batch).
 
-    The defaults find the curve of foolbox's own (9, 10000, 0.01, 0.001) on Lipschitz nets in a thirtieth of the time.
+    One constant serves where logits have slope about 1 at the image. With the refinement along the boundary that
+    follows in a cascade, 300 steps of it found the curve of three constants (docs/design/0005-attacks.md).
 
     Fields:
         binary_search_steps: values of the constant c that are tried.
         steps: Adam steps for each c.
         stepsize: Adam's rate, in arctanh space.
         confidence: margin asked of an adversarial, in normalised logits.
-        initial_const: the first c, for normalised logits (slope 1 at the image).
-        abort_early: end a c when the image's own loss has not dropped by 0.01 % over a tenth of the steps, and the
-            image when its distance rests clearly above the next open ε.
+        initial_const: the first c, for normalised logits (slope about 1 at the image).
     """
 
-    binary_search_steps: int = 3
+    binary_search_steps: int = 1
     steps: int = 300
     stepsize: float = 0.05
     confidence: float = 0.0
     initial_const: float = 10.0
-    abort_early: bool = True
 
     def __post_init__(self) -> None:
         """Check the ranges."""
@@ -89,17 +87,19 @@ class CwSpec(Spec):
 
 @dataclass(frozen=True, kw_only=True)
 class DeepFoolSpec(Spec):
-    """DeepFool (foolbox `L2DeepFoolAttack` with `loss="logits"`).
+    """DeepFool (foolbox `L2DeepFoolAttack`).
 
     Fields:
         steps: linearisations at most.
         candidates: most likely classes considered.
         overshoot: how far beyond the linearised boundary to go, relative.
+        loss: what is linearised, the logits or their cross-entropy.
     """
 
     steps: int = 50
     candidates: int = 10
     overshoot: float = 0.02
+    loss: DeepFoolLoss = "logits"
 
     def __post_init__(self) -> None:
         """Check the ranges."""
@@ -109,93 +109,134 @@ class DeepFoolSpec(Spec):
 
 
 @dataclass(frozen=True, kw_only=True)
-class DdnSpec(Spec):
-    """Decoupled direction and norm (foolbox `DDNAttack`).
+class ApgdCeSpec(Spec):
+    """APGD on cross-entropy (adv-lib `apgd`; Croce & Hein, arXiv 2003.01690).
 
     Fields:
-        steps: gradient steps.
-        init_epsilon: first radius of the sphere, in input units.
-        gamma: relative change of the radius in each step.
+        steps: gradient steps for each ε and restart.
+        restarts: random starts tried for each ε.
     """
 
     steps: int = 100
-    init_epsilon: float = 1.0
-    gamma: float = 0.05
+    restarts: int = 1
 
     def __post_init__(self) -> None:
         """Check the ranges."""
         _at_least("steps", self.steps, 1)
-        _above_zero("init_epsilon", self.init_epsilon)
-        _above_zero("gamma", self.gamma)
+        _at_least("restarts", self.restarts, 1)
 
 
 @dataclass(frozen=True, kw_only=True)
-class FoolboxFgsmSpec(Spec):
-    """foolbox's own `L2FastGradientAttack`."""
+class ApgdTSpec(Spec):
+    """APGD on the targeted difference-of-logits ratio (adv-lib `apgd`; Croce & Hein, arXiv 2003.01690).
 
-    random_start: bool = False
+    Fields:
+        steps: gradient steps for each ε, target and restart.
+        targets: likeliest other classes that are tried.
+        restarts: random starts tried for each ε and target.
+    """
 
-
-@dataclass(frozen=True, kw_only=True)
-class FoolboxPgdSpec(Spec):
-    """foolbox's own `L2ProjectedGradientDescentAttack`."""
-
-    steps: int = 50
-    rel_stepsize: float = 0.025
-    random_start: bool = True
-
-
-@dataclass(frozen=True, kw_only=True)
-class FoolboxCwSpec(Spec):
-    """foolbox's own `L2CarliniWagnerAttack`; its defaults take minutes where robench's `cw` takes seconds."""
-
-    binary_search_steps: int = 9
-    steps: int = 10000
-    stepsize: float = 0.01
-    confidence: float = 0.0
-    initial_const: float = 0.001
-    abort_early: bool = True
-
-
-@dataclass(frozen=True, kw_only=True)
-class FoolboxDeepFoolSpec(Spec):
-    """foolbox's own `L2DeepFoolAttack`."""
-
-    steps: int = 50
-    candidates: int = 10
-    overshoot: float = 0.02
-
-
-@dataclass(frozen=True, kw_only=True)
-class FoolboxDdnSpec(Spec):
-    """foolbox's own `DDNAttack`."""
-
-    init_epsilon: float = 1.0
     steps: int = 100
-    gamma: float = 0.05
+    targets: int = 9
+    restarts: int = 1
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        _at_least("steps", self.steps, 1)
+        _at_least("targets", self.targets, 1)
+        _at_least("restarts", self.restarts, 1)
 
 
-FoolboxOptions = FoolboxFgsmSpec | FoolboxPgdSpec | FoolboxCwSpec | FoolboxDeepFoolSpec | FoolboxDdnSpec
-AttackOptions = FgsmSpec | PgdSpec | CwSpec | DeepFoolSpec | DdnSpec | FoolboxOptions
+@dataclass(frozen=True, kw_only=True)
+class FabSpec(Spec):
+    """The fast adaptive boundary attack (adv-lib `fab`; Croce & Hein, arXiv 1907.02044).
+
+    Fields:
+        steps: steps of each run.
+        restarts: runs: the first starts at the image, the others at random; with `targeted`, one for each of as many
+            likeliest other classes.
+        targeted: each run looks at one other class only, which is cheaper for many classes.
+    """
+
+    steps: int = 100
+    restarts: int = 1
+    targeted: bool = False
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        _at_least("steps", self.steps, 1)
+        _at_least("restarts", self.restarts, 1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DdnSpec(Spec):
+    """Decoupled direction and norm (adv-lib `ddn`; Rony et al., arXiv 1811.09600).
+
+    Fields:
+        steps: gradient steps.
+        init_norm: first radius of the sphere, in input units.
+    """
+
+    steps: int = 100
+    init_norm: float = 1.0
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        _at_least("steps", self.steps, 1)
+        _above_zero("init_norm", self.init_norm)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SquareSpec(Spec):
+    """Square, a random search that needs no gradient (ART `SquareAttack`; Andriushchenko et al., arXiv 1912.00049).
+
+    Fields:
+        queries: changes tried for each ε and restart.
+        p_init: share of the pixels that the first changes take.
+        restarts: searches for each ε.
+    """
+
+    queries: int = 5000
+    p_init: float = 0.8
+    restarts: int = 1
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        _at_least("queries", self.queries, 1)
+        _at_least("restarts", self.restarts, 1)
+        _above_zero("p_init", self.p_init)
+
+
+FoolboxOptions = FgsmSpec | PgdSpec | CwSpec | DeepFoolSpec
+AdvlibOptions = ApgdCeSpec | ApgdTSpec | FabSpec | DdnSpec
+AttackOptions = FoolboxOptions | AdvlibOptions | SquareSpec
 
 ATTACKS: Mapping[str, type[AttackOptions]] = {
     "deepfool": DeepFoolSpec,
     "fgsm": FgsmSpec,
     "ddn": DdnSpec,
     "pgd": PgdSpec,
+    "apgd-ce": ApgdCeSpec,
     "cw": CwSpec,
-    "foolbox-deepfool": FoolboxDeepFoolSpec,
-    "foolbox-fgsm": FoolboxFgsmSpec,
-    "foolbox-ddn": FoolboxDdnSpec,
-    "foolbox-pgd": FoolboxPgdSpec,
-    "foolbox-cw": FoolboxCwSpec,
+    "fab": FabSpec,
+    "apgd-t": ApgdTSpec,
+    "square": SquareSpec,
 }
 """Every attack, in the order of the cascade: cheap ones first."""
 
 SUITES: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
     "paper": {"deepfool": {}, "fgsm": {}, "pgd": {}, "cw": {}},
-    "strong": {"deepfool": {}, "fgsm": {}, "ddn": {}, "pgd": {"restarts": 5, "loss": "margin"}, "cw": {}},
-    "foolbox": {"foolbox-deepfool": {}, "foolbox-fgsm": {}, "foolbox-pgd": {}, "foolbox-cw": {}},
+    "strong": {
+        "deepfool": {},
+        "fgsm": {},
+        "ddn": {},
+        "pgd": {},
+        "apgd-ce": {"restarts": 3},
+        "cw": {},
+        "fab": {"restarts": 3},
+        "apgd-t": {},
+    },
+    "autoattack": {"apgd-ce": {}, "apgd-t": {}, "fab": {"targeted": True, "restarts": 9}, "square": {}},
 }
 """Attacks of each suite with what differs from their defaults."""
 
@@ -204,7 +245,7 @@ def resolve_attacks(suite: str, attacks: Mapping[str, Mapping[str, Any]]) -> dic
     """The attacks to run with all their options, in the order of the cascade.
 
     Args:
-        suite: `paper`, `strong` or `foolbox`; gives the attacks where none are named, and their options.
+        suite: `paper` or `strong`; gives the attacks where none are named, and their options.
         attacks: names to options that differ.
 
     Raises:

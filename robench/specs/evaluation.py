@@ -16,7 +16,7 @@ from robench.specs.data import DataSpec, Split
 from robench.specs.epsilon import epsilon_value
 
 DeployDtype = Literal["float64", "float32"]
-SuiteName = Literal["paper", "strong", "foolbox"]
+SuiteName = Literal["paper", "strong", "autoattack"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,6 +58,11 @@ class AttackSpec(Spec):
         """Check radii, seed and attacks; fill in the options."""
         for text in self.eps:
             epsilon_value(text)
+        if self.suite == "autoattack" and not self.attacks and len(self.eps) != 1:
+            raise SpecError(
+                f"the suite `autoattack` is defined at one ε, and {len(self.eps)} are asked",
+                hint="give one --eps, such as 0.5, or use `--suite strong`",
+            )
         if self.seed < 0:
             raise SpecError(f"the seed `{self.seed}` is negative", hint="give an integer from 0 up")
         filled = {name: options.to_dict() for name, options in self.resolved().items()}

@@ -14,6 +14,7 @@ from torch import nn
 
 from robench.attacks.gallery import write_gallery
 from robench.diagnostics import diagnose
+from robench.predictions import FLAGS
 from robench.records import AttackOutcome, AttackStatus
 from robench.specs.data import DataSpec
 from robench.specs.evaluation import AttackSpec
@@ -121,8 +122,10 @@ def test_gradient_free_search_better_than_the_records(sound):
 def test_every_flag_has_an_entry():
     root = Path(__file__).parents[2]
     sources = [root / "robench" / "diagnostics.py", root / "robench" / "checkpoint" / "outputs.py"]
-    raised = {name for path in sources for name in re.findall(r'(?:Flag|Doubt)\(\s*"([a-z-]+)"', path.read_text())}
-    entries = set(re.findall(r"^## `([a-z-]+)`", (root / "docs" / "flags.md").read_text(), flags=re.M))
+    raised = {name for path in sources for name in re.findall(r'(?:Flag|Doubt)\(\s*"([a-z-]+)"', path.read_text())} | {
+        *FLAGS
+    }
+    entries = set(re.findall(r"^### `([a-z-]+)`", (root / "docs" / "flags.md").read_text(), flags=re.M))
     assert raised == entries
 
 

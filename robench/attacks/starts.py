@@ -1,0 +1,36 @@
+"""Random starts that depend on the seed and the image, not on the batch."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+
+def ball(seed: int, index: int, draws: int, dimension: int) -> npt.NDArray[np.float64]:
+    """Uniform draws in the unit L2 ball (draws, dimension) that depend on (seed, index) alone.
+
+    The first n coordinates of a uniform point on the sphere of n + 2 are uniform in the ball (Voelker et al., 2017).
+    """
+    generator = np.random.Generator(np.random.Philox(np.random.SeedSequence([seed, index])))
+    sphere = generator.standard_normal((draws, dimension + 2))
+    sphere /= np.linalg.norm(sphere, axis=1, keepdims=True)
+    return sphere[:, :dimension]
+
+
+def starts(seed: int, index: Tensor, restarts: int, x: Tensor) -> Tensor:
+    """Uniform draws in the unit L2 ball (restarts, N, *shape) for the images `index` (N,) of inputs like `x`."""
+    draws = [ball(seed, int(image), restarts, x[0].numel()) for image in index.tolist()]
+    return torch.from_numpy(np.stack(draws, axis=1)).to(x).reshape(restarts, *x.shape)
+
+
+def normals(seed: int, index: Tensor, restart: int, like: Tensor) -> Tensor:
+    """Standard normal draws shaped as `like` (N, *shape), a row from (seed, image, restart) alone."""
+    draws = [
+        np.random.Generator(np.random.Philox(np.random.SeedSequence([seed, image, restart]))).standard_normal(
+            like[0].numel()
+        )
+        for image in index.tolist()
+    ]
+    return torch.from_numpy(np.stack(draws)).to(like).reshape(like.shape)
