@@ -102,8 +102,8 @@ EXPORT_HINT = (
     "export the float32 model in evaluation mode with a free batch size: "
     "torch.export.export(model, (x,), dynamic_shapes=({0: torch.export.Dim('batch')},))"
 )
-LARGEST_BATCH = 1 << 20
-"""A bound of the batch size below this is one that the user set."""
+LARGEST_BATCH = 1024
+"""The batch size that a program must take at least; 500 inputs at a time are evaluated where nothing else is asked."""
 
 
 class _Unsafe(Exception):
