@@ -2,7 +2,7 @@
 
 An image is fooled at ε if at least one attack finds a wrong class within ε (the combined rule of Serrurier et al.,
 section 5); success at one ε is success at every larger one. What is misclassified or certified at ε is not attacked
-at ε. With `spec.full` every attack sees every image that is not certified everywhere; without it, adversarials are
+at ε. With `Plan.full` every attack sees every image that is not certified everywhere; without it, adversarials are
 moved along the boundary (`walk`), and where they come to rest between a close certificate and an ε clearly below, the
 dear attacks are spared (`Chunk.promising`).
 """
@@ -10,7 +10,7 @@ dear attacks are spared (`Chunk.promising`).
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -18,7 +18,8 @@ import torch
 from torch import Tensor, nn
 
 from robench.attacks.catalogue import build
-from robench.attacks.chunk import Chunk
+from robench.attacks.chunk import Chunk, certified_radius
+from robench.attacks.claims import Attack
 from robench.attacks.classifier import Classifier, margin
 from robench.attacks.library_model import power_of_two
 from robench.attacks.losses import ascended
@@ -28,7 +29,7 @@ from robench.attacks.verification import nearest_on_segment, predict_alone
 from robench.attacks.walk import Walk
 from robench.devices import exact_arithmetic
 from robench.errors import DataError, ModelError
-from robench.progress import Progress
+from robench.progress import NoProgress, Progress
 from robench.records import AttackRecord, CertifyRecord
 from robench.specs.epsilon import epsilon_value
 from robench.specs.evaluation import AttackSpec
@@ -73,6 +74,26 @@ class AttackedData(Protocol):
         """Inputs of some rows (n, *shape)."""
 
 
+class Plan(NamedTuple):
+    """What a cascade is asked.
+
+    Fields:
+        eps: the radii as written and their values, ascending.
+        attacks: by name, in the order in which they run.
+        full: every attack sees every image that is not certified everywhere.
+    """
+
+    eps: Mapping[str, float]
+    attacks: Mapping[str, Attack]
+    full: bool
+
+
+def planned(spec: AttackSpec, bounds: tuple[float, float]) -> Plan:
+    """The plan of a spec for inputs within `bounds`."""
+    attacks = {name: build(options, bounds, spec.seed) for name, options in spec.resolved().items()}
+    return Plan({text: epsilon_value(text) for text in spec.eps}, attacks, spec.full)
+
+
 def attack_records(
     model: AttackedModel,
     dataset: AttackedData,
@@ -107,6 +128,52 @@ def attack_records(
         DataError: labels or inputs are out of range.
         ModelError: the model does not return logits for these inputs.
     """
+    radii = {index: certified_radius(certificate) for index, certificate in certificates.items()}
+    for chunk in attack_chunks(
+        model,
+        dataset,
+        radii,
+        planned(spec, dataset.bounds),
+        batch_size=batch_size,
+        device=device,
+        skip=skip,
+        passes=passes,
+        progress=progress,
+    ):
+        witnesses.write({int(chunk.index[row]): point for row, point in chunk.points.items()})
+        progress.advance(len(chunk.index), open=_open_counts(chunk), passes=str(passes.forward + passes.backward))
+        yield from chunk.records()
+
+
+def attack_chunks(
+    model: AttackedModel,
+    dataset: AttackedData,
+    radii: Mapping[int, float],
+    plan: Plan,
+    *,
+    batch_size: int,
+    device: torch.device,
+    skip: Collection[int] = (),
+    passes: PassCounter,
+    progress: Progress | None = None,
+) -> Iterator[Chunk]:
+    """Attack the images of a data set; what is known of them, chunk by chunk, in its order.
+
+    Args:
+        model: the model.
+        dataset: the images.
+        radii: certified radii by index; images without one are attacked at every ε.
+        plan: radii and attacks.
+        batch_size: images of a chunk.
+        device: where to compute.
+        skip: indices that are done.
+        passes: the counter to add to.
+        progress: told of the attacks within a chunk.
+
+    Raises:
+        DataError: labels or inputs are out of range.
+        ModelError: the model does not return logits for these inputs.
+    """
     _check_labels(dataset, model.classes)
     done = set(skip)
     rows = np.array([row for row, index in enumerate(dataset.index.tolist()) if index not in done], dtype=np.int64)
@@ -114,40 +181,37 @@ def attack_records(
         return
     with exact_arithmetic():
         classifier = Classifier(model.module, model.input_shape, device=device, passes=passes)
-    cascade = Cascade(classifier, spec, dataset.bounds, progress)
+    cascade = Cascade(classifier, plan, dataset.bounds, progress)
     for start in range(0, len(rows), batch_size):
         part = rows[start : start + batch_size]
         with exact_arithmetic():
-            chunk = cascade.run(dataset.index[part], dataset.batch(part), dataset.labels[part], certificates)
-        witnesses.write({int(chunk.index[row]): point for row, point in chunk.points.items()})
-        progress.advance(len(part), open=_open_counts(chunk), passes=str(passes.forward + passes.backward))
-        yield from chunk.records()
+            chunk = cascade.run(dataset.index[part], dataset.batch(part), dataset.labels[part], radii)
+        yield chunk
 
 
 class Cascade:
-    """The attacks of a spec on a model, ready to run chunk after chunk."""
+    """The attacks of a plan on a model, ready to run chunk after chunk."""
 
     def __init__(
-        self, classifier: Classifier, spec: AttackSpec, bounds: tuple[float, float], progress: Progress
+        self, classifier: Classifier, plan: Plan, bounds: tuple[float, float], progress: Progress | None = None
     ) -> None:
-        self.classifier, self.spec, self.bounds, self.progress = classifier, spec, bounds, progress
-        self.eps = {text: epsilon_value(text) for text in spec.eps}
-        self.attacks = {name: build(options, bounds, spec.seed) for name, options in spec.resolved().items()}
+        self.classifier, self.plan, self.bounds = classifier, plan, bounds
+        self.progress = progress or NoProgress()
 
     def run(
         self,
         index: npt.NDArray[np.int64],
         x: npt.NDArray[np.float32],
         label: npt.NDArray[np.int64],
-        certificates: Mapping[int, CertifyRecord],
+        radii: Mapping[int, float],
     ) -> Chunk:
-        """Attack one chunk of images."""
+        """Attack one chunk of images; `radii` are certified ones, by index."""
         self._check_inputs(x)
         jobs = self._jobs(index, x, label)
-        chunk = Chunk(index, x, label, self._predict(jobs), certificates, self.eps, list(self.attacks))
+        chunk = Chunk(index, x, label, self._predict(jobs), radii, self.plan.eps, list(self.plan.attacks))
         jobs["scale"] = self._scales(jobs)
-        for position, name in enumerate(self.attacks):
-            asked = chunk.uncertified() if self.spec.full else chunk.promising()
+        for position, name in enumerate(self.plan.attacks):
+            asked = chunk.uncertified() if self.plan.full else chunk.promising()
             rows = np.flatnonzero(asked.any(axis=1) | (chunk.audited() if position == 0 else False))
             if len(rows):
                 self._attack(name, chunk, jobs, rows, asked[rows])
@@ -159,17 +223,17 @@ class Cascade:
     ) -> None:
         """Run one attack on some rows of the chunk, verify what it claims, and note it."""
         chosen = rows_of(jobs, self._tensor(rows))
-        eps = _left_aligned(self.eps, asked)
+        eps = _left_aligned(self.plan.eps, asked)
         chosen["eps"] = self._tensor(eps.astype(np.float32))
         chosen["goal"] = chosen["eps"][:, 0] * 0.9999
-        points, claimed = self.attacks[name].run(self.classifier, chosen)
+        points, claimed = self.plan.attacks[name].run(self.classifier, chosen)
         for row in rows.tolist():
             chunk.ran(name, row)
         hits = claimed.nonzero().squeeze(1)
         if not len(hits):
             return
         targets = {**rows_of(chosen, hits), "claimed": points[hits]}
-        if not self.spec.full:
+        if not self.plan.full:
             targets["claimed"], _ = run_rows(Walk(self.bounds), self.classifier, targets)
         nearest, wrong = nearest_on_segment(self.classifier, targets, targets["claimed"], self.bounds)
         for position, hit in enumerate(hits.tolist()):
@@ -180,7 +244,7 @@ class Cascade:
                 chunk.found(name, row, point[0].cpu().numpy(), predicted)
 
     def _jobs(self, index: npt.NDArray[np.int64], x: npt.NDArray[np.float32], label: npt.NDArray[np.int64]) -> State:
-        values = np.array(list(self.eps.values()), dtype=np.float32)
+        values = np.array(list(self.plan.eps.values()), dtype=np.float32)
         return {
             "x": self._tensor(x),
             "label": self._tensor(label),

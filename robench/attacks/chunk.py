@@ -28,7 +28,7 @@ class Chunk:
         x: inputs (n, *shape) in float32.
         label: true classes (n,).
         predicted: classes found without attack (n,).
-        certificates: by index; images without one have radius 0.
+        radii: certified ones, by index; images without one have radius 0.
         eps: the radii asked, as written, ascending, and their values.
         attacks: names, in the order of the cascade.
     """
@@ -39,7 +39,7 @@ class Chunk:
         x: npt.NDArray[np.float32],
         label: npt.NDArray[np.int64],
         predicted: npt.NDArray[np.int64],
-        certificates: Mapping[int, CertifyRecord],
+        radii: Mapping[int, float],
         eps: Mapping[str, float],
         attacks: Sequence[str],
     ) -> None:
@@ -47,7 +47,7 @@ class Chunk:
         self.eps = dict(eps)
         self.values = np.array(list(self.eps.values()))
         self.sha256 = [hashlib.sha256(np.ascontiguousarray(row, dtype="<f4").tobytes()).hexdigest() for row in x]
-        self.radius = np.array([_radius(certificates.get(int(i))) for i in index])
+        self.radius = np.array([radii.get(i, 0.0) for i in index.tolist()])
         self.correct = predicted == label
         self.distance = np.where(self.correct, np.inf, 0.0)
         self.best: list[str | None] = [None] * len(index)
@@ -108,8 +108,6 @@ class Chunk:
         ]
 
 
-def _radius(certificate: CertifyRecord | None) -> float:
+def certified_radius(certificate: CertifyRecord) -> float:
     """Radius of the true class; a certificate of a wrong prediction speaks of that one, and is none here."""
-    if certificate is None or certificate.status is not Status.CERTIFIED:
-        return 0.0
-    return certificate.radius_pairwise
+    return certificate.radius_pairwise if certificate.status is Status.CERTIFIED else 0.0

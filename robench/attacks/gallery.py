@@ -10,11 +10,10 @@ import numpy.typing as npt
 import torch
 from safetensors.numpy import save
 
-from robench.attacks.cascade import AttackedData, AttackedModel, Cascade
+from robench.attacks.cascade import AttackedData, AttackedModel, Cascade, planned
 from robench.attacks.classifier import Classifier
 from robench.attacks.passes import PassCounter
 from robench.devices import exact_arithmetic
-from robench.progress import NoProgress
 from robench.runs import write_atomic
 from robench.specs.evaluation import AttackSpec
 
@@ -40,7 +39,7 @@ def write_gallery(
     only_largest = spec.override({"eps": [spec.eps[-1]], "full": True})
     with exact_arithmetic():
         classifier = Classifier(model.module, model.input_shape, device=device, passes=PassCounter())
-        cascade = Cascade(classifier, only_largest, dataset.bounds, NoProgress())
+        cascade = Cascade(classifier, planned(only_largest, dataset.bounds), dataset.bounds)
         chunk = cascade.run(dataset.index[rows], clean, dataset.labels[rows], {})
         tensors = {"clean": clean, "transport": transport(classifier, clean)}
     for name, points in chunk.by_attack.items():
