@@ -132,7 +132,9 @@ def _require_agreement(module: OnnxGraph, path: Path, batch: int | None, shape: 
     """Compare the outputs with those of onnxruntime on the file itself, at its own batch size."""
     with blamed(f"`{path}`", "in onnxruntime", HINT):
         runtime = importlib.import_module("onnxruntime")
-        session = runtime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+        options = runtime.SessionOptions()
+        options.intra_op_num_threads = 1  # its threads spin while they wait, beside torch's own
+        session = runtime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
         name = session.get_inputs()[0].name
         for inputs in _inputs(shape):
             parts = torch.split(inputs, batch or COMPARED)
