@@ -1,7 +1,8 @@
 """robench: certified radii and attack benchmarks for Lipschitz classifiers, joined and cross-checked.
 
-The functions below are robench's commands; they are imported when first asked for, so that `import robench` is quick
-and loads no torch.
+`attack` takes a model and images in memory. The other functions below are robench's commands, on names and paths; their
+`attack` is `robench.api.attack`. All are imported when first asked for, so that `import robench` is quick and loads no
+torch.
 """
 
 from __future__ import annotations
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
         Execution,
         ModelRef,
         Outcome,
-        attack,
         audit,
         certify,
         potential,
@@ -25,11 +25,20 @@ if TYPE_CHECKING:
         train_spec,
         verify,
     )
+    from robench.attacks.tensors import AttackResult, attack
     from robench.errors import RobenchError
 
 __version__ = version("robench")
 
+_ROOMS = {
+    "AttackResult": "robench.attacks.tensors",
+    "attack": "robench.attacks.tensors",
+    "RobenchError": "robench.errors",
+}
+"""Where names come from that are not of `robench.api`."""
+
 __all__ = [
+    "AttackResult",
     "DataRef",
     "Execution",
     "ModelRef",
@@ -49,8 +58,7 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module `robench` has no attribute `{name}`")
-    room = "robench.errors" if name == "RobenchError" else "robench.api"
-    return getattr(importlib.import_module(room), name)
+    return getattr(importlib.import_module(_ROOMS.get(name, "robench.api")), name)
 
 
 def __dir__() -> list[str]:

@@ -23,6 +23,7 @@ from robench.attacks.gallery import write_gallery
 from robench.attacks.passes import PassCounter
 from robench.attacks.summary import summarize
 from robench.certificates import certify_records
+from robench.checkpoint.outputs import LOOKED_AT
 from robench.data import Dataset, TwoClasses, load, two_classes
 from robench.devices import device_facts, resolve_device
 from robench.diagnostics import diagnose
@@ -44,8 +45,6 @@ from robench.witnesses import WitnessStore
 MEASURED = 2000
 """Training images from which the distance of two classes is taken."""
 CONTRADICTIONS = "contradictions.json"
-LOOKED_AT = 500
-"""Images whose outputs are looked at for doubts about the way the class is read."""
 DEFAULT_EPS = ("36/255", "0.5", "1", "1.58", "2", "3")
 
 

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from robench.attacks.classifier import Classifier, two_logits
+from robench.errors import ModelError
 
 
 class LibraryModel(nn.Module):
@@ -34,7 +35,14 @@ class LibraryModel(nn.Module):
         """Logits (N, q) of inputs (N, *shape)."""
         size = self._classifier.fit(len(x))
         logits = torch.cat([self._tile(part, size) for part in torch.split(x, size)])
-        return logits if self._scale is None else logits / self._scale
+        if self._scale is None:
+            return logits
+        if len(logits) != len(self._scale):
+            raise ModelError(
+                f"an attack asked the model for {len(logits)} rows at once, of {len(self._scale)} images",
+                hint="give attacks that ask for all rows each time; a function may ask for as many as it likes",
+            )
+        return logits / self._scale
 
     def _tile(self, x: Tensor, size: int) -> Tensor:
         graded = x.requires_grad and torch.is_grad_enabled()

@@ -7,9 +7,6 @@ generators set from the seed and the image, and given back afterwards.
 from __future__ import annotations
 
 import importlib
-import random
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -19,6 +16,7 @@ from robench.attacks.claims import Claims, ascending, joined
 from robench.attacks.classifier import Classifier
 from robench.attacks.library_model import LibraryModel
 from robench.attacks.rows import State, count, rows_of
+from robench.attacks.starts import seeded
 from robench.errors import SpecError
 from robench.specs.attacks import SquareSpec
 
@@ -67,25 +65,11 @@ class Square:
             nb_restarts=1, batch_size=1, verbose=False,
         )  # fmt: skip
         x, label = image["x"].cpu().numpy(), image["label"].cpu().numpy()
-        with _generators(self._seed, int(image["index"]), restart):
+        with seeded(self._seed, int(image["index"]), restart):
             point = torch.from_numpy(attack.generate(x, np.eye(classifier.classes)[label])).to(image["x"])
         with torch.no_grad():
             found = model(point).argmax(dim=1) != image["label"]
         return Claims(point, found)
-
-
-@contextmanager
-def _generators(*key: int) -> Iterator[None]:
-    """Set the global generators of numpy and Python from a key, and give them back."""
-    before, python = np.random.get_state(), random.getstate()  # noqa: NPY002  (ART draws from the old one)
-    try:
-        drawn = np.random.SeedSequence(key).generate_state(2)
-        np.random.seed(int(drawn[0]))  # noqa: NPY002
-        random.seed(int(drawn[1]))
-        yield
-    finally:
-        np.random.set_state(before)  # noqa: NPY002
-        random.setstate(python)
 
 
 def _art(name: str) -> Any:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -34,3 +38,20 @@ def normals(seed: int, index: Tensor, restart: int, like: Tensor) -> Tensor:
         for image in index.tolist()
     ]
     return torch.from_numpy(np.stack(draws)).to(like).reshape(like.shape)
+
+
+@contextmanager
+def seeded(*key: int) -> Iterator[None]:
+    """Set the global generators of torch, numpy and Python from a key, for code that knows no other; give them back."""
+    numpy_before, python_before = np.random.get_state(), random.getstate()  # noqa: NPY002
+    devices = list(range(torch.cuda.device_count())) if torch.cuda.is_available() else []
+    drawn = np.random.SeedSequence(key).generate_state(3).tolist()
+    with torch.random.fork_rng(devices=devices):
+        try:
+            np.random.seed(drawn[0])  # noqa: NPY002
+            random.seed(drawn[1])
+            torch.manual_seed(drawn[2])
+            yield
+        finally:
+            np.random.set_state(numpy_before)  # noqa: NPY002
+            random.setstate(python_before)

@@ -13,6 +13,7 @@ from robench.checkpoint.folder import (
 from robench.checkpoint.link import Link
 from robench.checkpoint.loaded import LoadedModel
 from robench.checkpoint.loading import load_model
+from robench.checkpoint.memory import HeldModel, hold
 from robench.checkpoint.outputs import Doubt, doubts
 from robench.checkpoint.plain import plain_module
 from robench.checkpoint.tensors import TensorFile, read_tensors, write_tensors
@@ -24,10 +25,12 @@ __all__ = [
     "TRAINING",
     "WEIGHTS",
     "Doubt",
+    "HeldModel",
     "Link",
     "LoadedModel",
     "TensorFile",
     "doubts",
+    "hold",
     "load_folder",
     "load_model",
     "plain_module",

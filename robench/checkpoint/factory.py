@@ -61,7 +61,7 @@ def make_module(path: Path, name: str) -> nn.Module:
             "are meant",
         )
     with blamed(f"`{ref}`"):
-        return _as_module(made, ref)
+        return as_module(made, ref)
 
 
 def factories_in(path: Path) -> list[str]:
@@ -135,7 +135,7 @@ def _require_no_arguments(factory: Callable[..., Any], ref: str) -> None:
         )
 
 
-def _as_module(made: Any, ref: str) -> nn.Module:
+def as_module(made: Any, ref: str) -> nn.Module:
     """The module itself, out of wrappers that compute nothing, wherever they are.
 
     Raises:

@@ -51,12 +51,12 @@ def load_factory(
     module = make_module(file, match["name"])
     notes: tuple[str, ...] = ()
     with blamed(f"`{ref}`"):
-        _leave_inference_mode(module)
+        leave_inference_mode(module)
         if weights is not None:
             sha256, notes = load_state(module, weights)
-        module = _ready(module, input_shape, ref)
+        module = ready(module, input_shape, ref)
         notes = (*notes, *_about(module, ref, weights))
-        plain = _as_plain(module, input_shape, ref)
+        plain = as_plain(module, input_shape, ref)
         if weights is None:
             sha256 = hashlib.sha256(safetensors.torch.save(_state(plain))).hexdigest()
         outputs = probe_outputs(plain, input_shape, f"`{ref}`")
@@ -80,7 +80,7 @@ def _state(module: nn.Module) -> dict[str, Tensor]:
     return {name: value.detach().cpu().contiguous().clone() for name, value in sorted(module.state_dict().items())}
 
 
-def _leave_inference_mode(module: nn.Module) -> None:
+def leave_inference_mode(module: nn.Module) -> None:
     """Tensors made in torch's inference mode take no gradient and no other value; here they are replaced by copies."""
     copies: dict[int, Tensor] = {}
     for layer in module.modules():
@@ -93,7 +93,7 @@ def _leave_inference_mode(module: nn.Module) -> None:
                 layer._buffers[name] = copies.setdefault(id(buffer), buffer.clone())
 
 
-def _ready(module: nn.Module, input_shape: Shape, ref: str) -> nn.Module:
+def ready(module: nn.Module, input_shape: Shape, ref: str) -> nn.Module:
     """On the CPU in evaluation mode, with real weights in every layer.
 
     Raises:
@@ -149,7 +149,7 @@ def _about(module: nn.Module, ref: str, weights: Path | None) -> list[str]:
     return notes
 
 
-def _as_plain(module: nn.Module, input_shape: Shape, ref: str) -> nn.Module:
+def as_plain(module: nn.Module, input_shape: Shape, ref: str) -> nn.Module:
     """The frozen plain copy in float32, checked to give the outputs of the module in evaluation mode."""
     module = module.float()
     require_finite(module, f"`{ref}`")

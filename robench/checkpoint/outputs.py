@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import nn
 
-from robench.checkpoint.loaded import LoadedModel
+from robench.checkpoint.link import Link
 
+LOOKED_AT = 500
+"""Images whose outputs are looked at, of those that are certified or attacked."""
 BETTER = 0.05
 """The threshold 1/2 is worth a word where accuracy is higher by this."""
 
@@ -26,8 +29,28 @@ class Doubt(NamedTuple):
     message: str
 
 
+class Answering(Protocol):
+    """What is needed of a model (`LoadedModel`, `HeldModel`)."""
+
+    @property
+    def module(self) -> nn.Module:
+        """It gives logits."""
+
+    @property
+    def deployed(self) -> nn.Module:
+        """As it was given, its output link included."""
+
+    @property
+    def outputs(self) -> int:
+        """1 for one logit."""
+
+    @property
+    def link(self) -> Link | None:
+        """How the class follows from the model's own outputs."""
+
+
 @torch.no_grad()
-def doubts(model: LoadedModel, inputs: npt.NDArray[np.float32], labels: npt.NDArray[np.int64]) -> list[Doubt]:
+def doubts(model: Answering, inputs: npt.NDArray[np.float32], labels: npt.NDArray[np.int64]) -> list[Doubt]:
     """What is odd about the outputs on some images.
 
     Args:
@@ -58,7 +81,7 @@ def _probabilities(output: npt.NDArray[np.float32], labels: npt.NDArray[np.int64
     ]
 
 
-def _saturated(model: LoadedModel, inputs: npt.NDArray[np.float32], outputs: npt.NDArray[np.float32]) -> list[Doubt]:
+def _saturated(model: Answering, inputs: npt.NDArray[np.float32], outputs: npt.NDArray[np.float32]) -> list[Doubt]:
     """Whether rounding of the link in float32 gives another class than the logits, as where a sigmoid rounds to 1."""
     assert model.link is not None
     logits = model.module(torch.from_numpy(np.ascontiguousarray(inputs))).numpy()

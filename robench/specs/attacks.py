@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -262,6 +262,19 @@ def resolve_attacks(suite: str, attacks: Mapping[str, Mapping[str, Any]]) -> dic
         for name, options in ATTACKS.items()
         if name in chosen
     }
+
+
+def check_radii(suite: object, eps: Sequence[str]) -> None:
+    """Refuse a suite that is defined at one ε where several are asked.
+
+    Raises:
+        SpecError: that is so.
+    """
+    if suite == "autoattack" and len(eps) != 1:
+        raise SpecError(
+            f"the suite `autoattack` is defined at one ε, and {len(eps)} are asked",
+            hint="give one --eps, such as 0.5, or use `--suite strong`",
+        )
 
 
 def parse_attack_option(text: str) -> tuple[str, dict[str, Any]]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from robench.errors import SpecError
-from robench.specs.attacks import AttackOptions, resolve_attacks
+from robench.specs.attacks import AttackOptions, check_radii, resolve_attacks
 from robench.specs.base import Spec
 from robench.specs.data import DataSpec, Split
 from robench.specs.epsilon import epsilon_value
@@ -58,11 +58,8 @@ class AttackSpec(Spec):
         """Check radii, seed and attacks; fill in the options."""
         for text in self.eps:
             epsilon_value(text)
-        if self.suite == "autoattack" and not self.attacks and len(self.eps) != 1:
-            raise SpecError(
-                f"the suite `autoattack` is defined at one ε, and {len(self.eps)} are asked",
-                hint="give one --eps, such as 0.5, or use `--suite strong`",
-            )
+        if not self.attacks:
+            check_radii(self.suite, self.eps)
         if self.seed < 0:
             raise SpecError(f"the seed `{self.seed}` is negative", hint="give an integer from 0 up")
         filled = {name: options.to_dict() for name, options in self.resolved().items()}

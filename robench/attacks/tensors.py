@@ -1,0 +1,225 @@
+"""Attacks on a model and images in memory: the cascade of `robench attack`, without files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from robench.attacks.arrays import Certified, Images, certified, epsilons, images, radii_of
+from robench.attacks.cascade import Plan, attack_chunks
+from robench.attacks.choice import AttackChoice, chosen
+from robench.attacks.chunk import Chunk
+from robench.attacks.passes import PassCounter
+from robench.checkpoint import HeldModel, doubts, hold
+from robench.checkpoint.blame import late_blame
+from robench.checkpoint.outputs import LOOKED_AT
+from robench.crosscheck import Contradiction, contradictions
+from robench.devices import resolve_device
+from robench.errors import RobenchError, SpecError
+from robench.predictions import record_flags
+from robench.records import AttackRecord, AttackStatus, CertifyRecord
+from robench.specs.attacks import check_radii
+from robench.specs.epsilon import epsilon_value
+
+
+@dataclass(frozen=True, eq=False)
+class AttackResult:
+    """What attacks found on N images. Distances are L2, in the units of the images, rounded up.
+
+    Fields:
+        distance: (N,) of the nearest adversarial; 0 where the model is wrong without any attack, infinite where nothing
+            was found.
+        points: (N, *shape) float32, at that distance from the images: the image itself where the model is wrong, NaN
+            where nothing was found.
+        predicted: (N,) class without attack; one logit: 1 iff f(x) > 0.
+        by_attack: attack to distances (N,); infinite where it found nothing, NaN where it was not asked, since a
+            certificate or another attack had answered.
+        records: of each image, as in a run folder; the index is the row.
+        eps: the radii asked, as written, ascending.
+        contradictions: adversarials within a certified radius. The certificate or the attack is then wrong.
+        passes: forward and backward passes spent.
+        notes: what one should know of how the class is read, of nonsense in the predictions, and contradictions.
+    """
+
+    distance: npt.NDArray[np.float64]
+    points: npt.NDArray[np.float32]
+    predicted: npt.NDArray[np.int64]
+    by_attack: Mapping[str, npt.NDArray[np.float64]]
+    records: tuple[AttackRecord, ...]
+    eps: tuple[str, ...]
+    contradictions: tuple[Contradiction, ...]
+    passes: Mapping[str, int]
+    notes: tuple[str, ...]
+
+    def robust_accuracy(self, eps: float | str | Fraction) -> float:
+        """The share of images that are right and that no attack broke within `eps`; accuracy for 0.
+
+        Raises:
+            SpecError: `eps` is no radius, or above all that were asked: nothing was looked for there.
+        """
+        value = 0.0 if isinstance(eps, int | float) and eps == 0 else epsilon_value(epsilons(eps)[0])
+        if value > epsilon_value(self.eps[-1]):
+            raise SpecError(
+                f"no attack was asked for ε = {eps}, the largest was {self.eps[-1]}",
+                hint=f"attack with `eps=[..., {eps}]`",
+            )
+        return sum(record.robust_at(value) for record in self.records) / len(self.records)
+
+
+def attack(
+    model: nn.Module,
+    x: Tensor | npt.ArrayLike,
+    y: Tensor | npt.ArrayLike,
+    *,
+    eps: Any,
+    attacks: AttackChoice = "paper",
+    certificates: Certified | None = None,
+    bounds: tuple[float, float] = (0.0, 1.0),
+    full: bool = False,
+    seed: int = 0,
+    batch_size: int = 500,
+    device: str = "auto",
+) -> AttackResult:
+    """Attack a model at some images, and keep the nearest verified adversarial of each.
+
+    The same cascade as `robench attack`: attacks run from cheap to dear, each on the images and radii that are still
+    open; what they claim is verified in float64. The model and the images stay as they are.
+
+    Args:
+        model: any torch module in evaluation mode: images (N, *shape) to logits (N, q), or (N, 1) for two classes.
+        x: images (N, *shape), floats within the bounds; taken as float32.
+        y: classes (N,), integers from 0 up.
+        eps: L2 radii above 0: a number, a fraction, a text such as `36/255`, or several.
+        attacks: a suite (`paper`, `strong`, `autoattack`), or attacks: names with options (`pgd:steps=100`), objects of
+            `foolbox.attacks` in L2, and functions `(model, x, y, eps) -> points`; docs/adding-an-attack.md.
+        certificates: of these images, in their order: radii (N,) or records. What is certified at ε is not attacked at
+            ε, less one in twenty images that are certified everywhere.
+        bounds: least and greatest value of an input.
+        full: run every attack on every image that is not certified everywhere.
+        seed: of the random starts, drawn image by image from the seed and the row. Attacks that are given as objects or
+            functions draw for a batch: their records hold for one `batch_size`, with 1 for each image by itself.
+        batch_size: images at a time.
+        device: `auto`, `cpu` or `cuda:N`.
+
+    Raises:
+        ModelError: the model is in training mode, does not fit the images, or gives no finite logits; or an attack that
+            was given fails.
+        DataError: images, labels or certificates do not serve.
+        SpecError: a radius, attack, bound, seed, batch size or device does not serve.
+
+    Example:
+        A hyperplane, whose distance from the image is 0.25:
+
+        >>> import torch, robench
+        >>> model = torch.nn.Linear(2, 1)
+        >>> _ = model.weight.data.copy_(torch.tensor([[1.0, 0.0]])), model.bias.data.fill_(-0.5)
+        >>> found = robench.attack(model.eval(), torch.tensor([[0.75, 0.5]]), [1], eps=[0.2, 0.3])
+        >>> round(float(found.distance[0]), 3)
+        0.25
+        >>> [found.robust_accuracy(eps) for eps in (0.2, 0.3)]
+        [1.0, 0.0]
+    """
+    data = images(x, y, bounds)
+    radii = epsilons(eps)
+    _check_numbers(seed, batch_size)
+    check_radii(attacks, radii)
+    where = resolve_device(device)
+    with _own_settings(), _blamed():
+        held = hold(model, data.inputs.shape[1:])
+        proofs = certified(certificates, data)
+        plan = Plan({text: epsilon_value(text) for text in radii}, chosen(attacks, data.bounds, seed), bool(full))
+        passes = PassCounter()
+        chunks = list(
+            attack_chunks(held, data, radii_of(proofs), plan, batch_size=batch_size, device=where, passes=passes)
+        )
+        return _result(held, data, chunks, proofs if isinstance(proofs, list) else [], radii, passes)
+
+
+def _result(
+    held: HeldModel,
+    data: Images,
+    chunks: list[Chunk],
+    proofs: list[CertifyRecord],
+    radii: tuple[str, ...],
+    passes: PassCounter,
+) -> AttackResult:
+    records = tuple(record for chunk in chunks for record in chunk.records())
+    points = np.full_like(data.inputs, np.nan)
+    for chunk in chunks:
+        wrong = chunk.index[~chunk.correct]
+        points[wrong] = data.inputs[wrong]
+        for row, point in chunk.points.items():
+            points[chunk.index[row]] = point
+    found = tuple(contradictions(proofs, records))
+    doubted = doubts(held, data.inputs[:LOOKED_AT], data.labels[:LOOKED_AT])
+    return AttackResult(
+        distance=np.concatenate([chunk.distance for chunk in chunks]),
+        points=points,
+        predicted=np.concatenate([chunk.predicted for chunk in chunks]),
+        by_attack={name: np.array([_distance(record, name) for record in records]) for name in records[0].attacks},
+        records=records,
+        eps=radii,
+        contradictions=found,
+        passes=passes.to_dict(),
+        notes=(
+            *([] if held.link is None else [held.link.note]),
+            *(f"{doubt.name}: {doubt.message}" for doubt in doubted),
+            *(f"{flag.name}: {flag.message}" for flag in record_flags(records)),
+            *(f"contradiction: {item.sentence}" for item in found),
+        ),
+    )
+
+
+def _distance(record: AttackRecord, name: str) -> float:
+    outcome = record.attacks[name]
+    if not record.correct:
+        return 0.0
+    if outcome.status is AttackStatus.NOT_RUN:
+        return float("nan")
+    return float("inf") if outcome.distance is None else outcome.distance
+
+
+def _check_numbers(seed: Any, batch_size: Any) -> None:
+    for name, value, least in (("seed", seed, 0), ("batch_size", batch_size, 1)):
+        if isinstance(value, bool) or not isinstance(value, int) or value < least:
+            raise SpecError(f"`{name}` is {value!r}", hint=f"give an integer from {least} up")
+
+
+@contextmanager
+def _own_settings() -> Iterator[None]:
+    """Gradients on, inference mode and autocast off, float32 on the CPU by default, whatever the program has set."""
+    before = torch.get_default_dtype()
+    try:
+        with (
+            torch.inference_mode(False),
+            torch.enable_grad(),
+            torch.autocast("cpu", enabled=False),
+            torch.autocast("cuda", enabled=False),
+            torch.device("cpu"),
+        ):
+            torch.set_default_dtype(torch.float32)
+            yield
+    finally:
+        torch.set_default_dtype(before)
+
+
+@contextmanager
+def _blamed() -> Iterator[None]:
+    """What the model's own code raises in the midst of an attack is the model's error."""
+    try:
+        yield
+    except RobenchError:
+        raise
+    except Exception as error:
+        blame = late_blame(error)
+        if blame is None:
+            raise
+        raise blame from error
