@@ -6,10 +6,15 @@ os.environ["OMP_NUM_THREADS"] = "1"  # inherited by the commands that tests star
 
 import pytest
 import torch
+from hypothesis import HealthCheck, settings
 
 from robench import plots
 
 torch.set_num_threads(1)
+
+# A timing is never a test: on a busy machine any example may take long.
+settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("untimed")
 
 
 @pytest.fixture

@@ -52,7 +52,7 @@ def test_records_do_not_depend_on_batch_size_or_shards(kind, threads, request):
     torch.set_num_threads(threads)
     try:
         whole = lines(attack(model, data, proofs, batch_size=500, attacks=CHEAP))
-        for batch_size in (1, 7, 64):  # 500 is the whole
+        for batch_size in (1, 7):  # of nine images
             assert lines(attack(model, data, proofs, batch_size=batch_size, attacks=CHEAP)) == whole
         shards = [
             lines(

@@ -127,7 +127,7 @@ def test_other_weights_are_refused(run: Path, tmp_path: Path) -> None:
 
 
 def test_witnesses_are_executed(folder: Path, tmp_path: Path) -> None:
-    data = api.DataRef(spec=DataSpec(name="digits"), split="test", limit=12)
+    data = api.DataRef(spec=DataSpec(name="digits"), split="test", limit=5)
     out = api.attack(api.ModelRef(ref=str(folder)), data, eps=("1", "3"), suite="paper", out=tmp_path / "attack").folder
     found = reexecute(out)
     assert found["failed"] == 0

@@ -30,10 +30,10 @@ def test_certified_lies_below_attacked_and_pairwise_above_paper(
     assert certified["mean_radius"]["paper"] <= certified["mean_radius"]["pairwise"]
     assert certified["lipschitz_lower"] <= certified["lipschitz_upper"]
 
-    result = attack(robench, model, data, tmp_path / "a", "--limit", 60)
+    result = attack(robench, model, data, tmp_path / "a", "--limit", 30)
     assert result.code == 0, result.stderr
     attacked = result.data
-    assert attacked["n"] == 60
+    assert attacked["n"] == 30
     assert attacked["violations"] == 0
     assert set(attacked["robust_accuracy"]) == {"combined"}
     assert set(attacked["n_broke"]) == {"fgsm", "pgd", "cw", "deepfool"}
