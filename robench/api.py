@@ -32,6 +32,7 @@ from robench.potential import compare, level_map, measure
 from robench.progress import NoProgress, Progress
 from robench.records import AttackRecord, CertifyRecord, attack_record, certify_record, to_line
 from robench.reexecution import reexecute
+from robench.rounding import upper
 from robench.runs import RunFolder, RunRequest, read_json, write_json
 from robench.specs.base import digest
 from robench.specs.data import DataSpec, Split
@@ -313,6 +314,8 @@ def certify(
         if len(done) < len(dataset):
             run.spend(seconds=time.perf_counter() - started)
         execution.progress.close()
+        if deploy_dtype == "float32" and not any(record.radius_pairwise > 0 for record in records):
+            execution.progress.note(_why_none(bounds))
         kept, seconds = run.manifest["facts"], {"seconds": round(run.spent().get("seconds", 0.0), 3)}
         audited = {**bounds.to_dict(), **(kept.get("audit") or {})}
         run.finish(certify_summary(records, kept["eps"], audited) | seconds)
@@ -554,6 +557,16 @@ def _doubts(loaded: checkpoint.LoadedModel, dataset: Dataset, progress: Progress
     for doubt in found:
         progress.note(f"flag {doubt.name}: {doubt.message}")
     return [doubt._asdict() for doubt in found]
+
+
+def _why_none(bounds: lipschitz.Audit) -> str:
+    """Why no image has a certificate of the float32 network."""
+    slope, offset = bounds.rounding["float32"]
+    return (
+        f"no image is certified in float32: its logits are only known to lie within {upper(slope, 3)}·‖x‖ + "
+        f"{upper(offset, 3)} of the float64 ones, or have another class; where `forward` computes weights (SVD, QR, "
+        "thresholds), store them, or use --deploy-dtype float64"
+    )
 
 
 def _identity(loaded: checkpoint.LoadedModel, dataset: Dataset) -> dict[str, str]:

@@ -37,6 +37,7 @@ HALVINGS = 12
 BETTER = 0.99
 """The gradient-free attack is better where it needs less than this share of the distance."""
 
+CUT = ", since the model cuts its output off from its input (no_grad, detach, .data, numpy, integers)"
 LOST = 0.01
 """A margin in float32 that is off by this share of the median margin is lost to attacks that need small steps."""
 
@@ -142,7 +143,9 @@ def _gradient_flags(sample: _Sample) -> Iterator[Flag]:
         yield Flag("nonfinite-gradients", f"the gradient of the margin is NaN or infinite at {broken} of {n} images")
     zero = (slope == 0).all(dim=1)
     if bool(zero.any()):
-        yield Flag("zero-gradients", f"the gradient of the margin is exactly zero at {int(zero.sum())} of {n} images")
+        seen = f"the gradient of the margin is exactly zero at {int(zero.sum())} of {n} images"
+        cut = not sample.logits(sample.x.clone().requires_grad_(True)).requires_grad
+        yield Flag("zero-gradients", seen + (CUT if cut else ""))
     loss = _gradient(sample, lambda logits: nn.functional.cross_entropy(logits, sample.label, reduction="none"))
     saturated = int(((loss == 0).all(dim=1) & ~zero).sum())
     if saturated:

@@ -18,10 +18,12 @@ from robench.checkpoint.function import identify, source_digest
 from robench.checkpoint.link import take_off
 from robench.checkpoint.loaded import LoadedModel, Shape, probe_outputs, require_finite
 from robench.checkpoint.plain import plain_module
+from robench.checkpoint.spared import is_spared, spared, writes_to_input
 from robench.checkpoint.states import load_state
 from robench.errors import ModelError
 from robench.models import check_agreement
 
+CASTS = "its weights are taken in float32: let `forward` leave the dtype of its input as it is, or cast it to theirs"
 QUANTISED = ("torch.ao.nn.quantized", "torch.ao.nn.intrinsic.quantized", "torch.nn.quantized")
 
 
@@ -57,6 +59,8 @@ def load_factory(
         module = ready(module, input_shape, ref)
         notes = (*notes, *_about(module, ref, weights))
         plain = as_plain(module, input_shape, ref)
+        if is_spared(plain):
+            notes = (*notes, f"`{ref}` writes into its input; it is given a copy each time")
         if weights is None:
             sha256 = hashlib.sha256(safetensors.torch.save(_state(plain))).hexdigest()
         outputs = probe_outputs(plain, input_shape, f"`{ref}`")
@@ -150,11 +154,15 @@ def _about(module: nn.Module, ref: str, weights: Path | None) -> list[str]:
 
 
 def as_plain(module: nn.Module, input_shape: Shape, ref: str) -> nn.Module:
-    """The frozen plain copy in float32, checked to give the outputs of the module in evaluation mode."""
+    """The frozen plain copy in float32, checked to give the outputs of the module in evaluation mode.
+
+    One that writes into its input is put behind a copy of it.
+    """
+    stored = {value.dtype for value in module.parameters() if value.is_floating_point()}
     module = module.float()
     require_finite(module, f"`{ref}`")
     plain = plain_module(module)
-    probe_outputs(module, input_shape, f"`{ref}`")
+    probe_outputs(module, input_shape, f"`{ref}`", hint=None if stored <= {torch.float32} else CASTS)
     inputs = torch.rand((4, *input_shape), generator=torch.Generator().manual_seed(1))
     check_agreement(module, plain, inputs)
-    return plain
+    return spared(plain) if writes_to_input(plain, input_shape) else plain

@@ -18,6 +18,7 @@ Shape = tuple[int, ...]
 AGREEMENT = 1e-4
 """Largest difference of outputs, relative to the largest output, that is taken for rounding in float32."""
 MASKED = "mask classes by a finite number such as -1e9, or return the logits of the others alone"
+FITS = "check the input shape (without the batch), and that the model takes any batch size and no other argument"
 COUNT = {1: "one input", 2: "two inputs"}
 
 
@@ -104,8 +105,14 @@ def require_finite(module: nn.Module, source: str) -> None:
 
 
 @torch.no_grad()
-def probe_outputs(module: nn.Module, input_shape: Shape, source: str) -> int:
-    """Number of outputs of a model, found by passes of two inputs, together and each alone.
+def probe_outputs(module: nn.Module, input_shape: Shape, source: str, hint: str | None = None) -> int:
+    """Number of outputs of a model, found by passes of two inputs, together, each beside another one, and alone.
+
+    Args:
+        module: in evaluation mode.
+        input_shape: without the batch.
+        source: how to call the model in a message.
+        hint: what to do if it fails, where that is known.
 
     Raises:
         ModelError: the model does not take that shape, gives something that is no (N, 1) or (N, q) of finite logits,
@@ -119,29 +126,36 @@ def probe_outputs(module: nn.Module, input_shape: Shape, source: str) -> int:
         raise ModelError(
             f"two inputs of shape {list(input_shape)} do not fit into memory", hint="check the input shape"
         ) from None
-    outputs = _outputs(module, inputs, source)
-    again = _outputs(module, inputs, source)
+    outputs = _outputs(module, inputs, source, hint)
+    again = _outputs(module, inputs, source, hint)
     if not _agree(outputs, again):
         raise ModelError(
             f"{source} gives other outputs when it is asked again, so it is no function of its input",
             hint="switch random operations off in evaluation mode (`F.dropout` needs `training=self.training`)",
         )
-    alone = torch.cat([_outputs(module, one, source) for one in (inputs[:1], inputs[1:])])
+    beside = _outputs(module, torch.stack((inputs[0], 1 - inputs[1])), source, hint)
+    if not _agree(outputs[:1], beside[:1]):
+        raise _mixing(source)
+    alone = torch.cat([_outputs(module, one, source, hint) for one in (inputs[:1], inputs[1:])])
     if not _agree(outputs, alone):
-        raise ModelError(
-            f"{source} gives an input other outputs in a batch than alone, so what it says of an image depends on "
-            "the images beside it",
-            hint="normalise by stored statistics in evaluation mode (`track_running_stats=True`), or by each input's",
-        )
+        raise _mixing(source)
     return int(outputs.shape[1])
 
 
-def _outputs(module: nn.Module, inputs: Tensor, source: str) -> Tensor:
-    """The logits of a batch of one or two inputs."""
+def _mixing(source: str) -> ModelError:
+    return ModelError(
+        f"{source} gives an input other outputs in another batch, so what it says of an image depends on the images "
+        "beside it",
+        hint="normalise by stored statistics in evaluation mode (`track_running_stats=True`), or by each input's",
+    )
+
+
+def _outputs(module: nn.Module, inputs: Tensor, source: str, hint: str | None) -> Tensor:
+    """The logits of a batch of one or two inputs; it may write into its copy of them."""
     n, shape = len(inputs), list(inputs.shape[1:])
     what = f"{source} does not take a batch of {COUNT[n]} of shape {shape}: it"
-    with blamed(what, hint="check the input shape (without the batch), and that the model takes any batch size"):
-        outputs = module(inputs)
+    with blamed(what, hint=hint or FITS):
+        outputs = module(inputs.clone())
     if not isinstance(outputs, Tensor) or outputs.dim() != 2 or outputs.shape[0] != n or outputs.shape[1] < 1:
         given = list(outputs.shape) if isinstance(outputs, Tensor) else f"a {type(outputs).__name__}"
         raise ModelError(

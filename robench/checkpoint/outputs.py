@@ -9,6 +9,7 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
+from robench.checkpoint.held import detached_copy
 from robench.checkpoint.link import Link
 
 LOOKED_AT = 500
@@ -58,10 +59,16 @@ def doubts(model: Answering, inputs: npt.NDArray[np.float32], labels: npt.NDArra
         inputs: (n, *shape), at least one.
         labels: (n,).
     """
-    outputs = model.deployed(torch.from_numpy(np.ascontiguousarray(inputs))).numpy()
+    outputs = _asked(model.deployed, inputs)
     if model.link is not None:
         return _saturated(model, inputs, outputs)
     return _probabilities(outputs[:, 0], labels) if model.outputs == 1 else []
+
+
+def _asked(module: nn.Module, inputs: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Outputs of a copy: a module may keep what it saw, and the one that was audited must stay as it was."""
+    outputs: npt.NDArray[np.float32] = detached_copy(module)(torch.from_numpy(np.ascontiguousarray(inputs))).numpy()
+    return outputs
 
 
 def _probabilities(output: npt.NDArray[np.float32], labels: npt.NDArray[np.int64]) -> list[Doubt]:
@@ -84,7 +91,7 @@ def _probabilities(output: npt.NDArray[np.float32], labels: npt.NDArray[np.int64
 def _saturated(model: Answering, inputs: npt.NDArray[np.float32], outputs: npt.NDArray[np.float32]) -> list[Doubt]:
     """Whether rounding of the link in float32 gives another class than the logits, as where a sigmoid rounds to 1."""
     assert model.link is not None
-    logits = model.module(torch.from_numpy(np.ascontiguousarray(inputs))).numpy()
+    logits = _asked(model.module, inputs)
     if model.outputs == 1:
         other = (logits[:, 0] > 0) != (outputs[:, 0] > (model.link.threshold or 0.0))
     else:

@@ -65,11 +65,20 @@ def wide_argument(value: Any) -> Any:
     return value
 
 
-@contextlib.contextmanager
-def float64_default() -> Iterator[None]:
+def float64_default() -> contextlib.AbstractContextManager[None]:
     """Constants without a dtype are made in float64."""
+    return _default(torch.float64)
+
+
+def float32_default() -> contextlib.AbstractContextManager[None]:
+    """Constants without a dtype are made in float32, as in the deployed network."""
+    return _default(torch.float32)
+
+
+@contextlib.contextmanager
+def _default(dtype: torch.dtype) -> Iterator[None]:
     before = torch.get_default_dtype()
-    torch.set_default_dtype(torch.float64)
+    torch.set_default_dtype(dtype)
     try:
         yield
     finally:

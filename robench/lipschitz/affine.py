@@ -346,12 +346,12 @@ def _residual_kernel(call: Call, left: View, right: View, weights: tuple[float, 
 def multiply(call: Call) -> Value:
     """A scaling by constants; the square of a signal, which waits for its root."""
     left, right = call.args[:2]
-    if depends(left) and depends(right):
-        return _product(call, left, right)
     if call.operation == "div" and call.get("rounding_mode", 2) is not None:
         raise call.refusal("it rounds, which is not continuous")
     if call.operation == "div" and depends(right):
-        raise call.refusal("it divides by something that depends on the input")
+        raise call.refusal("it divides by something that depends on the input, which may be next to 0")
+    if depends(left) and depends(right):
+        return _product(call, left, right)
     value, constant = (left, right) if depends(left) else (right, left)
     factors, twins = call.constant(constant, "factor"), call.twin(constant)
     if call.operation == "div":

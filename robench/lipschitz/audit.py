@@ -17,7 +17,8 @@ from torch.nn.modules import module as torch_module
 import robench.lipschitz.affine
 import robench.lipschitz.copies
 import robench.lipschitz.elementwise
-import robench.lipschitz.pooling  # noqa: F401  (these four register their rules)
+import robench.lipschitz.pooling
+import robench.lipschitz.writing  # noqa: F401  (these five register their rules)
 from robench.checkpoint.contents import contents_digest
 from robench.checkpoint.widened import Widened, widened
 from robench.errors import AuditError

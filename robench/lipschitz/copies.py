@@ -5,6 +5,7 @@ Each is run on the positions of the entries instead of their values, so that the
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -29,6 +30,11 @@ IN_ORDER = (
     "detach", "view_as",
 )  # fmt: skip
 """Copies that keep the order of the entries in memory."""
+SHAPED = frozenset(("expand_as", "view_as"))
+"""Copies that take no more of their second argument than its shape."""
+MOVING = frozenset(("permute", "transpose", "t", "movedim", "swapaxes"))
+"""Copies that put whole axes into another order."""
+MOVED = "it moves the batch axis from the front, and robench follows that axis nowhere else"
 
 
 def copy_view(call: Call, result: Tensor, index: Tensor) -> View:
@@ -43,7 +49,7 @@ def copy_view(call: Call, result: Tensor, index: Tensor) -> View:
         raise call.refusal("it changes the shape in an unexpected way")
     rows = positions.reshape(BATCH, -1) if positions.numel() % BATCH == 0 and positions.dim() else None
     if rows is None or not _each_sample_alone(rows, signal.size) or positions.shape[0] % BATCH:
-        raise call.refusal("it mixes the samples of a batch")
+        raise call.refusal(MOVED if call.operation in MOVING else "it mixes the samples of a batch")
     return View(signal, positions, result, gap=max(view.gap for view in _views(call.args)))
 
 
@@ -78,6 +84,8 @@ def copy(call: Call) -> Value:
     if isinstance(call.args[0], Squares):
         return _reshaped_squares(call, call.args[0])
     call.view()
+    if call.operation in SHAPED:
+        call = replace(call, args=(call.args[0], torch.empty(concrete(call.args[1]).shape, dtype=torch.bool)))
     if len(_views(call.args)) + len(_views(tuple(call.kwargs.values()))) != 1:
         raise call.refusal("an index depends on the input")
     index = call.target(*_positions(call.args), **call.kwargs)
@@ -89,10 +97,15 @@ def copy(call: Call) -> Value:
 
 def _same_in_float32(call: Call) -> None:
     """An index that is computed, by the network or by an interpolation, may be another one in float32."""
-    computed = [value for value in _flat((call.args[1:], call.kwargs)) if isinstance(value, Tensor)]
-    twins = [call.trace.float32(value) for value in computed]
-    other = any(not torch.equal(own, twin) for own, twin in zip(computed, twins, strict=True))
-    if other or (call.operation.startswith("upsample_nearest") and _nearest_differs(call)):
+    require_same(call, (call.args[1:], call.kwargs))
+    if call.operation.startswith("upsample_nearest") and _nearest_differs(call):
+        call.trace.refuse_float32(f"`{call.operation}` takes other entries there")
+
+
+def require_same(call: Call, choice: Any) -> None:
+    """Constants that say which entries are taken must be the same in float32."""
+    computed = [value for value in _flat(choice) if isinstance(value, Tensor)]
+    if any(not torch.equal(own, call.trace.float32(own)) for own in computed):
         call.trace.refuse_float32(f"`{call.operation}` takes other entries there")
 
 
@@ -167,42 +180,47 @@ def native_dropout(call: Call) -> Value:
 @rule("cat", "stack", "concat", "concatenate", "hstack")
 def concatenate(call: Call) -> Value:
     """Parts of one signal, or of several, put side by side."""
-    parts = call.args[0]
+    return combined(call, call.args[0], lambda parts: call.target(parts, *call.args[1:], **call.kwargs))
+
+
+def combined(call: Call, parts: Sequence[Value], place: Callable[[list[Tensor]], Tensor]) -> Value:
+    """A result each entry of which is an entry of one of several parts, views or constants.
+
+    Args:
+        call: the operation.
+        parts: what the entries are taken from.
+        place: the operation as a function of the parts alone; it is run on positions.
+    """
     views = _views(parts)
-    if any(depends(part) and not isinstance(part, View) for part in parts) or not views:
+    if any(depends(part) and not isinstance(part, View) for part in parts):
         raise call.refusal("it joins indices, signs or sums of squares that depend on the input")
+    if not views:
+        return call.zero
     if all(view.signal is views[0].signal for view in views):
-        index = [
-            part.index.double() if isinstance(part, View) else torch.zeros(part.shape, dtype=torch.float64)
-            for part in parts
-        ]
-        result = copy_view(call, call.zero, call.target(index, *call.args[1:], **call.kwargs))
-        result.gap = max(result.gap, _largest_gap(call, parts))
-        return result
-    return _joined(call, views)
+        owner, positions = views[0], [view.index.double() for view in views]
+    else:
+        owner, positions = _stacked(call, views)
+    iterator = iter(positions)
+    index = place([next(iterator) if isinstance(part, View) else _nowhere(part) for part in parts])
+    result = copy_view(replace(call, args=(owner,), kwargs={}), call.zero, index)
+    gaps = place([_nowhere(part.zero) if isinstance(part, View) else call.gap(part) for part in parts])
+    result.gap = max([view.gap for view in views] + ([float(gaps.max())] if gaps.numel() else []))
+    return result
 
 
-def _largest_gap(call: Call, parts: Any) -> float:
-    """Of the constants among the parts."""
-    gaps = [call.gap(part) for part in parts if not isinstance(part, View)]
-    return max((float(gap.max()) for gap in gaps if gap.numel()), default=0.0)
+def _nowhere(constant: Value) -> Tensor:
+    """The position of a constant, for each of its entries."""
+    shape = constant.shape if isinstance(constant, Tensor) else ()
+    return torch.zeros(shape, dtype=torch.float64)
 
 
-def _joined(call: Call, views: list[View]) -> View:
-    """A signal that stacks several, seen in the order of the result."""
+def _stacked(call: Call, views: list[View]) -> tuple[View, list[Tensor]]:
+    """A signal that holds several, one after the other, and where each view lies in it; one may come twice."""
     flat = [view.zero.reshape(BATCH, -1) for view in views]
     stacked = call.trace.nonlinear("concat", views, 1.0, torch.cat(flat, dim=1), entrywise=True)
-    start, positions = 1, []  # by place: a view may be joined twice
+    start, positions = 1, []
     for view in views:
         rows = torch.arange(start, start + view.size)
         positions.append(torch.stack((rows, rows + stacked.size)).reshape(view.shape).double())
         start += view.size
-    iterator = iter(positions)
-    parts = [
-        next(iterator) if isinstance(part, View) else torch.zeros(concrete(part).shape, dtype=torch.float64)
-        for part in call.args[0]
-    ]
-    joined = call.target(parts, *call.args[1:], **call.kwargs).round().long()
-    result = copy_view(Call(call.trace, call.target, (stacked,), {}, call.zero), call.zero, joined)
-    result.gap = _largest_gap(call, call.args[0])
-    return result
+    return stacked, positions

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from robench.checkpoint.plain import plain_module
+from robench.checkpoint.spared import Copy
 from robench.errors import AuditError
 from robench.layers import FullSort, GroupSort2, HouseHolder, InputNormalization, L2NormPool2d, ScaledAvgPool2d
 from robench.lipschitz.rounding import Slack
@@ -84,9 +85,9 @@ def _single(trace: Trace, value: Value) -> View:
     return value
 
 
-@module_rule(nn.Identity, nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout)
+@module_rule(Copy, nn.Identity, nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout)
 def identity(trace: Trace, module: nn.Module, view: View) -> Value:
-    """Nothing, in evaluation mode."""
+    """Nothing that changes an entry, in evaluation mode."""
     return view
 
 

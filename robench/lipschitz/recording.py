@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any, NamedTuple
 
 import torch
@@ -18,7 +18,7 @@ from torch.nn.modules import module as torch_module
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from robench.checkpoint.held import held_values
-from robench.checkpoint.widened import first_line, float64_default, wide_argument
+from robench.checkpoint.widened import first_line, float32_default, float64_default, wide_argument
 from robench.errors import AuditError, RobenchError
 from robench.lipschitz.trace import ATTENTION, OPERATION_RULES, UNBOUNDED, operation_name
 
@@ -30,8 +30,12 @@ FILLED: dict[str, Callable[[Any], Any]] = {
     **dict.fromkeys(("aten.ones_like", "aten.new_ones"), lambda args: 1),
     "aten.full_like": lambda args: args[1],
     "aten.new_full": lambda args: args[2],
+    **dict.fromkeys(("aten.empty_like", "aten.new_empty", "aten.empty"), lambda args: 0),
 }
-"""Operations that take no more of a tensor than its shape and dtype, and what they fill the result with."""
+"""Operations that take no more of a tensor than its shape and dtype, and what they fill the result with.
+
+Memory that is not filled holds anything; a model whose output depends on that is no function, so 0 will do.
+"""
 OVERWRITING = frozenset(("aten.copy_", "aten.fill_", "aten.zero_"))
 """Operations in place that leave nothing of what was there."""
 
@@ -50,8 +54,8 @@ class Precision(NamedTuple):
 
 WIDE = Precision(wide_argument, float64_default)
 """All in float64."""
-AS_IT_IS = Precision(lambda value: value, nullcontext)
-"""What the program says."""
+AS_IT_IS = Precision(lambda value: value, float32_default)
+"""What the program says, where torch's default dtype is float32."""
 
 
 class Traced(Tensor):
@@ -115,10 +119,10 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return False
 
     def start(self, example: Tensor) -> Traced:
-        """The input."""
-        node = self._graph.placeholder("x")
-        traced = self._traced(example, node)
-        self._input_storages.add(_storage(example))
+        """The input, which the graph copies first: the module may write into what it is given."""
+        copied = self._graph.call_function(torch.ops.aten.clone.default, (self._graph.placeholder("x"),))
+        traced = self._traced(example, copied)
+        self._input_storages.add(_storage(traced.known))
         return traced
 
     def finish(self, output: Any, state: dict[str, Tensor]) -> torch.fx.GraphModule:
@@ -187,10 +191,10 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         returns, written = func._schema.returns, _written(func, args, kwargs)
         if not written and not any("Tensor" in str(value.type) for value in returns):
             return self._plain(func, args, kwargs, dependent)
-        if name in FILLED and dependent:
-            known = func(*self._known(args), **self._known(kwargs))
+        if name in FILLED and (dependent or name == "aten.empty"):
+            size, value = list(func(*self._known(args), **self._known(kwargs)).shape), FILLED[name](args)
+            known = func(*self._known(args), **self._known(kwargs)).fill_(value)
             options = {"dtype": known.dtype}
-            size, value = list(known.shape), FILLED[name](args)
             node = self._graph.call_function(torch.ops.aten.full.default, (size, value), options)
             return self._traced(known, node)
         if dependent and name not in OPERATION_RULES and name not in UNBOUNDED and _composite(func):
@@ -361,12 +365,12 @@ def record(module: nn.Module, example: Tensor, where: str, precision: Precision)
     before = [
         (child, vars(child).copy(), child._buffers.copy(), child._parameters.copy()) for child in module.modules()
     ]
-    recorder = Recorder(where, _state(module), precision.convert)
+    recorder, given = Recorder(where, _state(module), precision.convert), example.clone()
     fast_attention = torch.backends.mha.get_fastpath_enabled()
     try:
         torch.backends.mha.set_fastpath_enabled(False)  # it hides the operations
         with torch.inference_mode(), precision.default(), _no_autocast(where), _paths(module, recorder), recorder:
-            output = module(recorder.start(example))
+            output = module(recorder.start(given))
         return recorder.finish(output, _state(module))
     except RobenchError:
         raise

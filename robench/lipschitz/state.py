@@ -33,10 +33,10 @@ class History:
         if not isinstance(network, Widened):
             return  # layers of torch and robench keep nothing
         generator = torch.Generator().manual_seed(1)
-        other, self.inputs = torch.randn(2, 2, *shape, dtype=torch.float64, generator=generator)
+        other, self.inputs = torch.rand(2, 2, *shape, dtype=torch.float64, generator=generator)
         fresh = detached_copy(network)
         self._ask(fresh)
-        network(other)
+        network(other.clone())
         self._ask(network)
         before = _plain_values(network)
         self._ask(network)
@@ -47,7 +47,7 @@ class History:
             raise AuditError(f"the model changes its own state at each evaluation: {names}", hint=HINT)
 
     def _ask(self, network: nn.Module) -> None:
-        answer = network(self.inputs)
+        answer = network(self.inputs.clone())
         if isinstance(answer, Tensor):
             self.answers.append(answer.detach().clone())
 

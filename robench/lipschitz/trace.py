@@ -195,11 +195,15 @@ OPERATION_RULES: dict[str, Rule] = {}
 GATES = "its gates multiply signals that depend on the input, and robench has no rule for such products"
 ATTENTION = "attention multiplies signals that depend on the input, so it grows without bound"
 PARTS = "write it as a matrix product"
+STEPS = "it moves the batch axis from the front, where robench follows it; a loop over nn.RNNCell leaves it there"
+PLACES = "robench bounds interpolation between nearest pixels, linear, bilinear and trilinear alone"
 DEVIATION = "it divides by the deviation of its own input, which has no bounded slope where that is small"
 UNBOUNDED = {
     **dict.fromkeys(("aten.lstm", "aten.gru", "aten.lstm_cell", "aten.gru_cell"), GATES),
     **dict.fromkeys(("aten.scaled_dot_product_attention", "aten._native_multi_head_attention"), ATTENTION),
     **dict.fromkeys(("aten.layer_norm", "aten.group_norm", "aten.rms_norm"), DEVIATION),
+    **dict.fromkeys(("aten.rnn_tanh", "aten.rnn_relu"), STEPS),
+    **dict.fromkeys(("aten.upsample_bicubic2d", "aten.grid_sampler"), PLACES),
     "aten.einsum": PARTS,
 }
 """Why operations have no rule that are made of others, where those would say less than is known."""

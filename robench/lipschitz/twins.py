@@ -12,10 +12,11 @@ from typing import Any
 
 import torch
 
+from robench.checkpoint.widened import float32_default
 from robench.lipschitz.trace import Number, Trace, Value, depends, operation_name
 
 CASTS = frozenset(("aten._to_copy", "aten.to"))
-FILLING = frozenset(("full_like", "zeros_like", "ones_like", "new_full", "new_zeros", "new_ones"))
+FILLING = frozenset(("full_like", "zeros_like", "ones_like", "new_full", "new_zeros", "new_ones", "fill"))
 """Operations whose result has the shape of a tensor and nothing else of it."""
 ASKING = frozenset((
     "add", "sub", "rsub", "mul", "div", "clamp", "clamp_min", "clamp_max", "hardtanh", "softshrink", "pad",
@@ -62,12 +63,13 @@ class Twins:
         if (depends(value) or filled) and _is_step(node) and not _same_numbers(node, partner):
             self._trace.refuse_float32(f"`{node.target}` is given another number there", branches=True)
         if filled:
-            self._values[partner] = self._filled(node, value)
+            self._values[partner] = self._filled(node, partner, value)
         if not depends(value):
             self._pair(partner, value)
 
-    def _filled(self, node: torch.fx.Node, value: Value) -> Any:
-        numbers = [number.deployed for number in _given(node, Number)]
+    def _filled(self, node: torch.fx.Node, partner: torch.fx.Node, value: Value) -> Any:
+        numbers: list[Any] = [number.deployed for number in _given(node, Number)]
+        numbers += [self._value(tensor) for tensor in _given(partner, torch.fx.Node)[1:]]
         narrow = value.to(torch.float32) if value.dtype == torch.float64 else value
         return torch.full_like(narrow, numbers[0]) if numbers else narrow
 
@@ -80,7 +82,8 @@ class Twins:
     def _value(self, node: torch.fx.Node) -> Any:
         if node not in self._values:
             target: Any = node.target
-            self._values[node] = target(*self._resolve(node.args), **self._resolve(node.kwargs))
+            with float32_default():  # in which an operation on integers gives its result
+                self._values[node] = target(*self._resolve(node.args), **self._resolve(node.kwargs))
         return self._values[node]
 
     def _resolve(self, value: Any) -> Any:

@@ -39,6 +39,22 @@ def _table(x: Tensor, w: Tensor) -> Tensor:
     return x * torch.exp(-0.3 * place) + torch.cos(1000.7 * place)
 
 
+def _counted(x: Tensor, w: Tensor) -> Tensor:
+    """Integers times a number are of the default dtype, which is that of the network."""
+    return x + torch.cos(torch.arange(SIDE) * 1000.1)
+
+
+def _divided(x: Tensor, w: Tensor) -> Tensor:
+    return x * torch.sin(torch.arange(1, SIDE + 1) / 7e-5) + torch.tensor([3, 1]).sqrt().sum() * 1e4
+
+
+def _written(x: Tensor, w: Tensor) -> Tensor:
+    y = x.clone()
+    y[:, 1:3] = torch.cos(1e5 * w[0, 0])
+    y[:, 4] = w[0].softmax(0)[0]
+    return y
+
+
 def _pairs(x: Tensor, w: Tensor) -> Tensor:
     return torch.sqrt(x[:, : SIDE // 2] ** 2 + x[:, SIDE // 2 :] ** 2).repeat(1, 2)
 
@@ -76,6 +92,9 @@ PIECES: dict[str, Piece] = {
     "order": lambda x, w: x[:, (w @ w).sum(0).argsort()],
     "branch of eigh": lambda x, w: x @ torch.linalg.eigh(w + w.T)[1],
     "table": _table,
+    "integer table": _counted,
+    "integers divided": _divided,
+    "written": _written,
     "residual": lambda x, w: x + 0.1 * (x @ (w / w.norm())),
     "kernel": lambda x, w: functional.conv1d(x[:, None], (w / w.norm())[:1, None, :3], padding=1)[:, 0],
     "clamp": lambda x, w: x.clamp(-0.1, 0.7),

@@ -83,7 +83,18 @@ def check(module: nn.Module, seed: int = 0) -> int:
     return check_certificates(module, bounds, seed)
 
 
-FEW = ("rank-deficient svd", "qr", "table", "pad", "planes", "pairs", "batch norm")
+FEW = (
+    "rank-deficient svd",
+    "qr",
+    "table",
+    "integer table",
+    "integers divided",
+    "written",
+    "pad",
+    "planes",
+    "pairs",
+    "batch norm",
+)
 
 
 @pytest.mark.parametrize("name", [n if n in FEW else pytest.param(n, marks=pytest.mark.slow) for n in PIECES])

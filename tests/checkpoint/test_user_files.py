@@ -15,6 +15,7 @@ from torch import nn
 
 from robench.checkpoint import load_model
 from robench.errors import ModelError
+from robench.lipschitz import audit
 
 SHAPE = (1, 2, 2)
 NET = "def make(): return nn.Sequential(nn.Flatten(), nn.Linear(4, 3))"
@@ -349,7 +350,7 @@ FLAT = "nn.Sequential(nn.Flatten(), {})"
         ("nn.LazyLinear(3)", "lazy"),
         ("nn.Linear(4, 3, device='meta')", "meta device"),
         ("nn.Linear(4, 3, dtype=torch.complex64)", "complex"),
-        ("nn.BatchNorm1d(4, track_running_stats=False)", "in a batch than alone|one input"),
+        ("nn.BatchNorm1d(4, track_running_stats=False)", "in another batch"),
         ("torch.ao.nn.quantized.Linear(4, 3)", "quantised"),
     ],
 )
@@ -361,12 +362,15 @@ def test_layers_without_usable_weights_are_refused(load, layer, named):
 def test_what_depends_on_the_batch_or_on_chance_is_refused(load):
     body = "class make(nn.Module):\n  def forward(self, x):\n    x = x.flatten(1)\n    return "
     for text, named in (
-        ("x - x.mean(0)", "in a batch than alone"),
-        ("(x - x.mean(0, keepdim=True)) / x.norm()", "in a batch than alone"),
-        ("x + x.max(0).values", "in a batch than alone"),
+        ("x - x.mean(0)", "in another batch"),
+        ("(x - x.mean(0, keepdim=True)) / x.norm()", "in another batch"),
+        ("x + x.max(0).values", "in another batch"),
         ("torch.nn.functional.dropout(x)", "asked again"),
         ("x + torch.rand(4)", "asked again"),
         ("x * torch.bernoulli(torch.full((4,), 0.5))", "asked again"),
+        ("torch.nn.functional.batch_norm(x, None, None, training=True)", "in another batch"),
+        ("nn.BatchNorm1d(4, track_running_stats=False).eval()(x)", "in another batch"),
+        ("x - x.mean(0) if len(x) > 1 else 1 / 0", "in another batch"),
         ("x.squeeze(0)", "one input"),
         ("x.argmax(1, keepdim=True)", "int64 outputs"),
     ):
@@ -393,3 +397,37 @@ def test_tensors_of_inference_mode_become_ordinary(load, tmp_path):
     state = {name: value.clone() for name, value in loaded.module.state_dict().items()}
     torch.save(state, tmp_path / "w.pt")
     load("@torch.inference_mode()\n" + NET, weights=tmp_path / "w.pt")
+
+
+@pytest.mark.parametrize(
+    ("text", "function"),
+    [
+        ("x.sub_(0.3).div_(0.4)", lambda x: (x - 0.3) / 0.4),
+        ("x[:, :, 0] = 0", lambda x: x * torch.tensor([[0.0], [1.0]])),
+        ("x.flatten(1).clamp_(0.2, 0.7)", lambda x: x.clamp(0.2, 0.7)),
+        ("nn.ReLU(inplace=True)(x.neg_())", lambda x: (-x).relu()),
+    ],
+)
+def test_a_model_that_writes_into_its_input_is_a_function_of_what_it_was_given(load, text, function):
+    loaded = load(f"class make(nn.Module):\n  def forward(self, x):\n    {text}\n    return x.flatten(1)")
+    x = torch.rand(3, *SHAPE)
+    given = x.clone().requires_grad_(True)
+    torch.testing.assert_close(loaded.module(given), function(x).flatten(1))
+    assert torch.equal(given, x)
+    assert any("copy" in note for note in loaded.notes)
+    assert float(audit(loaded.module, SHAPE).lipschitz_upper) >= 1.0
+
+
+@pytest.mark.parametrize("dtype", ["half", "bfloat16", "double"])
+def test_a_cast_to_the_dtype_that_the_weights_had_is_explained(load, dtype):
+    text = f"""
+    class make(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.last = nn.Linear(4, 3).{dtype}()
+        def forward(self, x):
+            return self.last(x.{dtype}().flatten(1)).float()
+    """
+    with pytest.raises(ModelError, match="dtype") as caught:
+        load(text)
+    assert "float32" in caught.value.hint

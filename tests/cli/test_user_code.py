@@ -129,3 +129,40 @@ def test_a_stream_that_the_shell_closed_is_no_bug(tmp_path: Path, closed: str, d
     result = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=True)
     assert result.stdout.startswith("{") == document
     assert "lipschitz_upper" not in result.stderr
+
+
+@pytest.mark.parametrize(
+    "keep",
+    ["self.seen = x", "self.seen = {'x': [x.flatten(1)]}", "self.register_buffer('mean', x.mean())", "self.n = len(x)"],
+)
+def test_what_a_model_keeps_of_its_last_input_is_no_other_model(robench: Any, tmp_path: Path, keep: str) -> None:
+    """Features kept for later, as for saliency maps; asked once by the checks of its outputs, once by the audit."""
+    options = ["--data", "digits", "--limit", 5, "--eps", "0.01", "--json"]
+    kept = robench("certify", write(tmp_path, forward=keep), *options, "--out", tmp_path / "a")
+    assert kept.code == 0, kept.stderr
+    plain = robench("certify", write(tmp_path), *options, "--out", tmp_path / "b")
+    assert kept.data["mean_radius"] == plain.data["mean_radius"]
+
+
+def test_float32_without_a_certificate_says_why(robench: Any, tmp_path: Path) -> None:
+    computed = "x = x.flatten(1) @ torch.linalg.qr(torch.ones(64, 64))[0]"
+    options = ["--data", "digits", "--limit", 3, "--eps", "0.01", "--deploy-dtype", "float32"]
+    none = robench("certify", write(tmp_path, forward=computed), *options, "--out", tmp_path / "a")
+    assert none.code == 0, none.stderr
+    assert "no image is certified in float32" in none.stderr
+    stored = write(
+        tmp_path, init="self.q = torch.linalg.qr(torch.ones(64, 64))[0]", forward="x = x.flatten(1) @ self.q"
+    )
+    some = robench("certify", stored, *options, "--out", tmp_path / "b")
+    assert some.code == 0, some.stderr
+    assert "no image is certified in float32" not in some.stderr
+
+
+@pytest.mark.parametrize(("cut", "said"), [("x = x.detach()", True), ("x = (x * 4).round() / 4", False)])
+def test_a_gradient_that_is_cut_off_is_told_from_one_that_vanishes(
+    robench: Any, tmp_path: Path, cut: str, said: bool
+) -> None:
+    options = ["--data", "digits", "--limit", 20, "--eps", "0.5", "--attack", "fgsm", "--out", tmp_path / "out"]
+    result = robench("attack", write(tmp_path, forward=cut), *options)
+    assert "flag zero-gradients" in result.stderr + result.stdout
+    assert ("cuts its output off" in result.stderr + result.stdout) == said
