@@ -375,7 +375,7 @@ def attack(
         done = _done(run, dataset, [record.index for record in records], progress)
         finished = run.summary() if run.finished_before and len(done) == len(dataset) else None
         if finished is not None:
-            rates = _attack_rates(records, spec, finished.get("flags", ()), certificates, audited)
+            rates = _attack_rates(records, spec, finished.get("flags", ()), certificates, audited, run.spent())
             return Outcome(run.path, {**finished, **rates, "reused": len(done)})
         progress.start(f"attack {loaded.name} on {data.spec.name}", len(dataset))
         progress.advance(len(done))
@@ -401,7 +401,7 @@ def attack(
         write_gallery(run.path, loaded, dataset, spec, device=device)
         progress.close()
         spent = run.spent()
-        summary = _attack_rates(records, spec, [flag._asdict() for flag in flags], certificates, audited) | {
+        summary = _attack_rates(records, spec, [flag._asdict() for flag in flags], certificates, audited, spent) | {
             "passes": {name: int(spent.get(name, 0)) for name in passes.to_dict()},
             "seconds": round(spent.get("seconds", 0.0), 3),
         }
@@ -436,8 +436,9 @@ def _attack_rates(
     flags: Sequence[Mapping[str, Any]],
     certificates: Mapping[int, CertifyRecord],
     audited: Mapping[str, Any],
+    spent: Mapping[str, float],
 ) -> dict[str, Any]:
-    """The part of a summary that follows from the records, so that it is never older than the program that shows it."""
+    """What a summary says by the files of the run, so that it is never older than the program that shows it."""
     return summarize(
         records,
         spec.eps,
@@ -445,6 +446,7 @@ def _attack_rates(
         audited="refused" not in audited,
         flags=flags,
         certificates=list(certificates.values()),
+        spent=spent,
     )
 
 
@@ -453,15 +455,14 @@ class _Meter:
 
     def __init__(self, run: RunFolder[AttackRecord], passes: PassCounter) -> None:
         self._run, self._passes = run, passes
-        self._before, self._since = passes.to_dict(), time.perf_counter()
+        self._before, self._since = passes.amounts(), time.perf_counter()
 
     def read(self) -> None:
         """Note the difference."""
-        now, clock = self._passes.to_dict(), time.perf_counter()
+        now, clock = self._passes.amounts(), time.perf_counter()
         if now != self._before:
-            self._run.spend(
-                seconds=clock - self._since, **{name: count - self._before[name] for name, count in now.items()}
-            )
+            new = {name: count - self._before.get(name, 0) for name, count in now.items()}
+            self._run.spend(seconds=clock - self._since, **new)
             self._before, self._since = now, clock
 
 

@@ -11,13 +11,15 @@ from pathlib import Path
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from robench import curves, run_shapes
+from robench.budget import AttackBudget, budgets
 from robench.crosscheck import Contradiction, contradictions
 from robench.curves import COMBINED, Curve, Rule
 from robench.errors import RunError
 from robench.predictions import FLAGS, record_flags
 from robench.records import SCHEMA_VERSION, AttackRecord, CertifyRecord, attack_record, certify_record
-from robench.runs import MANIFEST, SUMMARY, find_runs, read_json, read_records
+from robench.runs import MANIFEST, SUMMARY, find_runs, read_effort, read_json, read_records
 from robench.shapes import misfit
+from robench.sparing import spared_counts
 from robench.specs.epsilon import ascending
 
 R = TypeVar("R", CertifyRecord, AttackRecord)
@@ -40,12 +42,14 @@ class Run(Generic[R]):
     Fields:
         name: last part of its path, or as many as tell it from the others.
         summary: empty while the run is not finished.
+        spent: sums of what was noted in `effort.jsonl`, whether the run is finished or not.
     """
 
     folder: Path
     name: str
     manifest: Mapping[str, Any]
     summary: Mapping[str, Any]
+    spent: Mapping[str, float]
     records: tuple[R, ...]
 
     @property
@@ -140,6 +144,20 @@ class Evaluation:
     def full(self) -> bool:
         """Whether every attack saw every image that was not certified."""
         return self.attack is not None and bool(self.attack.manifest.get("spec", {}).get("full", False))
+
+    @cached_property
+    def budgets(self) -> Mapping[str, AttackBudget]:
+        """What each attack was given, what it broke alone, and what it cost; empty without an attack run."""
+        if self.attack is None or not self.attack.n:
+            return {}
+        return budgets(self.attack.records, self.attacked_eps, full=self.full, spent=self.attack.spent)
+
+    @property
+    def n_spared(self) -> int | None:
+        """Pairs of image and ε that stand and were spared an attack (see `sparing`); None without a cascade."""
+        if self.attack is None or self.full or not self.attack.n:
+            return None
+        return sum(spared_counts(self.attack.records, self.attacked_eps).values())
 
     @cached_property
     def attacked_eps(self) -> tuple[str, ...]:
@@ -274,7 +292,9 @@ def _read(folder: Path, name: str) -> Run[CertifyRecord] | Run[AttackRecord] | N
         raise RunError(f"`{folder}` is not as robench wrote it: {problem}", hint="move it elsewhere and make it again")
     parse = certify_record if command == "certify" else attack_record
     records: tuple[Any, ...] = tuple(read_records(folder, parse))
-    run: Run[Any] = Run(folder=folder, name=name, manifest=manifest, summary=summary, records=records)
+    run: Run[Any] = Run(
+        folder=folder, name=name, manifest=manifest, summary=summary, spent=read_effort(folder), records=records
+    )
     if run.status == "success" and run.n != summary.get("n"):
         raise RunError(
             f"`{folder}` is a finished run of {summary.get('n')} images and holds {run.n} records",

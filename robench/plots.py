@@ -16,9 +16,11 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MultipleLocator, PercentFormatter
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.ticker import MaxNLocator, MultipleLocator, PercentFormatter
 
-from robench.curves import Curve
+from robench.budget import DIRECTIONS, course, passes_of
+from robench.curves import COMBINED, Curve
 from robench.evaluations import Evaluation
 from robench.specs.epsilon import epsilon_value
 
@@ -30,6 +32,8 @@ COLOURS = (BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY, BLACK, GREY)
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*", "<", ">")
 THIN_LINES = ((0, (1, 1)), (0, (4, 1.5, 1, 1.5)), (0, (6, 2)), (0, (2, 2)), (0, (5, 1, 1, 1, 1, 1)))
 GRID_POINTS = 241
+FEW_EPS = 5
+"""Radii that can be told apart in one panel, a line each."""
 LEVELS = (-1.0, -0.75, -0.5, -0.25, 0.25, 0.5, 0.75, 1.0)
 CELL = (1.0, 1.12)
 """Width and height in inches of an image of a grid with its caption."""
@@ -135,6 +139,76 @@ def accuracy(evaluation: Evaluation) -> Figure:
         if paper is not None:
             _line(axes, paper, limit, color=BLACK, linestyle=(0, (1, 1.2)), linewidth=1.4, label="certified (paper)")
         _finish_accuracy(figure, axes, limit, [evaluation])
+        return figure
+
+
+def single_attacks(evaluations: Sequence[Evaluation]) -> Figure:
+    """Accuracy against ε of models under each attack by itself, one panel an attack (Fig. 3 of the paper).
+
+    Models whose attacks did not each see every image have no such curve; the others look as in `comparison`.
+    """
+    drawn = [(place, item) for place, item in enumerate(evaluations) if item.full and item.robust() is not None]
+    names = list(dict.fromkeys(name for _, item in drawn for name in item.attacks))
+    columns = min(2, len(names))
+    lines = -(-len(names) // columns)
+    with style():
+        figure = Figure(figsize=(0.6 + 3.4 * columns, 0.8 + 2.6 * lines), layout=ConstrainedLayoutEngine(wspace=0.06))
+        panels = figure.subplots(lines, columns, sharex=True, sharey=True, squeeze=False)
+        limit = 1.04 * max(epsilon_value(item.attacked_eps[-1]) for _, item in drawn)
+        handles: dict[str, Any] = {}
+        for number, axes in enumerate(panels.flatten()[: len(names)]):
+            axes.set_title(names[number])
+            for place, item in drawn:
+                if (curve := item.robust(names[number])) is not None:
+                    asked, colour = item.attacked_eps, COLOURS[place % len(COLOURS)]
+                    _band(axes, curve, epsilon_value(asked[-1]), colour)
+                    look = {"color": colour, "marker": MARKERS[place % len(MARKERS)]}
+                    _marked_line(axes, curve, asked, epsilon_value(asked[-1]), **look)
+                    handles[item.name] = axes.lines[-1]
+            _scale_accuracy(axes, limit)
+            axes.xaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 5, 10]))
+            axes.tick_params(labelbottom=number + columns >= len(names))
+            if number + columns >= len(names):
+                axes.set_xlabel(f"ε ({_unit(evaluations)})")
+            if number % columns == 0:
+                axes.set_ylabel("accuracy")
+        for axes in panels.flatten()[len(names) :]:
+            axes.set_axis_off()
+        figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=2)
+        return figure
+
+
+def accuracy_by_passes(evaluation: Evaluation) -> Figure:
+    """Combined accuracy at a few ε against passes, cumulated from attack to attack; first the clean prediction.
+
+    The passes of each attack must have been noted.
+    """
+    assert evaluation.attack is not None
+    run, eps = evaluation.attack, evaluation.attacked_eps
+    steps = [(budget.forward or 0) + (budget.backward or 0) for budget in evaluation.budgets.values()]
+    whole = sum(passes_of(run.spent, COMBINED, way) or 0 for way in DIRECTIONS)
+    spent = np.cumsum([max(0, whole - sum(steps)), *steps]) / run.n
+    stages = course(run.records)
+    few = [eps[place] for place in np.unique(np.linspace(0, len(eps) - 1, FEW_EPS).round().astype(int))]
+    with style():
+        figure, axes = _panel(7.2, 4.6)
+        lines = []
+        for place, text in enumerate(few):
+            rates = [float(curve.rate(epsilon_value(text))) for curve in stages]
+            line = ("-", *THIN_LINES)[place % (1 + len(THIN_LINES))]
+            lines += axes.plot(spent, rates, color=COLOURS[place], linestyle=line, label=f"ε = {text}")
+            for stage, (passes, rate) in enumerate(zip(spent, rates, strict=True)):
+                marker = MARKERS[stage % len(MARKERS)]
+                axes.plot(passes, rate, marker, color=COLOURS[place], markeredgecolor="white", clip_on=False, zorder=3)
+        markers = [
+            axes.plot([], [], MARKERS[stage % len(MARKERS)], color=GREY, label=name)[0]
+            for stage, name in enumerate(("clean", *(f"after {name}" for name in evaluation.budgets)))
+        ]
+        axes.set(xlim=(0, 1.04 * max(1.0, float(spent[-1]))), ylim=(0, 1.005))
+        axes.set(xlabel="forward and backward passes, mean of an image", ylabel="accuracy, all attacks so far")
+        axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0, symbol=" %"))
+        figure.legend(handles=lines, loc="outside lower center", ncols=3)
+        figure.legend(handles=markers, loc="outside right upper")
         return figure
 
 
@@ -350,9 +424,14 @@ def _band(axes: Axes, curve: Curve, limit: float, colour: str) -> None:
 
 
 def _finish_accuracy(figure: Figure, axes: Axes, limit: float, evaluations: Sequence[Evaluation]) -> None:
-    axes.set(xlim=(0, limit), ylim=(0, 1.005), xlabel=f"L2 perturbation ε ({_unit(evaluations)})", ylabel="accuracy")
-    axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0, symbol=" %"))
+    _scale_accuracy(axes, limit)
+    axes.set(xlabel=f"L2 perturbation ε ({_unit(evaluations)})", ylabel="accuracy")
     figure.legend(loc="outside lower center", ncols=2)
+
+
+def _scale_accuracy(axes: Axes, limit: float) -> None:
+    axes.set(xlim=(0, limit), ylim=(0, 1.005))
+    axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0, symbol=" %"))
 
 
 def _eps_limit(evaluation: Evaluation) -> float:

@@ -23,8 +23,8 @@ from typing import Any, Generic, TextIO, TypeVar
 
 from robench import run_shapes
 from robench.errors import RunError
-from robench.records import SCHEMA_VERSION
-from robench.shapes import misfit
+from robench.records import SCHEMA_VERSION, AttackRecord
+from robench.shapes import ANY, LARGEST, misfit
 from robench.specs.base import digest
 
 MANIFEST, RECORDS, SUMMARY, EFFORT = "manifest.json", "records.jsonl", "summary.json", "effort.jsonl"
@@ -228,13 +228,7 @@ class RunFolder(Generic[R]):
 
     def spent(self) -> dict[str, float]:
         """Sums of all that was noted, over all parts of an interrupted run."""
-        sums: dict[str, float] = {}
-        path = self.path / EFFORT
-        for line in path.read_text(encoding="utf-8").split("\n")[:-1] if path.exists() else []:
-            with contextlib.suppress(ValueError, AttributeError, TypeError, RecursionError):
-                for name, amount in json.loads(line).items():
-                    sums[name] = sums.get(name, 0) + amount
-        return sums
+        return read_effort(self.path)
 
     def note(self, **facts: Any) -> None:
         """Keep further facts in the manifest; those that stand there already cost nothing.
@@ -367,6 +361,21 @@ class RunFolder(Generic[R]):
         self._records = self._lock = None
 
 
+def read_effort(folder: Path) -> dict[str, float]:
+    """Sums of all that was noted in a run folder, over all parts of an interrupted run; damage is passed over."""
+    sums: dict[str, float] = {}
+    path = folder / EFFORT
+    for line in path.read_text(encoding="utf-8", errors="replace").split("\n")[:-1] if path.exists() else []:
+        noted: Any = None
+        with contextlib.suppress(ValueError, RecursionError):
+            noted = json.loads(line)
+        if misfit(noted, {ANY: float}, EFFORT) is None:
+            for name, amount in noted.items():
+                if 0 <= amount <= LARGEST:
+                    sums[name] = sums.get(name, 0) + amount
+    return sums
+
+
 def differences(stored: Mapping[str, Any], asked: Mapping[str, Any]) -> list[str]:
     """What differs between two flat tables, each with both values."""
     return [
@@ -391,7 +400,7 @@ def read_records(path: Path, parse: Callable[[Mapping[str, Any]], R]) -> Iterato
     """The records of a run folder, in file order; a torn last line is passed over.
 
     Raises:
-        RunError: a complete line is not a record.
+        RunError: a complete line is not a record, or its attacks are others than those of the first.
     """
     file = path / RECORDS
     if not file.exists():
@@ -401,6 +410,7 @@ def read_records(path: Path, parse: Callable[[Mapping[str, Any]], R]) -> Iterato
     except (OSError, UnicodeDecodeError) as error:
         raise RunError(f"`{file}` cannot be read: {error}", hint="move the run elsewhere and make it again") from None
     lines = content.split("\n")[:-1]
+    attacks: list[str] | None = None
     for number, line in enumerate(lines, start=1):
         try:
             data = json.loads(line)
@@ -408,7 +418,16 @@ def read_records(path: Path, parse: Callable[[Mapping[str, Any]], R]) -> Iterato
             raise RunError(
                 f"line {number} of `{file}` is not JSON", hint="move the run elsewhere and make it again"
             ) from None
-        yield parse(data)
+        record = parse(data)
+        if isinstance(record, AttackRecord):
+            attacks = list(record.attacks) if attacks is None else attacks
+            if list(record.attacks) != attacks:
+                raise RunError(
+                    f"line {number} of `{file}` is of the attacks {', '.join(record.attacks) or '(none)'}, line 1 of "
+                    f"{', '.join(attacks) or '(none)'}",
+                    hint="move the run elsewhere and make it again",
+                )
+        yield record
 
 
 def find_runs(path: Path) -> list[Path]:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from robench.budget import DIRECTIONS, n_alone, passes_of
 from robench.curves import COMBINED, RULES, Curve
 from robench.evaluations import Evaluation, Run
 from robench.predictions import base_count
@@ -24,6 +25,10 @@ CASCADE_NOTE = (
     "broke k of m: this run was a cascade, and of the m images that the attack was given it broke k itself. That is no "
     "accuracy, since the attacks before it chose those images; only combined is one. With --full each attack is given "
     "every image that is not certified."
+)
+OPTIMALITY_NOTE = (
+    "Optimality is that of AttackBench: 1 for the attack that finds, for every image, the nearest adversarial of all "
+    "attacks of this run within the largest ε asked, and 0 for one that finds none. It is rounded down."
 )
 
 AnyRun = Run[CertifyRecord] | Run[AttackRecord]
@@ -180,6 +185,30 @@ def attack_outcomes(evaluation: Evaluation) -> pd.DataFrame:
             }
         )
     return pd.DataFrame(rows)
+
+
+def budget(evaluation: Evaluation) -> pd.DataFrame:
+    """One row an attack: what it broke, what it broke alone, how often it was nearest, its passes and its optimality.
+
+    The last row is the whole run; its passes hold the clean predictions too.
+    """
+    run = evaluation.attack
+    if run is None or not run.n:
+        return pd.DataFrame()
+    eps = evaluation.attacked_eps
+    alone = n_alone(run.records, eps)
+    rows = []
+    for name, item in evaluation.budgets.items():
+        row = {"attack": name, "broke": broke(item.broke, item.given), "broke alone": str(item.alone)}
+        row |= {f"broke alone at ε = {text}": str(alone[name][text]) for text in eps}
+        row |= {"nearest of all": str(item.nearest)}
+        row |= {f"{way} passes": _text(getattr(item, way)) for way in DIRECTIONS}
+        rows.append(row | ({"optimality": lower(item.optimality, 3)} if evaluation.full else {}))
+    top = epsilon_value(eps[-1])
+    given = [record for record in run.records if any(record.given_to(name) for name in evaluation.attacks)]
+    whole = {"attack": COMBINED, "broke": broke(sum(not record.robust_at(top) for record in given), len(given))}
+    whole |= {f"{way} passes": _text(passes_of(run.spent, COMBINED, way)) for way in DIRECTIONS}
+    return pd.DataFrame([*rows, whole]).fillna(ABSENT)
 
 
 def audit(evaluation: Evaluation) -> pd.DataFrame:

@@ -4,7 +4,7 @@ An image is fooled at ε if at least one attack finds a wrong class within ε (t
 section 5); success at one ε is success at every larger one. What is misclassified or certified at ε is not attacked
 at ε. With `Plan.full` every attack sees every image that is not certified everywhere; without it, adversarials are
 moved along the boundary (`walk`), and where they come to rest between a close certificate and an ε clearly below, the
-dear attacks are spared (`Chunk.promising`).
+dear attacks are spared (`robench.sparing`).
 """
 
 from __future__ import annotations
@@ -213,8 +213,9 @@ class Cascade:
         for position, name in enumerate(self.plan.attacks):
             asked = chunk.uncertified() if self.plan.full else chunk.promising()
             rows = np.flatnonzero(asked.any(axis=1) | (chunk.audited() if position == 0 else False))
-            if len(rows):
-                self._attack(name, chunk, jobs, rows, asked[rows])
+            with self.classifier.passes.charged_to(name):
+                if len(rows):
+                    self._attack(name, chunk, jobs, rows, asked[rows])
             self.progress.advance(0, attack=name, open=_open_counts(chunk))
         return chunk
 

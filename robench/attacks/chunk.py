@@ -10,14 +10,12 @@ import numpy.typing as npt
 
 from robench.numerics import distance_upper
 from robench.records import AttackOutcome, AttackRecord, AttackStatus, CertifyRecord, Status
+from robench.sparing import spared
 
 Floats = npt.NDArray[np.float64]
 
 AUDITED = 20
 """Of the images certified at every ε, about one in so many is attacked all the same, to check the certificates."""
-
-CLOSE, CLEAR = 0.25, 0.02
-"""An attack is spared where the distance is this close to the certified radius, and this clear of the ε."""
 
 
 class Chunk:
@@ -64,14 +62,8 @@ class Chunk:
         return self.uncertified() & (self.distance[:, None] > self.values[None, :])
 
     def promising(self) -> npt.NDArray[np.bool_]:
-        """Open pairs (n, K), less those for which little can be gained and less has to be.
-
-        The distance is within `CLOSE` of the certified radius, which no attack can go below, but above the ε by more
-        than `CLEAR`, so that an attack would have to gain most of what is left.
-        """
-        close = np.isfinite(self.distance) & (self.distance <= (1.0 + CLOSE) * self.radius)
-        clear = self.distance[:, None] > (1.0 + CLEAR) * self.values[None, :]
-        return np.asarray(self.open() & ~(close[:, None] & clear))
+        """Open pairs (n, K), less those for which little can be gained and more has to be (`sparing`)."""
+        return np.asarray(self.open() & ~spared(self.distance, self.radius, self.values))
 
     def audited(self) -> npt.NDArray[np.bool_]:
         """Images certified at every ε that are attacked all the same; drawn by the hash of the input alone."""

@@ -35,7 +35,8 @@ def in_tiles(classifier: Classifier, jobs: State, attempt: Callable[[State], Cla
     """An attempt on all rows, in batches of fixed size: the last one is padded with copies of its first row."""
     parts = []
     for tile, real in tiles(classifier, jobs):
-        claims = attempt(tile)
+        with classifier.passes.at_most(real):
+            claims = attempt(tile)
         parts.append(Claims(claims.points[:real], claims.found[:real]))
     return joined(parts)
 

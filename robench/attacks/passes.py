@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import contextlib
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from robench.budget import effort_name
 
 
 @dataclass
@@ -14,19 +19,47 @@ class PassCounter:
         backward: images passed backward.
         calls: calls of the model, each of one tile.
         padding: rows of those calls that held no image under attack.
+        by_attack: passes of single attacks, by their names in `effort.jsonl`.
+        real: rows of a call, at most, that hold an image of its own; None for as many as are told.
     """
 
     forward: int = 0
     backward: int = 0
     calls: int = 0
     padding: int = 0
+    by_attack: Counter[str] = field(default_factory=Counter)
+    real: int | None = None
 
     def add(self, *, forward: int = 0, backward: int = 0, padding: int = 0) -> None:
         """Count one call of the model."""
-        self.forward += forward
-        self.backward += backward
-        self.padding += padding
+        held = forward if self.real is None else min(forward, self.real)
+        self.forward += held
+        self.backward += backward if self.real is None else min(backward, self.real)
+        self.padding += padding + forward - held
         self.calls += 1
+
+    @contextlib.contextmanager
+    def at_most(self, real: int) -> Iterator[None]:
+        """Within it, a batch has so many images, and further rows are copies of the first, whoever calls the model."""
+        self.real = real
+        try:
+            yield
+        finally:
+            self.real = None
+
+    @contextlib.contextmanager
+    def charged_to(self, attack: str) -> Iterator[None]:
+        """What is passed within it is of this attack."""
+        forward, backward = self.forward, self.backward
+        try:
+            yield
+        finally:
+            self.by_attack[effort_name(attack, "forward")] += self.forward - forward
+            self.by_attack[effort_name(attack, "backward")] += self.backward - backward
+
+    def amounts(self) -> dict[str, int]:
+        """All counts, those of single attacks too, as in `effort.jsonl`."""
+        return {**self.to_dict(), **self.by_attack}
 
     def to_dict(self) -> dict[str, int]:
         """Plain data, as in `summary.json`."""

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
+from robench.budget import budgets, n_alone
 from robench.crosscheck import contradictions
 from robench.predictions import FLAGS, accuracy_facts, by_class, record_flags
 from robench.records import AttackRecord, CertifyRecord
+from robench.sparing import CLEAR, CLOSE, spared_counts
 from robench.specs.epsilon import epsilon_value
 
 COMBINED = "combined"
@@ -22,8 +25,9 @@ def summarize(
     audited: bool,
     flags: Sequence[Mapping[str, Any]] = (),
     certificates: Sequence[CertifyRecord] = (),
+    spent: Mapping[str, float] = MappingProxyType({}),
 ) -> dict[str, Any]:
-    """What the records say in `summary.json` of an attack run, beside what the run cost.
+    """What the records say in `summary.json` of an attack run, and what each attack cost.
 
     Args:
         records: of the whole run, at least one.
@@ -33,6 +37,7 @@ def summarize(
         audited: whether the images have certificates; without them nothing is certified, which is not a rate of 0.
         flags: diagnostics raised, beside those that the records themselves raise.
         certificates: for the crosscheck by both rules; without them the radii in the records are judged.
+        spent: sums of `effort.jsonl`.
 
     Returns:
         Rates as floats beside the counts they come from; keys of ε are the strings given.
@@ -63,6 +68,9 @@ def summarize(
             name: {text: sum(record.broken_by(name, value) for record in records) for text, value in values.items()}
             for name in names
         },
+        "n_alone": n_alone(records, eps),
+        "budget": {name: item.to_dict() for name, item in budgets(records, eps, full=full, spent=spent).items()},
+        "spared": None if full else _spared(records, eps),
         "by_class": by_class(
             records,
             lambda members: {
@@ -78,6 +86,12 @@ def summarize(
             *(dict(flag) for flag in flags if flag["name"] not in FLAGS),
         ],
     }
+
+
+def _spared(records: Sequence[AttackRecord], eps: Sequence[str]) -> dict[str, Any]:
+    """The rule that spares attacks, and the pairs of image and ε that stand with its help."""
+    counts = spared_counts(records, eps)
+    return {"close": CLOSE, "clear": CLEAR, "n_pairs": sum(counts.values()), "n": counts}
 
 
 def _robust(records: Sequence[AttackRecord], eps: Mapping[str, float]) -> dict[str, int]:

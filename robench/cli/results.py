@@ -44,6 +44,25 @@ def attack_result(summary: Mapping[str, Any]) -> None:
     scope = "every attack on every open image" if summary["full"] else "cascade: an attack sees only what is still open"
     title = f"{accuracy_line('clean accuracy', summary)}; robust accuracy ({scope})"
     print_table(title, ["attack", *(f"ε = {text}" for text in eps)], rows)
+    _budget_result(summary, eps)
+
+
+def _budget_result(summary: Mapping[str, Any], eps: Sequence[str]) -> None:
+    """What each attack did that no other did, and what it cost."""
+    columns = ["attack", "broke", "broke alone", "nearest", "forward passes", "backward passes"]
+    rows = [
+        [
+            name,
+            broke(item["broke"], item["given"]),
+            *(_count(item[key]) for key in ("alone", "nearest", "forward", "backward")),
+            *([lower(item["optimality"], 3)] if summary["full"] else []),
+        ]
+        for name, item in summary["budget"].items()
+    ]
+    spared = summary["spared"]
+    note = f"; pairs of image and ε that stand and were spared an attack: {spared['n_pairs']}" if spared else ""
+    title = f"broke: within ε = {eps[-1]}; alone: at some ε asked, no other attack did{note}"
+    print_table(title, [*columns, *(["optimality"] if summary["full"] else [])], rows)
 
 
 def audit_result(summary: Mapping[str, Any]) -> None:
@@ -138,6 +157,10 @@ def accuracy_line(name: str, summary: Mapping[str, Any], images: str = "images")
     n = summary["n"]
     correct, base = upper_percent(summary["n_correct"], n), upper_percent(summary["n_base"], n)
     return f"{n} {images}, {name} {correct} % ({summary['n_correct']} of {n}), base rate {base} %"
+
+
+def _count(count: int | None) -> str:
+    return ABSENT if count is None else str(count)
 
 
 def _with_sign(percentage: str) -> str:

@@ -13,6 +13,7 @@ from robench.evaluations import Evaluation
 from robench.predictions import FLAGS
 from robench.reporting import pictures
 from robench.reporting.page import Bracket, Exhibit, FigureExhibit, Overview, Page, Section, TableExhibit
+from robench.sparing import CLEAR, CLOSE
 
 
 def compose(evaluations: Sequence[Evaluation], title: str) -> Page:
@@ -89,6 +90,12 @@ def _remarks(item: Evaluation) -> list[str]:
             "attacks then have no accuracy, and the tables say what each broke of what it was given; the combined "
             "accuracy is the same as if every attack had seen every image."
         )
+    if item.n_spared:
+        remarks.append(
+            f"pairs of image and ε that stand and were spared at least one attack: {item.n_spared}. The adversarial at "
+            f"hand was within {100 * CLOSE:g} % of the certified radius and more than {100 * CLEAR:g} % above the ε. "
+            "With --full nothing is spared."
+        )
     return remarks
 
 
@@ -141,6 +148,17 @@ def _comparison(data: str, group: Sequence[Evaluation], place: int) -> Section:
                 f"{prefix}-certified",
                 "Certified accuracy (%) at each ε on all certified images, attacked or not.",
                 tables.certified_alone(group),
+            )
+        )
+    alone = [item for item in shown if item.full and item.robust() is not None]
+    if alone:
+        exhibits.append(
+            FigureExhibit(
+                f"{prefix}-single-attacks",
+                "Accuracy against ε under each attack by itself, of all models whose attacks saw every image that is "
+                f"not certified ({', '.join(f'{item.name}: {_attacked(item)} images' for item in alone)}).",
+                _alt_single(alone),
+                plots.single_attacks(shown),
             )
         )
     if any(item.robust() for item in group):
@@ -200,8 +218,19 @@ def _attack_exhibits(item: Evaluation, anchor: str) -> list[Exhibit]:
             "What each attack did: images on which it found an adversarial, found nothing, or had no question left; "
             "L2 distances are verified and rounded up.",
             tables.attack_outcomes(item),
-        )
+        ),
+        TableExhibit(
+            f"{anchor}-budget",
+            f"What each attack is good for and what it cost: of the images it was given, how many it broke within "
+            f"ε = {item.attacked_eps[-1]}; how many no other attack broke, at some ε and at each; how often its "
+            "adversarial was the nearest; passes of one image, refinement and verification included.",
+            tables.budget(item),
+            tables.OPTIMALITY_NOTE if item.full else tables.CASCADE_NOTE,
+        ),
     ]
+    figure = _budget_figure(item, anchor)
+    if figure is not None:
+        exhibits.append(figure)
     if item.certified_on_attacked("pairwise") is not None:
         exhibits.append(
             FigureExhibit(
@@ -217,6 +246,20 @@ def _attack_exhibits(item: Evaluation, anchor: str) -> list[Exhibit]:
     if shown is not None:
         exhibits.append(FigureExhibit(f"{anchor}-gallery", *shown))
     return exhibits
+
+
+def _budget_figure(item: Evaluation, anchor: str) -> FigureExhibit | None:
+    """Accuracy against passes; None where the run did not note the passes of each attack."""
+    if any(budget.forward is None or budget.backward is None for budget in item.budgets.values()):
+        return None
+    return FigureExhibit(
+        f"{anchor}-passes",
+        "Accuracy at some ε, and what it took to bring it there: each marker is the combined accuracy after one more "
+        "attack, against the forward and backward passes so far. A long flat piece is an attack that was dear and "
+        "broke little. The first point is the clean prediction.",
+        f"Combined accuracy of {item.name} after each of the attacks {', '.join(item.attacks)}.",
+        plots.accuracy_by_passes(item),
+    )
 
 
 def _facts(item: Evaluation) -> tuple[tuple[str, str], ...]:
@@ -272,6 +315,20 @@ def _closing(evaluations: Sequence[Evaluation]) -> tuple[Section, ...]:
             ),
         ),
     )
+
+
+def _attacked(item: Evaluation) -> int:
+    return item.attack.n if item.attack else 0
+
+
+def _alt_single(evaluations: Sequence[Evaluation]) -> str:
+    """The curves of the single attacks in words: at the largest ε asked."""
+    lines = []
+    for item in evaluations:
+        text = item.attacked_eps[-1]
+        cells = [f"{name} {tables.attacked_cell(item, name, text)} %" for name in item.attacks]
+        lines.append(f"{item.name} at ε = {text}: {', '.join(cells)}.")
+    return " ".join(["One panel an attack.", *lines])
 
 
 def _alt_comparison(evaluations: Sequence[Evaluation]) -> str:

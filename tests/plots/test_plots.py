@@ -55,6 +55,38 @@ def test_axes_have_units_and_models_a_name_in_the_legend(evaluation: Evaluation)
     assert plots.image_bytes(figure, "svg")
 
 
+def test_each_attack_has_a_panel_with_the_accuracy_of_every_model_under_it(tmp_path: Path) -> None:
+    for seed, name in enumerate(("a", "b", "cascade")):
+        Synthetic(name=name, seed=seed).write_attack(tmp_path / name, 40, full=name != "cascade")
+    evaluations = read_evaluations([tmp_path])
+    figure = plots.single_attacks(evaluations)
+    assert [axes.get_title("left") for axes in figure.axes] == list(ATTACKS)
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["a", "b"]
+    combined = {line.get_label().split(": ")[1]: line for line in plots.comparison(evaluations).axes[0].lines[:3]}
+    for axes, name in zip(figure.axes, ATTACKS, strict=True):
+        for line, item in zip(axes.lines, evaluations[:2], strict=True):
+            records = item.attack.records
+            assert line.get_color() == combined[item.name].get_color()
+            for eps, rate in zip(*line.get_data(), strict=True):
+                assert rate == sum(record.robust_to(name, eps) for record in records) / 40
+
+
+def test_accuracy_is_drawn_against_the_passes_so_far(evaluation: Evaluation) -> None:
+    axes = plots.accuracy_by_passes(evaluation).axes[0]
+    spent, records = evaluation.attack.spent, evaluation.attack.records
+    steps = [spent[f"{name} forward"] + spent[f"{name} backward"] for name in ATTACKS]
+    expected = np.cumsum([spent["forward"] + spent["backward"] - sum(steps), *steps]) / 40
+    drawn = [line for line in axes.lines if str(line.get_label()).startswith("ε = ")]
+    assert [line.get_label() for line in drawn] == [f"ε = {text}" for text in ("36/255", "0.5", "1", "2", "3")]
+    for line in drawn:
+        epsilon = epsilon_value(line.get_label().removeprefix("ε = "))
+        passes, rates = line.get_data()
+        assert passes == pytest.approx(expected)
+        assert rates[0] == sum(record.correct for record in records) / 40
+        assert rates[-1] == sum(record.robust_at(epsilon) for record in records) / 40
+        assert (np.diff(rates) <= 0).all()
+
+
 def test_a_point_below_the_diagonal_stays_in_view(evaluation: Evaluation) -> None:
     axes = plots.radius_distance(evaluation).axes[0]
     records = [record for record in evaluation.attack.records if record.correct and record.distance is not None]
@@ -83,9 +115,14 @@ def test_no_two_models_share_colour_and_marker(tmp_path: Path) -> None:
 
 
 def test_the_legend_lies_outside_the_data(evaluation: Evaluation) -> None:
-    for figure in (plots.accuracy(evaluation), plots.comparison([evaluation]), plots.radius_distance(evaluation)):
+    figures = [plots.accuracy(evaluation), plots.comparison([evaluation]), plots.radius_distance(evaluation)]
+    for figure in (*figures, plots.single_attacks([evaluation]), plots.accuracy_by_passes(evaluation)):
         figure.draw_without_rendering()
-        assert not figure.legends[0].get_window_extent().overlaps(figure.axes[0].get_window_extent())
+        for legend in figure.legends:
+            extent = legend.get_window_extent()
+            assert not any(extent.overlaps(axes.get_tightbbox()) for axes in figure.axes)
+            assert figure.bbox.x0 <= extent.x0 < extent.x1 <= figure.bbox.x1
+            assert figure.bbox.y0 <= extent.y0 < extent.y1 <= figure.bbox.y1
 
 
 @pytest.mark.parametrize("kind", ["svg", "png"])

@@ -167,9 +167,19 @@ class Synthetic:
             "flags": [],
         }  # fmt: skip
         _write(folder, manifest, records, summary)
+        self.write_effort(folder)
         if gallery:
             self.write_gallery(folder, records, gallery)
         return folder
+
+    def write_effort(self, folder: Path) -> None:
+        """Three parts of a run: passes of each attack, and some of none."""
+        rng = np.random.default_rng(self.seed + 2)
+        for _ in range(3):
+            spent = {f"{name} {way}": int(rng.integers(10_000)) for name in ATTACKS for way in ("forward", "backward")}
+            whole = {way: sum(spent[f"{name} {way}"] for name in ATTACKS) + 200 for way in ("forward", "backward")}
+            with (folder / "effort.jsonl").open("a") as file:
+                file.write(json.dumps({"seconds": 1.5, **whole, **spent}) + "\n")
 
     def write_gallery(self, folder: Path, records: list[AttackRecord], k: int) -> None:
         rng = np.random.default_rng(5)

@@ -91,7 +91,7 @@ def test_links_inside_the_page_have_targets(report: Path) -> None:
 
 def test_every_figure_has_words_for_who_cannot_see_it(report: Path) -> None:
     images = [attributes for tag, attributes in read(report).tags if tag == "img"]
-    assert len(images) == 6
+    assert len(images) == 9
     assert all(len(attributes["alt"]) > 30 for attributes in images)
 
 
