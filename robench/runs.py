@@ -92,6 +92,29 @@ def create_folder(path: Path) -> None:
         ) from None
 
 
+def lock_folder(folder: Path, *, doing: str) -> TextIO:
+    """Take a folder for this process, until the file that is returned is closed.
+
+    Raises:
+        RunError: another process holds it, which is said to be `doing` something there, or it cannot be written.
+    """
+    file: TextIO | None = None
+    try:
+        file = (folder / LOCK).open("w")
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return file
+    except OSError as error:
+        if file is not None:
+            file.close()
+        if isinstance(error, BlockingIOError):
+            raise RunError(
+                f"another process is {doing} `{folder}`", hint="wait for it, or give another --out folder"
+            ) from None
+        raise RunError(
+            f"cannot write in `{folder}`: {error.strerror or error}", hint="give a folder you can write to"
+        ) from None
+
+
 def utc_now() -> str:
     """The time as ISO 8601 in UTC, to the second."""
     return datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
@@ -169,7 +192,7 @@ class RunFolder(Generic[R]):
             RunError: it cannot be written, belongs to another spec, or another process is writing it.
         """
         create_folder(self.path)
-        self._take_lock()
+        self._lock = lock_folder(self.path, doing="writing")
         try:
             if (self.path / MANIFEST).exists():
                 self._resume()
@@ -339,20 +362,6 @@ class RunFolder(Generic[R]):
     def _set_status(self, status: str) -> None:
         self.manifest = {**self.manifest, "status": status, "finished": utc_now()}
         write_json(self.path / MANIFEST, self.manifest)
-
-    def _take_lock(self) -> None:
-        try:
-            self._lock = (self.path / LOCK).open("w")
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            self._release()
-            raise RunError(
-                f"another process is writing `{self.path}`", hint="wait for it, or give another --out folder"
-            ) from None
-        except OSError as error:
-            raise RunError(
-                f"cannot write in `{self.path}`: {error.strerror or error}", hint="give a folder you can write to"
-            ) from None
 
     def _release(self) -> None:
         for file in (self._records, self._lock):

@@ -23,11 +23,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from robench.checkpoint.held import INTERNAL
+
 PLAIN = (bool, int, float, complex, str, bytes, type(None), type(...), type(NotImplemented), range, slice)
 NUMBERS = (Fraction, Decimal)
 KINDS = (torch.dtype, torch.device, torch.memory_format, torch.layout)
-OWN = frozenset(vars(nn.Module()))
-"""What torch itself keeps on every module."""
 HOOKS = ("_forward_pre_hooks", "_forward_pre_hooks_with_kwargs", "_forward_hooks", "_forward_hooks_with_kwargs")
 COMPILED = (torch.fx.GraphModule, torch.jit.ScriptModule)
 """Modules that are programs: their text says what they do, and torch keeps much else on them."""
@@ -144,7 +144,7 @@ def _module(module: nn.Module) -> Part:
         text = str(getattr(module, "code", ""))
         return Part("program", (text, module.training, *tensors, *children))
     hooks = [hook for name in HOOKS for hook in getattr(module, name, {}).values()]
-    attributes = {name: value for name, value in vars(module).items() if name not in OWN}
+    attributes = {name: value for name, value in vars(module).items() if name not in INTERNAL}
     state = (Part("tensors", tensors), Part("children", children), Part("hooks", hooks))
     return Part("module", (type(module), module.training, *state, *_named(attributes)))
 

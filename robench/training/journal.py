@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import shutil
 from collections.abc import Mapping, Sequence
@@ -12,7 +11,18 @@ from typing import Any, TextIO
 
 from robench.checkpoint import DESCRIPTION, HISTORY, STATE, TRAINING, WEIGHTS
 from robench.errors import RunError
-from robench.runs import create_folder, differences, environment, flatten, read_json, utc_now, write_atomic, write_json
+from robench.runs import (
+    LOCK,
+    create_folder,
+    differences,
+    environment,
+    flatten,
+    lock_folder,
+    read_json,
+    utc_now,
+    write_atomic,
+    write_json,
+)
 from robench.specs.training import TrainSpec
 
 SCHEMA_VERSION = 1
@@ -52,7 +62,7 @@ class Journal:
             RunError: it cannot be written, belongs to another spec, or another process trains in it.
         """
         create_folder(self.path)
-        self._take_lock()
+        self._lock = lock_folder(self.path, doing="training in")
         try:
             if (self.path / TRAINING).exists() and self._resume:
                 self._continue()
@@ -90,7 +100,7 @@ class Journal:
         self._set(status="success", result=dict(result))
 
     def _start(self) -> None:
-        strange = sorted(path.name for path in self.path.iterdir() if path.name != ".lock")
+        strange = sorted(path.name for path in self.path.iterdir() if path.name != LOCK)
         if strange and TRAINING not in strange:
             raise RunError(
                 f"`{self.path}` is not empty and no training: it holds `{strange[0]}` but no `{TRAINING}`",
@@ -127,20 +137,6 @@ class Journal:
     def _set(self, **changes: Any) -> None:
         self.record = {**self.record, "finished": utc_now(), **changes}
         write_json(self.path / TRAINING, self.record)
-
-    def _take_lock(self) -> None:
-        try:
-            self._lock = (self.path / ".lock").open("w")
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            self._release()
-            raise RunError(
-                f"another process is training in `{self.path}`", hint="wait for it, or give another --out folder"
-            ) from None
-        except OSError as error:
-            raise RunError(
-                f"cannot write in `{self.path}`: {error.strerror or error}", hint="give a folder you can write to"
-            ) from None
 
     def _release(self) -> None:
         if self._lock is not None:

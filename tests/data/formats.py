@@ -10,6 +10,7 @@ import tarfile
 from pathlib import Path
 
 import numpy as np
+import pytest
 from PIL import Image
 
 from robench.errors import DataError
@@ -129,6 +130,16 @@ def real_data() -> Path | None:
     given = os.environ.get("ROBENCH_TEST_DATA")
     folder = Path(given) if given else Path(__file__).resolve().parents[2].parent / "shared" / "data"
     return folder if folder.is_dir() else None
+
+
+def hint_of_refusal(action, *parts: str) -> str:
+    """The hint of the `DataError` that an action must raise; its message has all these parts."""
+    with pytest.raises(DataError) as caught:
+        action()
+    for part in parts:
+        assert part in caught.value.message
+    assert caught.value.hint
+    return caught.value.hint
 
 
 def refusal(action) -> str | None:

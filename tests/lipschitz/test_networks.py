@@ -20,22 +20,12 @@ from robench.layers import (
     ScaledAvgPool2d,
 )
 from robench.lipschitz import audit
+from tests.lipschitz.forms import Form
 from tests.lipschitz.oracles import largest_slope
 
 
 def upper(module: nn.Module, shape: tuple[int, ...]) -> float:
     return audit(module.eval(), shape).lipschitz_upper
-
-
-class Form(nn.Module):
-    """A plain function as a module, so that it is recorded."""
-
-    def __init__(self, function: object) -> None:
-        super().__init__()
-        self.function = function
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.function(x)  # type: ignore[operator,no-any-return]
 
 
 def chunk_cat(x: Tensor) -> Tensor:

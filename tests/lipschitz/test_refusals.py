@@ -10,16 +10,7 @@ from torch.nn import functional
 from robench.errors import AuditError
 from robench.lipschitz import audit, register
 from robench.lipschitz.trace import MODULE_RULES, qualified_name
-
-
-class Form(nn.Module):
-    def __init__(self, function: object) -> None:
-        super().__init__()
-        self.function = function
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.function(x)  # type: ignore[operator,no-any-return]
-
+from tests.lipschitz.forms import Form
 
 REFUSED = [
     (lambda x: x * x, "square"),

@@ -15,17 +15,8 @@ from robench.errors import AuditError
 from robench.lipschitz import audit, elementwise, joint
 from robench.lipschitz.signals import View
 from robench.lipschitz.trace import Trace
+from tests.lipschitz.forms import Form
 from tests.lipschitz.oracles import largest_slope
-
-
-class Form(nn.Module):
-    def __init__(self, function: Callable[[Tensor], Tensor]) -> None:
-        super().__init__()
-        self.function = function
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.function(x)
-
 
 LEVELS = torch.arange(9, dtype=torch.float64) / 8
 
