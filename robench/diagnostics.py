@@ -66,15 +66,26 @@ def diagnose(
     sample = _Sample(model, dataset, records, device)
     if not len(sample.rows):
         return []
+    again = _Again(model, sample, spec, batch_size, device)
+    return [*_looked_at(model, sample), *again.budget_flag(certificates), *again.unbounded_flag(model.classes)]
+
+
+def look(
+    model: AttackedModel, dataset: AttackedData, records: Sequence[AttackRecord], device: torch.device
+) -> list[Flag]:
+    """The flags of the same sample that need no second run of the attacks; arguments as of `diagnose`."""
+    sample = _Sample(model, dataset, records, device)
+    return _looked_at(model, sample) if len(sample.rows) else []
+
+
+def _looked_at(model: AttackedModel, sample: _Sample) -> list[Flag]:
     with exact_arithmetic():
-        found = [
+        return [
             *_model_flags(model.module, sample),
             *_precision_flag(model.module, sample),
             *_gradient_flags(sample),
             *_gradient_free_flag(sample),
         ]
-    again = _Again(model, sample, spec, batch_size, device)
-    return [*found, *again.budget_flag(certificates), *again.unbounded_flag(model.classes)]
 
 
 class _Sample:

@@ -7,7 +7,8 @@ an attack that draws may give another. With a batch size of 1 its records depend
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from robench.attacks.library_model import LibraryModel
 from robench.attacks.rows import State, expand, project
 from robench.attacks.starts import seeded
 from robench.checkpoint.blame import blamed
+from robench.checkpoint.surroundings import kept_surroundings
 from robench.errors import SpecError
 
 AttackFunction = Callable[[nn.Module, Tensor, Tensor, float], Any]
@@ -48,7 +50,7 @@ class OfLibrary:
             ModelError: the attack fails.
         """
         hint = "check that it runs on these images in a script of foolbox alone, with what it needs installed"
-        with seeded(self._seed, *jobs["index"].tolist()), blamed(f"the attack `{self._name}`", hint=hint):
+        with _visiting(self._seed, jobs), blamed(f"the attack `{self._name}`", hint=hint):
             return self._attack.run(classifier, jobs)
 
 
@@ -78,7 +80,7 @@ class OfFunction:
         def attempt(rows: State, epsilon: float, restart: int) -> Claims:
             return in_tiles(classifier, rows, lambda tile: self._attempt(classifier, tile, epsilon))
 
-        with seeded(self._seed, *jobs["index"].tolist()):
+        with _visiting(self._seed, jobs):
             return ascending(jobs, 1, attempt)
 
     def _attempt(self, classifier: Classifier, tile: State, epsilon: float) -> Claims:
@@ -106,6 +108,13 @@ class OfFunction:
                 hint="return one point for each image, a real tensor of the shape of `x`; `x` itself where it failed",
             )
         return points.detach().to(device=x.device, dtype=torch.float64)
+
+
+@contextmanager
+def _visiting(seed: int, jobs: State) -> Iterator[None]:
+    """Around foreign code: its draws are those of the seed and the images, and what it sets is put back."""
+    with kept_surroundings(), seeded(seed, *jobs["index"].tolist()):
+        yield
 
 
 def of_object(attack: Any, bounds: tuple[float, float], seed: int) -> tuple[str, Attack]:

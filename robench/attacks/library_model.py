@@ -29,6 +29,8 @@ class LibraryModel(nn.Module):
         super().__init__()
         self._classifier = classifier
         self._scale = None if scale is None else scale[:, None]
+        empty = torch.empty(0, device=classifier.device)
+        self._place = nn.Parameter(empty, requires_grad=False)  # attacks ask a parameter for the device
         self.eval()
 
     def forward(self, x: Tensor) -> Tensor:
@@ -52,7 +54,7 @@ class LibraryModel(nn.Module):
         if rows.requires_grad:
             rows.register_hook(_finite)  # type: ignore[no-untyped-call]
         logits = two_logits(self._classifier.single(rows))
-        if graded and not logits.requires_grad:  # the model cuts its gradient off: libraries are told that it is 0
+        if graded and not (logits.requires_grad and self._classifier.linked):  # libraries are told that it is 0
             logits = logits + 0.0 * rows.flatten(1).sum(dim=1, keepdim=True)
         return logits[: len(x)]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numbers
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ from robench.checkpoint.blame import late_blame
 from robench.checkpoint.outputs import LOOKED_AT
 from robench.crosscheck import Contradiction, contradictions
 from robench.devices import resolve_device
+from robench.diagnostics import look
 from robench.errors import RobenchError, SpecError
 from robench.predictions import record_flags
 from robench.records import AttackRecord, AttackStatus, CertifyRecord
@@ -46,7 +48,8 @@ class AttackResult:
         eps: the radii asked, as written, ascending.
         contradictions: adversarials within a certified radius. The certificate or the attack is then wrong.
         passes: forward and backward passes spent.
-        notes: what one should know of how the class is read, of nonsense in the predictions, and contradictions.
+        notes: how the class is read where that is not plain, flags (docs/flags.md; those that need a second run of the
+            attacks are raised by `robench attack` only), and contradictions.
     """
 
     distance: npt.NDArray[np.float64]
@@ -65,7 +68,7 @@ class AttackResult:
         Raises:
             SpecError: `eps` is no radius, or above all that were asked: nothing was looked for there.
         """
-        value = 0.0 if isinstance(eps, int | float) and eps == 0 else epsilon_value(epsilons(eps)[0])
+        value = 0.0 if isinstance(eps, numbers.Real) and eps == 0 else epsilon_value(epsilons(eps)[0])
         if value > epsilon_value(self.eps[-1]):
             raise SpecError(
                 f"no attack was asked for ε = {eps}, the largest was {self.eps[-1]}",
@@ -129,7 +132,9 @@ def attack(
     """
     data = images(x, y, bounds)
     radii = epsilons(eps)
-    _check_numbers(seed, batch_size)
+    seed, batch_size = _whole("seed", seed, 0), _whole("batch_size", batch_size, 1)
+    if not isinstance(full, bool | np.bool_):
+        raise SpecError(f"`full` is {full!r}", hint="give True or False")
     check_radii(attacks, radii)
     where = resolve_device(device)
     with _own_settings(), _blamed():
@@ -140,7 +145,7 @@ def attack(
         chunks = list(
             attack_chunks(held, data, radii_of(proofs), plan, batch_size=batch_size, device=where, passes=passes)
         )
-        return _result(held, data, chunks, proofs if isinstance(proofs, list) else [], radii, passes)
+        return _result(held, data, chunks, proofs if isinstance(proofs, list) else [], radii, passes, where)
 
 
 def _result(
@@ -150,6 +155,7 @@ def _result(
     proofs: list[CertifyRecord],
     radii: tuple[str, ...],
     passes: PassCounter,
+    device: torch.device,
 ) -> AttackResult:
     records = tuple(record for chunk in chunks for record in chunk.records())
     points = np.full_like(data.inputs, np.nan)
@@ -160,6 +166,7 @@ def _result(
             points[chunk.index[row]] = point
     found = tuple(contradictions(proofs, records))
     doubted = doubts(held, data.inputs[:LOOKED_AT], data.labels[:LOOKED_AT])
+    flags = [*record_flags(records), *look(held, data, records, device)]
     return AttackResult(
         distance=np.concatenate([chunk.distance for chunk in chunks]),
         points=points,
@@ -172,7 +179,7 @@ def _result(
         notes=(
             *([] if held.link is None else [held.link.note]),
             *(f"{doubt.name}: {doubt.message}" for doubt in doubted),
-            *(f"{flag.name}: {flag.message}" for flag in record_flags(records)),
+            *(f"{flag.name}: {flag.message}" for flag in flags),
             *(f"contradiction: {item.sentence}" for item in found),
         ),
     )
@@ -187,10 +194,10 @@ def _distance(record: AttackRecord, name: str) -> float:
     return float("inf") if outcome.distance is None else outcome.distance
 
 
-def _check_numbers(seed: Any, batch_size: Any) -> None:
-    for name, value, least in (("seed", seed, 0), ("batch_size", batch_size, 1)):
-        if isinstance(value, bool) or not isinstance(value, int) or value < least:
-            raise SpecError(f"`{name}` is {value!r}", hint=f"give an integer from {least} up")
+def _whole(name: str, value: Any, least: int) -> int:
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < least:
+        raise SpecError(f"`{name}` is {value!r}", hint=f"give an integer from {least} up")
+    return int(value)
 
 
 @contextmanager

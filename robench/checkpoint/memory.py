@@ -78,7 +78,7 @@ def _require_evaluation(model: nn.Module) -> None:
     if training:
         raise ModelError(
             f"the model is in training mode ({len(training)} modules, the first: {training[0]})",
-            hint="call `model.eval()` first",
+            hint="call `model.eval()` first; of an exported program give the module that it was exported from",
         )
 
 

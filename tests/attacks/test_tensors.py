@@ -12,6 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import nn
 
 import robench
@@ -351,6 +353,57 @@ def test_a_function_may_ask_for_some_rows_use_numpy_or_be_a_partial():
     assert (result.distance >= exact).all()
 
 
+def test_what_a_function_sets_stays_within_it_and_it_finds_the_device():
+    model, x, y, _ = plane()
+    before = torch.get_default_dtype()
+
+    def leaves(model, x, y, eps):
+        torch.set_grad_enabled(False)
+        torch.set_default_dtype(torch.float64)
+        assert next(model.parameters()).device == x.device
+        assert not model.training
+        assert model(x).shape == (len(x), 2)
+        return x
+
+    after = robench.attack(model, x, y, eps=EPS, attacks=[leaves, foolbox.attacks.L2FastGradientAttack()], **BOX)
+    alone = robench.attack(model, x, y, eps=EPS, attacks=[foolbox.attacks.L2FastGradientAttack()], **BOX)
+    assert np.array_equal(after.distance, alone.distance)
+    assert np.isfinite(alone.distance).any()
+    assert (torch.is_grad_enabled(), torch.get_default_dtype()) == (True, before)
+
+
+@settings(max_examples=12, deadline=None, derandomize=True)
+@given(st.integers(0, 10**6), st.sampled_from([1e-3, 0.5, 3.0, 50.0]), st.sampled_from([np.float32, np.float64]))
+def test_no_function_breaks_an_image_nearer_than_its_boundary(seed, length, dtype):
+    model, x, y, exact = plane(3)
+    draw = np.random.default_rng(seed)
+
+    def anything(model, x, y, eps):
+        points = x.numpy() + length * draw.normal(size=x.shape)
+        points[draw.random(x.shape) < 0.01] = draw.choice([np.nan, np.inf, 1e30])
+        return points.astype(dtype)
+
+    result = robench.attack(model, x, y, eps=[0.1, 1.0, 3.0], attacks=anything, certificates=exact * (1 - 1e-9), **BOX)
+    found = np.isfinite(result.distance)
+    assert (result.distance >= exact).all()
+    assert (result.distance <= 3.0)[found].all()
+    assert wrong_in_float64(model, result.points[found], y[found]).all()
+    assert (np.abs(result.points[found]) <= 4.0).all()
+    assert result.contradictions == ()
+
+
+def test_a_model_without_a_gradient_is_noted():
+    model, x, y, _ = plane()
+
+    class Cut(nn.Module):
+        def forward(self, x):
+            return model(x.detach())
+
+    result = robench.attack(Cut().eval(), x, y, eps=EPS, attacks="fgsm", **BOX)
+    assert np.isinf(result.distance).all()
+    assert {note.partition(":")[0] for note in result.notes} >= {"zero-gradients", "gradient-free-better"}
+
+
 def test_a_library_attack_that_asks_for_other_rows_is_refused():
     class Greedy(foolbox.attacks.base.FixedEpsilonAttack):
         distance = foolbox.distances.l2
@@ -437,6 +490,7 @@ HOSTILE = {
     "seed": ({"seed": -1}, "seed"),
     "batch size": ({"batch_size": 0}, "batch_size"),
     "device": ({"device": "tpu"}, "device"),
+    "full": ({"full": "no"}, "full"),
 }  # fmt: skip
 
 
@@ -462,7 +516,7 @@ def test_forms_of_the_same_question_give_the_same_answer():
         {"attacks": ["fgsm"]},
         {"model": nn.DataParallel(MODEL).eval()},
         {"model": copy.deepcopy(MODEL).double()},
-        {"batch_size": 3, "device": "cpu"},
+        {"batch_size": np.int64(3), "device": "cpu", "seed": np.uint8(0)},
     ]
     for changes in forms:
         assert np.array_equal(call(**changes).distance, plain.distance), changes

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from robench.attacks.classifier import Classifier
+from robench.attacks.library_model import LibraryModel
 from robench.attacks.passes import PassCounter
 
 
@@ -42,3 +43,22 @@ def test_the_gradient_is_zero(how: Callable[[Callable[[Tensor], Tensor], Tensor]
     classes = torch.zeros(len(x), 2, dtype=torch.long)
     assert not model.jacobian(x, torch.ones(len(x)), classes, len(x))[1].any()
     assert model.exact_logits(x, len(x)).dtype == torch.float64
+
+
+def test_weights_that_the_model_does_not_own_are_no_link_to_the_input() -> None:
+    elsewhere = nn.Linear(4, 3)  # neither a part nor frozen
+
+    class Borrowing(nn.Module):
+        def __init__(self, cut: bool) -> None:
+            super().__init__()
+            self.cut = cut
+
+        def forward(self, x: Tensor) -> Tensor:
+            return nn.functional.linear(x.detach() if self.cut else x, elsewhere.weight.to(x.dtype))
+
+    for cut in (True, False):
+        model = Classifier(Borrowing(cut).eval(), (4,), device=torch.device("cpu"), passes=PassCounter())
+        assert model.linked is not cut
+        x = torch.rand(5, 4, requires_grad=True)
+        (slope,) = torch.autograd.grad(LibraryModel(model, None)(x)[:, 0].sum(), x)
+        assert bool(slope.any()) is not cut
