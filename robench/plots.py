@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import io
 import math
+import textwrap
 from collections.abc import Iterator, Sequence
 from typing import Any, Literal
 
@@ -35,6 +36,12 @@ GRID_POINTS = 241
 FEW_EPS = 5
 """Radii that can be told apart in one panel, a line each."""
 LEVELS = (-1.0, -0.75, -0.5, -0.25, 0.25, 0.5, 0.75, 1.0)
+DISTINCT: dict[str, Any] = {
+    "markersize": 7.5, "markeredgecolor": "white", "markeredgewidth": 0.5, "clip_on": False, "zorder": 3,
+}  # fmt: skip
+"""Markers that may lie on each other."""
+LEGEND_WIDTH, LEGEND_ROWS, ROW_HEIGHT = 68, 4, 0.21
+"""Letters of a name that fit below a panel; rows of a legend that it has room for; inches that each more takes."""
 CELL = (1.0, 1.12)
 """Width and height in inches of an image of a grid with its caption."""
 
@@ -174,7 +181,7 @@ def single_attacks(evaluations: Sequence[Evaluation]) -> Figure:
                 axes.set_ylabel("accuracy")
         for axes in panels.flatten()[len(names) :]:
             axes.set_axis_off()
-        figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=2)
+        _legend_of_names(figure, list(handles.values()), list(handles))
         return figure
 
 
@@ -199,7 +206,7 @@ def accuracy_by_passes(evaluation: Evaluation) -> Figure:
             lines += axes.plot(spent, rates, color=COLOURS[place], linestyle=line, label=f"ε = {text}")
             for stage, (passes, rate) in enumerate(zip(spent, rates, strict=True)):
                 marker = MARKERS[stage % len(MARKERS)]
-                axes.plot(passes, rate, marker, color=COLOURS[place], markeredgecolor="white", clip_on=False, zorder=3)
+                axes.plot(passes, rate, marker, color=COLOURS[place], **DISTINCT)
         markers = [
             axes.plot([], [], MARKERS[stage % len(MARKERS)], color=GREY, label=name)[0]
             for stage, name in enumerate(("clean", *(f"after {name}" for name in evaluation.budgets)))
@@ -383,7 +390,7 @@ def _attack_lines(axes: Axes, evaluation: Evaluation) -> None:
         curve = evaluation.robust(name)
         assert curve is not None
         colour = (VERMILION, ORANGE, PURPLE, SKY, GREY)[place % 5]
-        line = THIN_LINES[place % len(THIN_LINES)]
+        line = THIN_LINES[(place + place // 5) % len(THIN_LINES)]
         marker = MARKERS[(place + 1) % len(MARKERS)]
         rates = curve.rates(asked)
         axes.plot(
@@ -426,7 +433,17 @@ def _band(axes: Axes, curve: Curve, limit: float, colour: str) -> None:
 def _finish_accuracy(figure: Figure, axes: Axes, limit: float, evaluations: Sequence[Evaluation]) -> None:
     _scale_accuracy(axes, limit)
     axes.set(xlabel=f"L2 perturbation ε ({_unit(evaluations)})", ylabel="accuracy")
-    figure.legend(loc="outside lower center", ncols=2)
+    _legend_of_names(figure, *axes.get_legend_handles_labels())
+
+
+def _legend_of_names(figure: Figure, handles: Sequence[Any], labels: Sequence[str]) -> None:
+    """A legend below the panels, in one column where names are long; the figure grows rather than its panels shrink."""
+    longest = max((len(label) for label in labels), default=0)
+    columns = 2 if longest <= LEGEND_WIDTH // 2 - 5 else 1
+    shown = ["\n".join(textwrap.wrap(label, LEGEND_WIDTH)) or label for label in labels]
+    rows = sum(label.count("\n") + 1 for label in shown) / columns
+    figure.set_figheight(figure.get_figheight() + ROW_HEIGHT * max(0.0, rows - LEGEND_ROWS))
+    figure.legend(handles, shown, loc="outside lower center", ncols=columns)
 
 
 def _scale_accuracy(axes: Axes, limit: float) -> None:

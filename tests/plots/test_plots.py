@@ -125,6 +125,21 @@ def test_the_legend_lies_outside_the_data(evaluation: Evaluation) -> None:
             assert figure.bbox.y0 <= extent.y0 < extent.y1 <= figure.bbox.y1
 
 
+@pytest.mark.parametrize("length", [10, 40, 64, 200])
+def test_no_name_is_cut_off_however_long(tmp_path: Path, length: int) -> None:
+    names = [f"{seed}".ljust(length, "x") for seed in range(5)]
+    for seed, name in enumerate(names):
+        Synthetic(name=name, seed=seed).write_attack(tmp_path / str(seed), 10, full=True)
+    evaluations = read_evaluations([tmp_path])
+    for figure in (plots.comparison(evaluations), plots.single_attacks(evaluations)):
+        figure.draw_without_rendering()
+        extent = figure.legends[0].get_window_extent()
+        assert figure.bbox.x0 <= extent.x0 < extent.x1 <= figure.bbox.x1
+        assert figure.axes[0].get_window_extent().height > 1.5 * figure.dpi
+        shown = [text.get_text().replace("\n", "") for text in figure.legends[0].get_texts()]
+        assert [text.removeprefix("attacked:").strip() for text in shown[:5]] == names
+
+
 @pytest.mark.parametrize("kind", ["svg", "png"])
 def test_bytes_do_not_depend_on_the_users_settings(evaluation: Evaluation, kind: str) -> None:
     first = plots.image_bytes(plots.accuracy(evaluation), kind)
