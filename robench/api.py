@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import hashlib
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -15,10 +16,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 
 from robench import __version__, checkpoint, lipschitz, recipes, training
 from robench.attacks.cascade import attack_records
+from robench.attacks.chunk import certified_radius
 from robench.attacks.gallery import write_gallery
 from robench.attacks.passes import PassCounter
 from robench.attacks.summary import summarize
@@ -46,6 +49,9 @@ from robench.witnesses import WitnessStore
 MEASURED = 2000
 """Training images from which the distance of two classes is taken."""
 CONTRADICTIONS = "contradictions.json"
+ROUNDED = 1e-6
+"""Share of a certified radius by which threads and processors may change it."""
+MADE_AGAIN = "make the run again in another folder; `robench verify` names records that do not hold"
 DEFAULT_EPS = ("36/255", "0.5", "1", "1.58", "2", "3")
 
 
@@ -293,7 +299,7 @@ def certify(
     request = RunRequest(command="certify", spec=spec.to_dict(), identity=_identity(loaded, dataset), facts=facts)
     with RunFolder(_folder(out, request), request, parse=certify_record, to_line=to_line) as run:
         records: list[CertifyRecord] = run.records()
-        done = _done(run, dataset, [record.index for record in records], execution.progress)
+        done = _done(run, dataset, records, execution.progress)
         known = run.manifest["facts"]
         run.note(eps=list(ascending([*known.get("eps", ()), *eps])))
         execution.progress.start(f"certify {loaded.name} on {data.spec.name}", len(dataset))
@@ -317,7 +323,7 @@ def certify(
         if deploy_dtype == "float32" and not any(record.radius_pairwise > 0 for record in records):
             execution.progress.note(_why_none(bounds))
         kept, seconds = run.manifest["facts"], {"seconds": round(run.spent().get("seconds", 0.0), 3)}
-        audited = {**bounds.to_dict(), **(kept.get("audit") or {})}
+        audited = bounds.to_dict()
         run.finish(certify_summary(records, kept["eps"], audited) | seconds)
         shown = certify_summary(records, eps, audited) | seconds
         return Outcome(run.path, {**shown, "reused": len(done)})
@@ -372,7 +378,8 @@ def attack(
     request = RunRequest(command="attack", spec=spec.to_dict(), identity=_identity(loaded, dataset), facts=facts)
     with RunFolder(_folder(out, request), request, parse=attack_record, to_line=to_line) as run:
         records: list[AttackRecord] = run.records()
-        done = _done(run, dataset, [record.index for record in records], progress)
+        done = _done(run, dataset, records, progress)
+        _check_certificates(run, records, certificates)
         finished = run.summary() if run.finished_before and len(done) == len(dataset) else None
         if finished is not None:
             rates = _attack_rates(records, spec, finished.get("flags", ()), certificates, audited, run.spent())
@@ -583,19 +590,48 @@ def _folder(out: Path | None, request: RunRequest) -> Path:
     return Path("runs") / f"{request.command}-{model}-{data}-{key[:8]}"
 
 
-def _done(run: RunFolder[Any], dataset: Dataset, done: Sequence[int], progress: Progress) -> set[int]:
+def _done(
+    run: RunFolder[Any], dataset: Dataset, records: Sequence[CertifyRecord | AttackRecord], progress: Progress
+) -> set[int]:
     """The images that have a record already; the user is told how many.
 
     Raises:
-        RunError: the folder holds images that were not asked for.
+        RunError: the folder holds images that were not asked for, two records of one, or one of another image.
     """
-    if len(set(done)) != len(done):
-        raise RunError(f"`{run.path}` holds two records of one image", hint="move the run elsewhere and make it again")
-    if set(done) - set(dataset.index.tolist()):
+    done = {record.index for record in records}
+    if len(done) != len(records):
+        raise RunError(f"`{run.path}` holds two records of one image", hint=MADE_AGAIN)
+    row_of = {index: row for row, index in enumerate(dataset.index.tolist())}
+    if len(done) > len(row_of):
         raise RunError(
             f"`{run.path}` already holds {len(done)} images, more than the {len(dataset)} asked for",
             hint="raise --limit, or give another --out folder",
         )
+    if strange := sorted(done - set(row_of)):
+        raise RunError(f"`{run.path}` holds a record of image {strange[0]}, which was not asked for", hint=MADE_AGAIN)
+    rows = np.array([row_of[record.index] for record in records], dtype=np.int64)
+    for record, row in zip(records, rows.tolist(), strict=True):
+        pixels = np.ascontiguousarray(dataset.batch(slice(row, row + 1)), dtype="<f4")
+        if (hashlib.sha256(pixels.data).hexdigest(), int(dataset.labels[row])) != (record.input_sha256, record.label):
+            raise RunError(f"the record of image {record.index} in `{run.path}` is of another image", hint=MADE_AGAIN)
     if done:
         progress.note(f"note: reused {len(done)} of {len(dataset)} records from `{run.path}`")
-    return set(done)
+    return done
+
+
+def _check_certificates(
+    run: RunFolder[Any], records: Sequence[AttackRecord], certificates: Mapping[int, CertifyRecord]
+) -> None:
+    """Hold the class and the radius of attack records against the certificates, which are computed anew each time.
+
+    Raises:
+        RunError: they are others by more than another order of rounding explains.
+    """
+    for record in records:
+        known = certificates.get(record.index)
+        if known is None:
+            continue
+        radius = certified_radius(known)
+        if record.predicted != known.predicted or abs(record.certified_radius - radius) > ROUNDED * radius:
+            text = f"the record of image {record.index} in `{run.path}` has another class or certified radius"
+            raise RunError(f"{text} than the model gives", hint=MADE_AGAIN)

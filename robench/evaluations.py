@@ -17,7 +17,7 @@ from robench.curves import COMBINED, Curve, Rule
 from robench.errors import RunError
 from robench.predictions import FLAGS, record_flags
 from robench.records import SCHEMA_VERSION, AttackRecord, CertifyRecord, attack_record, certify_record
-from robench.runs import MANIFEST, SUMMARY, find_runs, read_effort, read_json, read_records
+from robench.runs import MANIFEST, SUMMARY, check_unchanged, find_runs, read_effort, read_json, read_records
 from robench.shapes import misfit
 from robench.sparing import spared_counts
 from robench.specs.epsilon import ascending
@@ -290,6 +290,7 @@ def _read(folder: Path, name: str) -> Run[CertifyRecord] | Run[AttackRecord] | N
     problem = misfit(manifest, run_shapes.MANIFEST, MANIFEST) or misfit(summary, run_shapes.SUMMARY, SUMMARY)
     if problem:
         raise RunError(f"`{folder}` is not as robench wrote it: {problem}", hint="move it elsewhere and make it again")
+    check_unchanged(folder, manifest)
     parse = certify_record if command == "certify" else attack_record
     records: tuple[Any, ...] = tuple(read_records(folder, parse))
     run: Run[Any] = Run(

@@ -174,6 +174,8 @@ def certify_record(data: Mapping[str, Any]) -> CertifyRecord:
         raise _broken(error) from None
     if (record.status is Status.MISCLASSIFIED) != (record.predicted != record.label):
         raise _broken(f"image {record.index} of class {record.label} is predicted {record.predicted}, {record.status}")
+    if record.radius_paper > record.radius_pairwise:
+        raise _broken(f"image {record.index} has a larger radius by the paper's rule than by pairs, which cannot be")
     return record
 
 
@@ -189,9 +191,14 @@ def attack_record(data: Mapping[str, Any]) -> AttackRecord:
             name: AttackOutcome(AttackStatus(item["status"]), item["distance"], item["predicted"])
             for name, item in data["attacks"].items()
         }
-        return AttackRecord(**{**data, "attacks": attacks, "eps": tuple(data["eps"])})
+        record = AttackRecord(**{**data, "attacks": attacks, "eps": tuple(data["eps"])})
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise _broken(error) from None
+    found = [outcome.distance for outcome in attacks.values() if outcome.distance is not None]
+    nearest = min(found, default=None) if record.correct else 0.0
+    if record.distance != nearest:
+        raise _broken(f"image {record.index} is at distance {record.distance}, but its attacks at {nearest}")
+    return record
 
 
 def _require(data: Any, shape: Mapping[str, Any]) -> None:

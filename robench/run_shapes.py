@@ -28,6 +28,7 @@ AUDIT = {
 FLAGS = ([{"name": str, "message": str}], None)
 MANIFEST = {
     "status": str,
+    "records_sha256": MAYBE_TEXT,
     "spec": {"data": {"name": str}, "split": str, "eps": [str], "full": bool, "seed": (int, None)},
     "identity": {ANY: str},
     "facts": {

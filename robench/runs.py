@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import hashlib
 import json
 import os
 import platform
@@ -269,7 +270,7 @@ class RunFolder(Generic[R]):
         if self.finished_before and self.summary() == summary:
             return
         write_json(self.path / SUMMARY, summary)
-        self._set_status("success")
+        self._set_status("success", records_sha256=records_sha256(self.path))
 
     def _start(self) -> None:
         strange = sorted(path.name for path in self.path.iterdir() if path.name != LOCK)
@@ -308,6 +309,7 @@ class RunFolder(Generic[R]):
             )
         self._refuse_another_spec()
         self._refuse_another_identity()
+        check_unchanged(self.path, self.manifest)
         for name in (RECORDS, EFFORT):
             self._cut_torn_line(self.path / name)
         self.finished_before = self.manifest.get("status") == "success"
@@ -318,6 +320,11 @@ class RunFolder(Generic[R]):
             "command": self._request.command,
             **flatten(self._request.spec),
         }
+        if asked["command"] != self.manifest.get("command"):
+            raise RunError(
+                f"`{self.path}` is a run of `{self.manifest.get('command')}`, not of `{asked['command']}`",
+                hint="give another --out folder",
+            )
         stored: dict[str, Any] = {
             "schema_version": self.manifest.get("schema_version"),
             "command": self.manifest.get("command"),
@@ -359,8 +366,8 @@ class RunFolder(Generic[R]):
                 with path.open("r+b") as file:
                     file.truncate(complete)
 
-    def _set_status(self, status: str) -> None:
-        self.manifest = {**self.manifest, "status": status, "finished": utc_now()}
+    def _set_status(self, status: str, records_sha256: str | None = None) -> None:
+        self.manifest = {**self.manifest, "status": status, "finished": utc_now(), "records_sha256": records_sha256}
         write_json(self.path / MANIFEST, self.manifest)
 
     def _release(self) -> None:
@@ -437,6 +444,28 @@ def read_records(path: Path, parse: Callable[[Mapping[str, Any]], R]) -> Iterato
                     hint="move the run elsewhere and make it again",
                 )
         yield record
+
+
+def records_sha256(path: Path) -> str:
+    """SHA-256 of the records of a run folder; of nothing where there are none."""
+    file = path / RECORDS
+    return hashlib.sha256(file.read_bytes() if file.exists() else b"").hexdigest()
+
+
+def check_unchanged(path: Path, manifest: Mapping[str, Any]) -> None:
+    """Refuse a finished run whose records are no longer those that it was finished with.
+
+    It holds against slips, such as an edit, a merge or a copy of one file; who means to forge changes the manifest too.
+
+    Raises:
+        RunError: they are others; a run of a robench that did not note them passes.
+    """
+    noted = manifest.get("records_sha256")
+    if noted is not None and manifest.get("status") == "success" and noted != records_sha256(path):
+        raise RunError(
+            f"the records in `{path}` were changed after the run was finished",
+            hint="make the run again in another folder; `robench verify` names records that do not hold",
+        )
 
 
 def find_runs(path: Path) -> list[Path]:

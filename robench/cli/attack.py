@@ -75,6 +75,8 @@ def attack(fail_under: float | None, json_output: bool, **given: Any) -> int:
     screen.note(f"run folder: {outcome.folder}")
     show_flags(outcome.summary["flags"], screen)
     if outcome.summary["violations"]:
-        screen.note(f"CONTRADICTION: {outcome.summary['violations']} images; see {outcome.folder}/contradictions.json")
+        screen.reason(
+            f"CONTRADICTION: {outcome.summary['violations']} images; see {outcome.folder}/contradictions.json"
+        )
         return FINDING
     return unmet(outcome.summary["n_robust"]["combined"], outcome.summary, fail_under, screen)

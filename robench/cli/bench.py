@@ -47,7 +47,7 @@ def bench(suite: str, data_dir: Path | None, out: Path | None, json_output: bool
         for flag in row["flags"]:
             screen.note(f"flag {flag['name']} of {row['model']} on {row['data']}: {flag['message']}")
         if row["violations"]:
-            screen.note(f"CONTRADICTION: {row['violations']} images of {row['model']} on {row['data']}")
+            screen.reason(f"CONTRADICTION: {row['violations']} images of {row['model']} on {row['data']}")
     if json_output:
         print_json({"models": result.rows, "violations": result.violations, "report": str(result.page)})
     else:

@@ -107,7 +107,7 @@ class Screen:
     """Progress on stderr: bars on a terminal, else a line where a stage begins (see `robench.progress.Progress`).
 
     Args:
-        quiet: say nothing at all.
+        quiet: no progress and no notes; only what explains the exit code is said.
     """
 
     def __init__(self, *, quiet: bool) -> None:
@@ -128,6 +128,7 @@ class Screen:
             disable=not self._live,
         )
         self._task: TaskID | None = None
+        self._noted: set[str] = set()
 
     def start(self, label: str, total: int) -> None:
         """Begin a stage; the one before it is over."""
@@ -145,9 +146,14 @@ class Screen:
             self._bar.update(self._task, advance=steps, facts=text)
 
     def note(self, text: str) -> None:
-        """One line that stays on the screen."""
-        if not self._quiet:
+        """One line that stays on the screen; said once, though data may be read several times."""
+        if not self._quiet and text not in self._noted:
+            self._noted.add(text)
             self._console.print(text, markup=False)
+
+    def reason(self, text: str) -> None:
+        """One line that says why the exit code is what it is: part of the result, so `--quiet` keeps it."""
+        self._console.print(text, markup=False)
 
     def close(self) -> None:
         """Take the bar away."""

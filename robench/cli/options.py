@@ -134,7 +134,9 @@ def batch_size(function: F) -> F:
 
 def quiet(function: F) -> F:
     """`-q`."""
-    return click.option("-q", "--quiet", is_flag=True, help="No progress and no notes; the result stays.")(function)
+    return click.option(
+        "-q", "--quiet", is_flag=True, help="No progress and no notes; the result stays, and why it is exit code 1."
+    )(function)
 
 
 def as_json(function: F) -> F:

@@ -148,7 +148,7 @@ def unmet(counts: Mapping[str, int], summary: Mapping[str, Any], fail_under: flo
     if any(flag["name"] == CONSTANT for flag in summary["flags"]):
         reasons.append(f"--fail-under {fail_under} is not met: the model predicts one class for all {n} images")
     for reason in reasons:
-        screen.note(reason)
+        screen.reason(reason)
     return FINDING if reasons else 0
 
 

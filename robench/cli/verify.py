@@ -46,5 +46,5 @@ def verify(run: Path, model: Path | None, data_dir: Path | None, json_output: bo
         counts = [[name, str(summary[name])] for name in ("n", "certificates", "witnesses", "failed")]
         print_table(f"verified {run}", ["what", "count"], counts)
         for problem in summary["problems"]:
-            screen.note(f"FAILED: {problem}")
+            screen.reason(f"FAILED: {problem}")
     return FINDING if summary["failed"] else 0

@@ -9,7 +9,7 @@ import numpy as np
 
 from robench.data.clutter import is_clutter
 from robench.data.dataset import Labels, Source
-from robench.data.decoding import SUFFIXES
+from robench.data.decoding import SUFFIXES, Layout
 from robench.data.files import broken, reading
 from robench.data.images import image_source, layout_of
 from robench.data.names import SPLIT_NAMES, same_but_for_capitals, split_of, splits_found
@@ -37,9 +37,9 @@ class Listing(NamedTuple):
 def folder(split: Split, path: Path, progress: Progress) -> Source:
     """A split of PNG or JPEG images of one size and mode, (N, C, H, W) uint8, in a fixed mixed order.
 
-    Classes are numbered in the order of their sorted folder names. Without folders for the splits (`names.SPLIT_NAMES`)
-    these are a seeded stratified 70/10/20; with them, a seeded stratified tenth of the training set validates where
-    there is no folder for it.
+    Classes are numbered in the order of their sorted folder names, of the training images where there are any. Without
+    folders for the splits (`names.SPLIT_NAMES`) these are a seeded stratified 70/10/20; with them, a seeded stratified
+    tenth of the training set validates where there is no folder for it.
 
     Raises:
         DataError: the folder or a file is missing, broken, of another size, or no image.
@@ -50,19 +50,32 @@ def folder(split: Split, path: Path, progress: Progress) -> Source:
     if not parts:
         listing = _list(path, None, progress)
         rows = stratified(listing.labels)[split]
+        expected = layout_of(listing.paths[0])
     else:
-        training = _list(_part(path, parts, "train"), None, progress)
-        if split == "test" or (split == "validation" and "validation" in parts):
-            listing = _list(_part(path, parts, split), training.class_names, progress)
-            rows = np.arange(len(listing.paths))
-        else:
-            listing = training
-            rows = np.arange(len(listing.paths)) if "validation" in parts else holdout(listing.labels)[split]
+        listing, expected = _list_split(split, path, parts, progress)
+        held_out = split != "test" and "validation" not in parts
+        rows = holdout(listing.labels)[split] if held_out else np.arange(len(listing.paths))
     rows = mixed(rows)
     paths = [listing.paths[row] for row in rows]
-    return image_source(
-        paths, listing.labels[rows], listing.class_names, layout_of(listing.paths[0]), progress=progress
-    )
+    return image_source(paths, listing.labels[rows], listing.class_names, expected, progress=progress)
+
+
+def _list_split(split: Split, path: Path, parts: dict[Split, Path], progress: Progress) -> tuple[Listing, Layout]:
+    """The images that a split is taken from, and what each must be: the same in all splits.
+
+    A split that is evaluated needs no training images; its own classes then are all that is known.
+    """
+    whole: Split = split if split == "test" or split in parts else "train"
+    own = _part(path, parts, whole)
+    if whole == "train" or "train" not in parts:
+        listing = _list(own, None, progress)
+        if whole != "train":
+            progress.note(
+                f"`{path}` holds no training images: classes are numbered from those of the {split} split alone"
+            )
+        return listing, layout_of(listing.paths[0])
+    training = _list(parts["train"], None, progress)
+    return _list(own, training.class_names, progress), layout_of(training.paths[0])
 
 
 def _split_folders(path: Path, progress: Progress) -> dict[Split, Path]:
@@ -73,7 +86,7 @@ def _split_folders(path: Path, progress: Progress) -> dict[Split, Path]:
     found = _folders(path)
     parts = splits_found(found, path)
     nested = {split for split, part in parts.items() if _folders(part)}
-    if not nested & {"train", "test"}:
+    if not nested:
         if parts and len(parts) == len(found):
             names = ", ".join(f"`{part.name}`" for part in parts.values())
             raise broken(path, f"holds {names} without class folders in them", hint=CLASS_FOLDERS)
@@ -86,7 +99,7 @@ def _split_folders(path: Path, progress: Progress) -> dict[Split, Path]:
 
 def _part(path: Path, parts: dict[Split, Path], split: Split) -> Path:
     if split not in parts:
-        known = ", ".join(f"`{name}`" for name in SPLIT_NAMES[split])
+        known = " or ".join(f"`{name}`" for name in SPLIT_NAMES[split])
         text = f"holds no folder for the {split} split, only {', '.join(f'`{part.name}`' for part in parts.values())}"
         raise broken(path, text, hint=f"name the folder {known}, and put a folder for each class into it")
     return parts[split]

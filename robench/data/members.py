@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import lzma
 import math
 import warnings
 import zipfile
 import zlib
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -43,17 +45,43 @@ def read_member(archive: zipfile.ZipFile, key: str, path: Path) -> npt.NDArray[A
     Raises:
         DataError: truncated, too large, no array, or one of Python objects.
     """
+    info = _info(archive, key, path)
+    with _read_as(info, key, path):
+        _checked_shape(archive, info, key, path)
+        with archive.open(info) as file:
+            array: npt.NDArray[Any] = npy.read_array(file, allow_pickle=False)
+    if array.dtype.kind not in "biufcSUmM":
+        raise broken(path, f"holds `{key}` of type {array.dtype}", hint="store plain numbers")
+    return np.asarray(array)
+
+
+def member_shape(archive: zipfile.ZipFile, key: str, path: Path) -> tuple[int, ...]:
+    """Shape of the array of a name, from its header.
+
+    Raises:
+        DataError: as `read_member`, for what a header tells.
+    """
+    info = _info(archive, key, path)
+    with _read_as(info, key, path):
+        return _checked_shape(archive, info, key, path)
+
+
+def _info(archive: zipfile.ZipFile, key: str, path: Path) -> zipfile.ZipInfo:
     info = archive.getinfo(f"{key}{SUFFIX}")
     if info.compress_type not in RATIOS:
         raise broken(path, f"packs `{key}` in an unknown way", hint=WRITE_AGAIN)
     if info.file_size > info.compress_size * RATIOS[info.compress_type]:
         raise broken(path, f"promises {info.file_size} bytes for `{key}`, which it cannot hold", hint=WRITE_AGAIN)
+    return info
+
+
+@contextlib.contextmanager
+def _read_as(info: zipfile.ZipInfo, key: str, path: Path) -> Iterator[None]:
+    """Say of which array it is what numpy says while it is read."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # headers that Python 2 wrote are read, too
-            _check_header(archive, info, key, path)
-            with archive.open(info) as file:
-                array: npt.NDArray[Any] = npy.read_array(file, allow_pickle=False)
+            yield
     except MemoryError:
         text = f"holds {info.file_size / 2**30:.1f} GiB in `{key}`, for which there is no memory"
         raise broken(path, text, hint="store fewer images in a file of their own") from None
@@ -61,12 +89,9 @@ def read_member(archive: zipfile.ZipFile, key: str, path: Path) -> npt.NDArray[A
         raise
     except Exception as error:  # numpy evaluates the header, and damaged text breaks that in many ways
         raise broken(path, f"holds no readable array `{key}`: {error}", hint=WRITE_AGAIN) from None
-    if array.dtype.kind not in "biufcSUmM":
-        raise broken(path, f"holds `{key}` of type {array.dtype}", hint="store plain numbers")
-    return np.asarray(array)
 
 
-def _check_header(archive: zipfile.ZipFile, info: zipfile.ZipInfo, key: str, path: Path) -> None:
+def _checked_shape(archive: zipfile.ZipFile, info: zipfile.ZipInfo, key: str, path: Path) -> tuple[int, ...]:
     with archive.open(info) as file:
         version = npy.read_magic(file)
         read_header = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
@@ -78,3 +103,4 @@ def _check_header(archive: zipfile.ZipFile, info: zipfile.ZipInfo, key: str, pat
         size = math.prod(shape) * dtype.itemsize
         if file.tell() + size != info.file_size:
             raise broken(path, f"is truncated: `{key}` promises {size} bytes of data", hint=WRITE_AGAIN)
+    return tuple(shape)

@@ -12,16 +12,16 @@ import numpy as np
 from robench.data.dataset import Inputs, Labels, Source, array_source
 from robench.data.files import broken, reading
 from robench.data.labels import class_names, class_numbers
-from robench.data.members import WRITE_AGAIN, keys, read_member
+from robench.data.members import WRITE_AGAIN, keys, member_shape, read_member
 from robench.data.names import split_of
-from robench.data.pixels import pixels
+from robench.data.pixels import input_shape, pixels
 from robench.data.splits import holdout, mixed, stratified
 from robench.progress import Progress
 from robench.specs.data import Split
 
 ARRAYS = (
-    "it must hold the arrays `x` and `y`, or `x_train`, `y_train`, `x_test` and `y_test`, and may hold `x_val` and "
-    "`y_val` with these"
+    "it must hold either the arrays `x` and `y`, or those of the splits: `x_train`, `y_train`, `x_test`, `y_test` (the "
+    "last two alone where nothing is trained), and `x_val`, `y_val` where there are some"
 )
 NPY_MAGIC = b"\x93NUMPY"
 
@@ -36,7 +36,7 @@ class Pair(NamedTuple):
 def npz(split: Split, path: Path, progress: Progress) -> Source:
     """A split of the arrays in an npz file: uint8 or float pixels, or points with coordinates in [0, 1].
 
-    With `x` and `y` alone the splits are a seeded stratified 70/10/20, in mixed order; with a test set of its own the
+    With `x` and `y` alone the splits are a seeded stratified 70/10/20, in mixed order; with arrays for the splits the
     order stays, and a seeded stratified tenth of the training set validates where there is no validation set.
 
     Raises:
@@ -67,12 +67,18 @@ def _source(split: Split, archive: zipfile.ZipFile, path: Path, progress: Progre
         x = _inputs(archive, "x", y, path)
         rows = mixed(stratified(y)[split])
         return array_source(x[rows], y[rows], class_names(path, y))
+    whole: Split = split if split in pairs or split == "test" else "train"
+    if whole not in pairs:
+        held = ", ".join(f"`{key}`" for pair in pairs.values() for key in pair)
+        raise broken(path, f"holds no arrays for the {whole} split, only {held}", hint=ARRAYS)
+    _check_one_shape(archive, pairs, path)
     labels = {
         part: class_numbers(read_member(archive, pair.y, path), pair.y, path, progress) for part, pair in pairs.items()
     }
     names = class_names(path, np.concatenate(list(labels.values())))
     _note_absent(path, pairs, labels, len(names), progress)
-    whole: Split = split if split in pairs else "train"
+    if "train" not in pairs:
+        progress.note(f"`{path}` holds no training arrays: its classes are those of the arrays that it holds")
     x, y = _inputs(archive, pairs[whole].x, labels[whole], path), labels[whole]
     if whole == "train" and "validation" not in pairs:
         rows = holdout(y)[split]
@@ -88,8 +94,8 @@ def _pairs(found: Iterable[str], path: Path) -> dict[Split, Pair]:
     """
     names: dict[tuple[str, Split], str] = {}
     for key in sorted(found):
-        letter, _, suffix = key.partition("_")
-        split = split_of(suffix)
+        head, _, suffix = key.partition("_")
+        letter, split = head.lower(), split_of(suffix)
         if letter not in ("x", "y") or split is None:
             continue
         if (letter, split) in names:
@@ -99,11 +105,20 @@ def _pairs(found: Iterable[str], path: Path) -> dict[Split, Pair]:
     splits = {split for _, split in names}
     alone = {"x", "y"}.issubset(found)
     lacking = [split for split in splits if ("x", split) not in names or ("y", split) not in names]
-    complete = {"train", "test"}.issubset(splits)
-    if lacking or (alone and splits) or not (alone or complete):
+    if lacking or alone == bool(splits):
         held = ", ".join(f"`{key}`" for key in sorted(found)) or "nothing"
-        raise broken(path, f"holds {held}", hint=f"{ARRAYS}, not both")
+        raise broken(path, f"holds {held}", hint=ARRAYS)
     return {split: Pair(names["x", split], names["y", split]) for split in sorted(splits)}
+
+
+def _check_one_shape(archive: zipfile.ZipFile, pairs: dict[Split, Pair], path: Path) -> None:
+    """Refuse splits whose inputs differ in shape: a model of the one is none of the other."""
+    keys_of_x = [pair.x for pair in pairs.values()]
+    shapes = [input_shape(member_shape(archive, key, path), key, path) for key in keys_of_x]
+    for key, shape in zip(keys_of_x, shapes, strict=True):
+        if shape != shapes[0]:
+            text = f"holds inputs of shape {shapes[0]} in `{keys_of_x[0]}`, but of shape {shape} in `{key}`"
+            raise broken(path, text, hint="bring the inputs of all splits to one shape")
 
 
 def _note_absent(

@@ -33,18 +33,29 @@ def pixels(array: npt.NDArray[Any], key: str, path: Path) -> Inputs:
         raise broken(path, f"holds values in `{key}` that are not finite", hint="replace NaN and infinity")
     least, most = float(array.min()), float(array.max())
     if least < 0 or most > 1:
-        raise broken(path, f"holds values from {least:g} to {most:g} in `{key}`", hint=_scale_hint(key, least, most))
+        raise broken(path, f"holds values from {least!r} to {most!r} in `{key}`", hint=_scale_hint(key, least, most))
     return array.astype(np.float32)
+
+
+def input_shape(shape: tuple[int, ...], key: str, path: Path) -> tuple[int, ...]:
+    """Shape of one input of an array of this shape, as `pixels` gives it.
+
+    Raises:
+        DataError: no images or points have such a shape.
+    """
+    return _with_channels(np.broadcast_to(np.uint8(0), shape), key, path).shape[1:]
 
 
 def _scale_hint(key: str, least: float, most: float) -> str:
     """What to store instead, where the range tells how the pixels were scaled."""
-    if -1 <= least < 0 and most <= 1:
-        return f"store `({key} + 1) / 2` if -1 is black; {SCALES}"
-    if least >= 0 and 1.5 < most <= 255:
-        return f"store `{key} / 255` if 255 is white; {SCALES}"
     if least > -1e-3 and most < 1.001:
         return f"store `{key}.clip(0, 1)`; {SCALES}"
+    if -1 <= least < 0 and most <= 1:
+        return f"store `({key} + 1) / 2` if -1 is black; {SCALES}"
+    if least >= 0 and 127 < most <= 255:
+        return f"store `{key} / 255` if 255 is white; {SCALES}"
+    if least >= 0:
+        return f"divide `{key}` by the value that is white, the same for all images; {SCALES}"
     return f"{SCALES}; pixels that were standardised are `{key} * std + mean`, and the model then has to standardise"
 
 

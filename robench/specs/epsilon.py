@@ -23,8 +23,10 @@ def epsilon_value(text: str) -> float:
         value = float(Fraction(int(numerator), int(denominator))) if slash else float(numerator)
     except (ValueError, ZeroDivisionError, OverflowError):
         raise SpecError(f"`{text}` is not a radius", hint=HINT) from None
-    if not (math.isfinite(value) and value > 0):
-        raise SpecError(f"the radius `{text}` is not above 0", hint=HINT)
+    if not math.isfinite(value):
+        raise SpecError(f"the radius `{text}` is no finite number in float64", hint=HINT)
+    if value <= 0:
+        raise SpecError(f"the radius `{text}` is not above 0 in float64", hint=HINT)
     return value
 
 

@@ -2,6 +2,7 @@
 
 import ast
 import gzip
+import json
 import os
 import re
 import shutil
@@ -9,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -195,7 +196,62 @@ def test_two_records_of_one_image_are_refused(robench: Any, digits_model: Path, 
     robench(*argv)
     records = tmp_path / "records.jsonl"
     records.write_text(records.read_text() + records.read_text().splitlines()[0] + "\n")
+    assert_mendable(robench(*argv), "changed after the run was finished")
+    unfinish(tmp_path)
     assert_mendable(robench(*argv), "two records of one image")
+
+
+def unfinish(run: Path) -> None:
+    """Make a run look as if it was killed before its end."""
+    manifest = json.loads((run / "manifest.json").read_text())
+    (run / "manifest.json").write_text(json.dumps({**manifest, "status": "started", "records_sha256": None}))
+
+
+def other_input(record: dict[str, Any]) -> None:
+    record["input_sha256"] = "0" * 64
+
+
+def other_label(record: dict[str, Any]) -> None:
+    record["label"] = (record["predicted"] + 1) % 10
+    record |= {"status": "misclassified"} if "status" in record else {"distance": 0.0}
+
+
+def other_image(record: dict[str, Any]) -> None:
+    record["index"] = 350
+
+
+def other_class(record: dict[str, Any]) -> None:
+    record["predicted"] = record["label"] = (record["predicted"] + 1) % 10
+
+
+def other_radius(record: dict[str, Any]) -> None:
+    record["certified_radius"] = record["certified_radius"] * 1.01 + 0.01
+
+
+@pytest.mark.parametrize(
+    ("command", "twist", "named"),
+    [
+        ("certify", other_input, "is of another image"),
+        ("certify", other_label, "is of another image"),
+        ("certify", other_image, "image 350, which was not asked for"),
+        ("certify", other_class, "is of another image"),
+        ("attack", other_input, "is of another image"),
+        ("attack", other_label, "is of another image"),
+        ("attack", other_radius, "another class or certified radius"),
+    ],
+)
+def test_records_of_an_unfinished_run_are_held_against_images_and_certificates(
+    robench: Any, digits_model: Path, tmp_path: Path, command: str, twist: Callable[[dict[str, Any]], None], named: str
+) -> None:
+    eps = () if command == "certify" else ("--eps", 0.1, "--attack", "fgsm")
+    argv = (command, digits_model, "--data", "digits", "--limit", 40, *eps, "--out", tmp_path)
+    assert robench(*argv).code == 0
+    path = tmp_path / "records.jsonl"
+    records = [json.loads(line) for line in path.read_text().splitlines()]
+    twist(next(record for record in records if record["predicted"] == record["label"]))
+    path.write_text("".join(json.dumps(record) + "\n" for record in records))
+    unfinish(tmp_path)
+    assert_mendable(robench(*argv), named)
 
 
 def _hints(tree: ast.AST) -> Iterator[str]:

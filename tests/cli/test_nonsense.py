@@ -63,6 +63,7 @@ def test_a_constant_is_flagged_and_fails_the_gate(robench, tmp_path, name, bias,
         gate = robench(*run, "--fail-under", "0.1")
         assert gate.code == 1
         assert "predicts one class for all 50 images" in gate.stderr
+        assert "predicts one class for all 50 images" in robench(*run, "--fail-under", "0.1", "-q").stderr
         assert "base rate" in gate.stdout
     page = tmp_path / "report"
     assert robench("report", tmp_path / "certify", tmp_path / "attack", "--out", page).code == 0

@@ -31,7 +31,20 @@ certify_records = st.builds(
     radius_paper=radius,
     radius_pairwise=radius,
     status=st.sampled_from([Status.CERTIFIED, Status.NOT_CERTIFIED]),
-).map(lambda record: record if record.predicted == record.label else replace(record, status=Status.MISCLASSIFIED))
+).map(lambda record: consistent(record))
+
+
+def consistent(record: CertifyRecord) -> CertifyRecord:
+    low, high = sorted((record.radius_paper, record.radius_pairwise))
+    status = record.status if record.predicted == record.label else Status.MISCLASSIFIED
+    return replace(record, radius_paper=low, radius_pairwise=high, status=status)
+
+
+def nearest(record: AttackRecord) -> float | None:
+    found = [outcome.distance for outcome in record.attacks.values() if outcome.distance is not None]
+    return min(found, default=None) if record.correct else 0.0
+
+
 outcomes = st.builds(AttackOutcome, st.sampled_from(AttackStatus), st.none() | radius, st.none() | labels)
 attack_records = st.builds(
     AttackRecord,
@@ -44,7 +57,7 @@ attack_records = st.builds(
     distance=st.none() | radius,
     attack=st.none() | st.just("pgd"),
     eps=st.lists(st.sampled_from(["0.5", "36/255"]), unique=True).map(tuple),
-)
+).map(lambda record: replace(record, distance=nearest(record)))
 
 
 @given(certify_records)
@@ -114,3 +127,18 @@ def test_a_record_of_another_schema_is_refused(change: dict[str, object]) -> Non
         certify_record({**data, **change})
     with pytest.raises(RunError, match="schema version"):
         attack_record(data)
+
+
+@given(attack_records, radius)
+def test_a_distance_that_no_attack_found_is_refused(record: AttackRecord, distance: float) -> None:
+    for other in (distance, None):
+        if other != record.distance:
+            with pytest.raises(RunError, match="its attacks at"):
+                attack_record(json.loads(to_line(replace(record, distance=other))))
+
+
+@given(certify_records, radius)
+def test_a_larger_radius_by_the_papers_rule_is_refused(record: CertifyRecord, more: float) -> None:
+    wrong = replace(record, radius_paper=record.radius_pairwise + 1e-3 + more)
+    with pytest.raises(RunError, match="the paper's rule"):
+        certify_record(json.loads(to_line(wrong)))

@@ -1,7 +1,9 @@
 import dataclasses
+import hashlib
 import json
 import os
 import stat
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -87,7 +89,7 @@ def test_a_record_torn_at_any_byte_is_cut_off(cut: int) -> None:
     [
         ({"spec": {"data": {"name": "cifar10"}, "split": "test"}}, "`data.name` is 'mnist' there and 'cifar10' here"),
         ({"identity": {"weights": "bb"}}, "`weights` is 'aa' there and 'bb' here"),
-        ({"command": "attack"}, "`command` is 'certify' there and 'attack' here"),
+        ({"command": "attack"}, "is a run of `certify`, not of `attack`"),
     ],
 )
 def test_another_spec_is_refused_with_both_values(tmp_path: Path, change: dict[str, object], named: str) -> None:
@@ -204,3 +206,35 @@ def test_records_that_are_no_text_are_named(tmp_path: Path) -> None:
     (tmp_path / "records.jsonl").write_bytes(b"\xff\n")
     with pytest.raises(RunError, match=r"records\.jsonl"):
         list(read_records(tmp_path, certify_record))
+
+
+CHANGES: dict[str, Callable[[list[str]], list[str]]] = {
+    "a number": lambda lines: [lines[0].replace("0.2", "0.9"), *lines[1:]],
+    "a lost line": lambda lines: lines[1:],
+    "a line twice": lambda lines: [*lines, lines[0]],
+    "another order": lambda lines: lines[::-1],
+    "none left": lambda lines: [],
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_records_changed_after_the_run_was_finished_are_refused(tmp_path: Path, change: str) -> None:
+    with folder(tmp_path) as run:
+        for index in range(3):
+            run.append(record(index))
+        run.finish({"n": 3})
+    file = tmp_path / "records.jsonl"
+    lines = file.read_text().splitlines()
+    file.write_text("".join(f"{line}\n" for line in CHANGES[change](lines)))
+    with pytest.raises(RunError, match="changed after the run was finished"), folder(tmp_path):
+        pass
+
+
+def test_a_finished_run_that_grows_notes_its_new_records(tmp_path: Path) -> None:
+    for index in range(3):
+        with folder(tmp_path) as run:
+            assert len(run.records()) == index
+            run.append(record(index))
+            run.finish({"n": index + 1})
+    noted = read_json(tmp_path / "manifest.json")["records_sha256"]
+    assert noted == hashlib.sha256((tmp_path / "records.jsonl").read_bytes()).hexdigest()

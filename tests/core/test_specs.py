@@ -99,3 +99,12 @@ def test_radii_are_split_sorted_and_kept_as_written() -> None:
 @given(st.floats(min_value=1e-12, max_value=1e12))
 def test_a_radius_reads_back_as_written(value: float) -> None:
     assert epsilon_value(repr(value)) == value
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [("inf", "finite"), ("nan", "finite"), ("1e400", "finite"), ("0", "not above 0"), ("-1/2", "not above 0")],
+)
+def test_the_reason_against_a_radius_is_the_true_one(text: str, reason: str) -> None:
+    with pytest.raises(SpecError, match=reason):
+        epsilon_value(text)

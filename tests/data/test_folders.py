@@ -100,11 +100,28 @@ def test_missing_and_empty_folders_are_named(tmp_path):
     refused(tmp_path, "empty", "no images")
 
 
-def test_train_without_test_and_test_without_train_are_refused(tmp_path):
+def test_a_split_that_is_not_there_is_refused(tmp_path):
     write_class_folders(tmp_path / "train", COUNTS)
     refused(tmp_path, "no folder for the test split", "`train`", split="test")
     (tmp_path / "train").rename(tmp_path / "test")
-    refused(tmp_path, "no folder for the train split", "`test`", split="test")
+    for split in ("train", "validation"):
+        refused(tmp_path, "no folder for the train split", "`test`", split=split)
+
+
+@pytest.mark.parametrize(("name", "split"), [("test", "test"), ("Testing", "test"), ("val", "validation")])
+def test_what_is_evaluated_needs_no_training_images(tmp_path, name, split):
+    written = write_class_folders(tmp_path / name, COUNTS)
+    told = Told()
+    data = load(DataSpec(name=f"folder:{tmp_path}"), split, progress=told)
+    assert pairs(data) == expected(written)
+    assert any("no training images" in note for note in told.notes)
+
+
+def test_images_of_another_size_than_the_training_images_are_refused(tmp_path):
+    write_class_folders(tmp_path / "train", COUNTS)
+    write_class_folders(tmp_path / "test", COUNTS, shape=(7, 5, 3))
+    refused(tmp_path, "5 x 7 pixels", "5 x 6", split="test")
+    assert get(tmp_path, "train").shape == (3, 6, 5)
 
 
 def test_a_test_class_that_training_lacks_is_refused(tmp_path):

@@ -21,7 +21,12 @@ def saved(folder, **arrays):
 
 
 def own(folder, split="test", told=None, **changes):
-    """Arrays for training and test, some of them changed; those that are None are left out."""
+    """Arrays for training and test, some of them changed; those that are None are left out.
+
+    Training images have the shape of changed test images.
+    """
+    if "x_train" not in changes and np.ndim(changes.get("x_test")) > 1:
+        changes["x_train"] = np.resize(PIXELS, changes["x_test"].shape)
     arrays = {"x_train": PIXELS, "y_train": LABELS, "x_test": PIXELS[::-1], "y_test": LABELS[::-1], **changes}
     path = saved(folder, **{key: array for key, array in arrays.items() if array is not None})
     return load(DataSpec(name=f"npz:{path}"), split, progress=told)
@@ -204,3 +209,54 @@ def test_one_array_alone_is_told_from_a_file_of_several(tmp_path):
         with pytest.raises(DataError, match="is one array") as caught:
             load(DataSpec(name=f"npz:{tmp_path / name}"), "test")
         assert "numpy.savez" in caught.value.hint
+
+
+def test_capitals_of_x_and_y_do_not_matter(tmp_path):
+    data = own(tmp_path, x_test=None, y_test=None, X_test=PIXELS[:9], Y_TEST=LABELS[:9])
+    np.testing.assert_array_equal(data.inputs[:, 0], PIXELS[:9])
+    refused(tmp_path, "`X_test` and `x_test`", X_test=PIXELS)
+
+
+@pytest.mark.parametrize("split", ["test", "validation"])
+def test_what_is_evaluated_needs_no_training_arrays(tmp_path, split):
+    name = split[:4].rstrip("i")
+    path = saved(tmp_path, **{f"x_{name}": PIXELS, f"y_{name}": LABELS})
+    told = Told()
+    data = load(DataSpec(name=f"npz:{path}"), split, progress=told)
+    np.testing.assert_array_equal(data.inputs[:, 0], PIXELS)
+    np.testing.assert_array_equal(data.labels, LABELS)
+    assert any("no training arrays" in note for note in told.notes)
+    with pytest.raises(DataError, match="no arrays for the train split"):
+        load(DataSpec(name=f"npz:{path}"), "train")
+
+
+@pytest.mark.parametrize("split", ["train", "validation", "test"])
+@pytest.mark.parametrize("other", [(N, 5, 4), (N, 3, 4, 5), (N, 4, 5, 3), (N, 20), (N, 4, 6)])
+def test_splits_of_different_shapes_are_refused_whichever_is_asked_for(tmp_path, other, split):
+    for key in ("x_train", "x_test"):
+        arrays = {"x_train": PIXELS, "x_test": PIXELS, key: np.resize(PIXELS, other)}
+        refused(tmp_path, "(1, 4, 5)", "`x_train`", "`x_test`", split=split, **arrays)
+
+
+def test_one_colour_axis_or_none_is_one_shape(tmp_path):
+    for key in ("x_train", "x_test"):
+        arrays = {"x_train": PIXELS, "x_test": PIXELS, key: PIXELS[..., None]}
+        assert own(tmp_path, **arrays).shape == (1, 4, 5)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "hint", "never"),
+    [
+        (0.0, 255.0, "/ 255", "clip"),
+        (0.0, 16.0, "the value that is white", "/ 255"),
+        (0.0, 1.0000001, "clip", "/ 255"),
+        (-1e-9, 1.0, "clip", "+ 1"),
+        (-1.0, 1.0, "+ 1) / 2", "clip"),
+    ],
+)
+def test_the_hint_fits_the_scale_and_the_message_shows_the_excess(tmp_path, low, high, hint, never):
+    with pytest.raises(DataError) as caught:
+        own(tmp_path, x_test=np.linspace(low, high, PIXELS.size).reshape(PIXELS.shape))
+    assert f"from {low!r} to {high!r}" in caught.value.message
+    assert hint in caught.value.hint
+    assert never not in caught.value.hint
