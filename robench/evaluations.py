@@ -73,6 +73,11 @@ class Run(Generic[R]):
         identity = self.manifest.get("identity", {})
         return tuple(str(identity.get(f"{part}_sha256", "")) for part in ("weights", "function", "class"))
 
+    @property
+    def arithmetic(self) -> str:
+        """What the records speak of: the model as deployed in `float32`, or in `float64`, as all attacks do."""
+        return str(self.manifest.get("spec", {}).get("deploy_dtype", "float64"))
+
     def facts(self, part: str) -> Mapping[str, Any]:
         """A table of the manifest's facts (`model`, `data`, `audit`); empty where absent."""
         value = self.manifest.get("facts", {}).get(part)
@@ -268,7 +273,7 @@ def read_evaluations(paths: Sequence[Path]) -> list[Evaluation]:
         )
     groups: dict[tuple[str, ...], list[Any]] = defaultdict(list)
     for run in runs:
-        groups[(*run.model_key, *_data_key(run))].append(run)
+        groups[(*run.model_key, *_data_key(run), run.arithmetic)].append(run)
     found = [evaluation for group in groups.values() for evaluation in _pair(group)]
     found.sort(key=lambda item: (item.data_name, item.name, item.model_key, [run.name for run in item.runs]))
     return _distinct(found)
@@ -325,7 +330,7 @@ def _data_key(run: Run[CertifyRecord] | Run[AttackRecord]) -> tuple[str, str]:
 
 
 def _pair(group: Sequence[Any]) -> list[Evaluation]:
-    """Each attack run beside the largest certify run; other certify runs alone."""
+    """Each attack run beside the largest certify run; other certify runs alone. All are of one arithmetic."""
     certifies: list[Run[CertifyRecord]] = [run for run in group if run.manifest["command"] == "certify"]
     attacks: list[Run[AttackRecord]] = [run for run in group if run.manifest["command"] == "attack"]
     largest = max(certifies, key=lambda run: run.n, default=None)
@@ -337,6 +342,9 @@ def _pair(group: Sequence[Any]) -> list[Evaluation]:
 def _evaluation(certify: Run[CertifyRecord] | None, attack: Run[AttackRecord] | None) -> Evaluation:
     evaluation = Evaluation(name="", certify=certify, attack=attack)
     name = evaluation.facts("model").get("name") or f"model {evaluation.weights_sha256[:8]}"
+    arithmetic = evaluation.runs[0].arithmetic
+    if arithmetic != "float64":
+        name = f"{name} in {arithmetic}"
     return replace(evaluation, name=str(name))
 
 

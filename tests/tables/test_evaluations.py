@@ -126,3 +126,16 @@ def test_a_finished_run_that_lost_records_is_refused(tmp_path: Path, kept: int) 
 
 def test_radii_ascend_and_keep_their_first_spelling() -> None:
     assert ascending(["2", "1/2", "0.5", "36/255"]) == ("36/255", "1/2", "2")
+
+
+@pytest.mark.parametrize("n", [5, 10, 20])
+def test_an_attack_is_never_set_against_radii_of_another_arithmetic(tmp_path: Path, n: int) -> None:
+    made = Synthetic()
+    made.write_attack(tmp_path / "a", 10)
+    made.write_certify(tmp_path / "c", n)
+    folder = made.write_certify(tmp_path / "f", 30)
+    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest["spec"]["deploy_dtype"] = "float32"
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    found = {item.name: tuple(run.name for run in item.runs) for item in read_evaluations([tmp_path])}
+    assert found == {made.name: ("c", "a"), f"{made.name} in float32": ("f",)}
