@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numbers
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
@@ -68,7 +68,7 @@ class AttackResult:
         Raises:
             SpecError: `eps` is no radius, or above all that were asked: nothing was looked for there.
         """
-        value = 0.0 if isinstance(eps, numbers.Real) and eps == 0 else epsilon_value(epsilons(eps)[0])
+        value = 0.0 if isinstance(eps, numbers.Real) and eps == 0 else epsilon_value(_one(epsilons(eps)))
         if value > epsilon_value(self.eps[-1]):
             raise SpecError(
                 f"no attack was asked for ε = {eps}, the largest was {self.eps[-1]}",
@@ -194,6 +194,12 @@ def _distance(record: AttackRecord, name: str) -> float:
     return float("inf") if outcome.distance is None else outcome.distance
 
 
+def _one(eps: tuple[str, ...]) -> str:
+    if len(eps) != 1:
+        raise SpecError(f"{len(eps)} radii are given, {', '.join(eps)}", hint="ask for one after the other")
+    return eps[0]
+
+
 def _whole(name: str, value: Any, least: int) -> int:
     if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < least:
         raise SpecError(f"`{name}` is {value!r}", hint=f"give an integer from {least} up")
@@ -204,13 +210,14 @@ def _whole(name: str, value: Any, least: int) -> int:
 def _own_settings() -> Iterator[None]:
     """Gradients on, inference mode and autocast off, float32 on the CPU by default, whatever the program has set."""
     before = torch.get_default_dtype()
+    elsewhere = torch.get_default_device().type != "cpu"  # a mode for a device costs time at every operation
     try:
         with (
             torch.inference_mode(False),
             torch.enable_grad(),
             torch.autocast("cpu", enabled=False),
             torch.autocast("cuda", enabled=False),
-            torch.device("cpu"),
+            torch.device("cpu") if elsewhere else nullcontext(),
         ):
             torch.set_default_dtype(torch.float32)
             yield
