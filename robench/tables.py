@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from robench.budget import DIRECTIONS, n_alone, passes_of
+from robench.budget import DIRECTIONS, AttackBudget, n_alone, passes_of
 from robench.curves import COMBINED, RULES, Curve
 from robench.evaluations import Evaluation, Run
 from robench.predictions import base_count
@@ -276,6 +276,18 @@ def rates(evaluations: Sequence[Evaluation]) -> pd.DataFrame:
                     }
                 )
     return pd.DataFrame(rows)
+
+
+def budgets(evaluations: Sequence[Evaluation]) -> pd.DataFrame:
+    """The budget of every attack as numbers, one row each, for further computation; empty where not known."""
+    rows = [
+        {"model": item.name, "data": item.data_name, "weights_sha256": item.weights_sha256, "full": item.full,
+         "attack": name, **budget.to_dict()}
+        for item in evaluations
+        for name, budget in item.budgets.items()
+    ]  # fmt: skip
+    columns = ["model", "data", "weights_sha256", "full", "attack", *AttackBudget._fields]
+    return pd.DataFrame(rows, columns=columns).convert_dtypes()
 
 
 def certified_cell(curve: Curve | None, eps: str) -> str:

@@ -49,6 +49,7 @@ def build_report(runs: Sequence[Path], out: Path, *, title: str = TITLE) -> Path
             write_atomic(out / FIGURES / f"{exhibit.name}.png", plots.image_bytes(exhibit.figure, "png"))
     write_atomic(out / TABLES / "comparison.csv", formats.to_csv(tables.comparison(evaluations)))
     write_atomic(out / TABLES / "rates.csv", formats.to_csv(tables.rates(evaluations)))
+    write_atomic(out / TABLES / "budgets.csv", formats.to_csv(tables.budgets(evaluations)))
     write_atomic(out / MARKDOWN, _render("report.md.j2", page, images))
     write_atomic(out / HTML, _render("report.html.j2", page, images))
     return out / HTML

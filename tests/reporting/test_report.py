@@ -52,10 +52,10 @@ def test_every_format_is_written(report: Path) -> None:
     out = report.parent
     figures = {path.stem for path in (out / "figures").glob("*.svg")}
     assert figures == {path.stem for path in (out / "figures").glob("*.png")}
-    assert {"comparison-01-accuracy", "model-01-hkr-accuracy", "model-01-hkr-radius-distance",
-            "model-01-hkr-gallery"} <= figures  # fmt: skip
+    assert {"comparison-01-accuracy", "comparison-01-single-attacks", "model-01-hkr-accuracy", "model-01-hkr-passes",
+            "model-01-hkr-radius-distance", "model-01-hkr-gallery"} <= figures  # fmt: skip
     tables = {path.stem for path in (out / "tables").glob("*.tex")}
-    assert {path.stem for path in (out / "tables").glob("*.csv")} == tables | {"rates", "comparison"}
+    assert {path.stem for path in (out / "tables").glob("*.csv")} == tables | {"rates", "comparison", "budgets"}
     page, markdown = read(report), (out / "report.md").read_text(encoding="utf-8")
     identifiers = {attributes["id"] for _, attributes in page.tags if "id" in attributes}
     assert {f"table-{name}" for name in tables} | {f"figure-{name}" for name in figures} <= identifiers

@@ -1,5 +1,6 @@
 """What each attack was good for and what it cost, against pandas and numpy on the raw lines of the run folder."""
 
+import io
 import json
 from fractions import Fraction
 from pathlib import Path
@@ -10,7 +11,9 @@ import pandas as pd
 import pytest
 
 from robench import budget, tables
+from robench.errors import RunError
 from robench.evaluations import Evaluation, read_evaluations
+from robench.reporting import formats
 from robench.sparing import spared_counts
 from robench.specs.epsilon import epsilon_value
 from tests.reporting.synthetic import ATTACKS, EPS, Synthetic
@@ -161,6 +164,22 @@ def test_spared_pairs_are_counted_as_a_loop_over_the_records_does(tmp_path: Path
     assert evaluation.n_spared == sum(expected.values()) > 0
 
 
+def test_numbers_for_further_computation_are_the_exact_ones(case: tuple[Path, Evaluation]) -> None:
+    _, evaluation = case
+    read = pd.read_csv(io.StringIO(formats.to_csv(tables.budgets([evaluation])))).set_index("attack")
+    for name, item in evaluation.budgets.items():
+        for key, value in item.to_dict().items():
+            assert pd.isna(read.loc[name, key]) if value is None else read.loc[name, key] == value
+
+
+def test_without_an_attack_run_there_are_no_budgets(tmp_path: Path) -> None:
+    Synthetic().write_certify(tmp_path / "c", 20)
+    evaluations = read_evaluations([tmp_path])
+    assert tables.budgets(evaluations).empty
+    assert tables.budget(evaluations[0]).empty
+    assert evaluations[0].n_spared is None
+
+
 def test_accuracy_falls_along_the_course_of_a_run(case: tuple[Path, Evaluation]) -> None:
     folder, evaluation = case
     frame = outcomes(folder)
@@ -175,8 +194,6 @@ def test_accuracy_falls_along_the_course_of_a_run(case: tuple[Path, Evaluation])
 
 
 def test_records_of_other_attacks_are_refused(tmp_path: Path) -> None:
-    from robench.errors import RunError
-
     folder = Synthetic().write_attack(tmp_path / "a", 20, full=True)
     lines = read_lines(folder / "records.jsonl")
     lines[3]["attacks"].pop("cw")
