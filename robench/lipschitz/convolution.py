@@ -55,6 +55,8 @@ def group_bound(kernel: Tensor, geometry: Geometry) -> float:
         return 0.0
     unit = binade(scale)
     kernel = kernel / unit
+    if math.prod(kernel.shape[2:]) == 1:  # one matrix at each window, whatever the size, stride and padding
+        return round_up(spectral_norm_upper(kernel.flatten(1)) * unit)
     bound = _torus_bound(kernel, geometry)
     if _strip_is_worth_it(kernel, geometry):
         bound = min(bound, _strip_bound(kernel, geometry))

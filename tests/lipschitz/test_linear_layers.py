@@ -230,6 +230,14 @@ def test_a_chain_of_matrices_is_one_matrix() -> None:
     assert exact <= upper(chain, (30,)) <= exact * (1 + 1e-8)
 
 
+@pytest.mark.parametrize(("stride", "padding"), [(1, 0), (2, 1), (3, 2)])
+def test_a_convolution_of_one_tap_has_the_norm_of_its_matrix(stride: int, padding: int) -> None:
+    layer = nn.Conv2d(5, 7, 1, stride=stride, padding=padding, bias=False).double()
+    exact = float(torch.linalg.svdvals(dense_matrix(layer, (5, 6, 6)))[0])
+    bound = audit(nn.Sequential(layer, nn.Flatten()).eval(), (5, 6, 6)).lipschitz_upper
+    assert exact <= bound <= exact * (1 + 1e-10)
+
+
 @pytest.mark.parametrize(("size", "stride"), [(4, 1), (5, 2), (9, 1), (12, 1), (12, 3)])
 def test_the_largest_of_many_groups_is_found(size: int, stride: int) -> None:
     torch.manual_seed(size)
