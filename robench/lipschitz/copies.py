@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from robench.lipschitz.signals import BATCH, View
-from robench.lipschitz.trace import Call, Squares, Value, concrete, depends, rule
+from robench.lipschitz.trace import COMPLEX, Call, Squares, Value, concrete, depends, rule
 
 COPIES = (
     "view", "_unsafe_view", "reshape", "flatten", "unflatten", "squeeze", "unsqueeze", "permute", "transpose", "t",
@@ -132,6 +132,8 @@ def _reshaped_squares(call: Call, squares: Squares) -> Squares:
 @rule("to", "_to_copy", "type_as")
 def convert(call: Call) -> Value:
     """A change of dtype that changes nothing, as everything is traced in float64."""
+    if call.zero.is_complex():
+        raise call.refusal(COMPLEX)
     if call.zero.dtype != torch.float64:
         raise call.refusal(f"it changes the precision to {call.zero.dtype}")
     return call.view()

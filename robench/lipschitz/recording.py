@@ -378,6 +378,8 @@ def record(module: nn.Module, example: Tensor, where: str, precision: Precision)
         reason = f"{type(error).__name__}: {first_line(error)}"
         if "not supported for tensor subclasses" in str(error):
             reason = "it makes an array of numpy, or a list, of a tensor that it computes"
+        if "SparseTensorImpl" in str(error) or "SparseCsrTensorImpl" in str(error):
+            reason = "it computes with a sparse tensor; keep it dense (`to_dense()`)"
         raise AuditError(
             f"`{where}` fails while it is traced: {reason}",
             hint="its `forward` must be made of torch operations alone, and run on float64 inputs; or register a rule "

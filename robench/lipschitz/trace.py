@@ -195,6 +195,7 @@ OPERATION_RULES: dict[str, Rule] = {}
 GATES = "its gates multiply signals that depend on the input, and robench has no rule for such products"
 ATTENTION = "attention multiplies signals that depend on the input, so it grows without bound"
 PARTS = "write it as a matrix product"
+COMPLEX = "it makes complex numbers of its input, and robench has rules for real ones alone"
 STEPS = "it moves the batch axis from the front, where robench follows it; a loop over nn.RNNCell leaves it there"
 PLACES = "robench bounds interpolation between nearest pixels, linear, bilinear and trilinear alone"
 DEVIATION = "it divides by the deviation of its own input, which has no bounded slope where that is small"
@@ -478,7 +479,7 @@ class Trace:
         if not depends(args) and not depends(tuple(kwargs.values())):
             return zero
         if name not in OPERATION_RULES:
-            reason = UNBOUNDED.get(name)
+            reason = COMPLEX if isinstance(zero, Tensor) and zero.is_complex() else UNBOUNDED.get(name)
             raise AuditError(
                 f"`{name}` in `{self.where}` has no Lipschitz rule" + (f": {reason}" if reason else ""),
                 hint="replace it with a Lipschitz layer, or register a rule for the module around it: "
