@@ -17,6 +17,7 @@ from torch import nn
 
 from robench.checkpoint.blame import blamed, calling_place
 from robench.checkpoint.importing import import_file, importable, source_in
+from robench.checkpoint.plain import script_refusal
 from robench.checkpoint.surroundings import kept_surroundings
 from robench.errors import ModelError, did_you_mean
 
@@ -142,14 +143,14 @@ def as_module(made: Any, ref: str) -> nn.Module:
         ModelError: it is no torch module, or TorchScript.
     """
     if isinstance(made, torch.jit.ScriptModule | torch.jit.ScriptFunction):
-        raise _script(f"`{ref}`")
+        raise script_refusal(f"`{ref}`")
     if not isinstance(made, nn.Module):
         what, hint = _other(made)
         raise ModelError(f"`{ref}` returns {what}", hint=hint)
     module = _unwrapped(made)
     for name, part in list(module.named_modules()):
         if isinstance(part, torch.jit.ScriptModule):
-            raise _script(f"`{name}` of `{ref}`" if name else f"`{ref}`")
+            raise script_refusal(f"`{name}` of `{ref}`" if name else f"`{ref}`")
         for key, child in part._modules.items():
             if child is not None:
                 part._modules[key] = _unwrapped(child)
@@ -165,13 +166,6 @@ def _unwrapped(module: nn.Module) -> nn.Module:
             module = module.get_submodule("_orig_mod")
         else:
             return module
-
-
-def _script(what: str) -> ModelError:
-    return ModelError(
-        f"{what} is TorchScript, which is not taken",
-        hint="give the nn.Module that it was made from (FILE.py:factory), or a .pt2 file by torch.export.save",
-    )
 
 
 def _other(made: Any) -> tuple[str, str]:

@@ -26,8 +26,11 @@ def plain_module(module: nn.Module) -> nn.Module:
     the hook gives in evaluation mode.
 
     Raises:
-        ModelError: the module cannot be copied.
+        ModelError: the module cannot be copied, or is TorchScript.
     """
+    for name, part in module.named_modules():
+        if isinstance(part, torch.jit.ScriptModule):
+            raise script_refusal(f"`{name}`" if name else "the model")
     try:
         plain = detached_copy(module)
     except Exception as error:
@@ -37,9 +40,17 @@ def plain_module(module: nn.Module) -> nn.Module:
         _remove_hooks(layer)
         if parametrize.is_parametrized(layer):
             _store_weights(layer)
-    for parameter in plain.parameters():  # a scripted module has no `requires_grad_`
+    for parameter in plain.parameters():
         parameter.requires_grad_(False)
     return plain
+
+
+def script_refusal(what: str) -> ModelError:
+    """TorchScript hides its operations."""
+    return ModelError(
+        f"{what} is TorchScript, which is not taken",
+        hint="give the nn.Module that it was made from (FILE.py:factory), or a .pt2 file by torch.export.save",
+    )
 
 
 def _remove_hooks(layer: nn.Module) -> None:

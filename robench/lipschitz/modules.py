@@ -33,7 +33,7 @@ def plain_copy(module: nn.Module) -> nn.Module:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)  # torch's own, on copies of its trees
             return copy.deepcopy(module).requires_grad_(False).cpu()
-    training = [name or "the model" for name, child in module.named_modules() if child.training]
+    training = [name or "the model" for name, child in module.named_modules() if getattr(child, "training", False)]
     if training:
         raise AuditError(
             f"`{training[0]}` is in training mode, so the model may be random or depend on its batch",

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from robench.errors import AuditError
+from robench.errors import AuditError, ModelError
 from robench.lipschitz import audit, register
 from robench.lipschitz.trace import MODULE_RULES, qualified_name
 from tests.lipschitz.forms import Form
@@ -132,3 +134,19 @@ def test_the_model_is_left_as_it_is() -> None:
     assert torch.equal(network.weight, before)
     assert network.weight.requires_grad
     assert torch.nn.utils.parametrize.is_parametrized(network)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.parametrize(
+    "compiled",
+    [
+        torch.jit.script,
+        lambda net: torch.jit.trace(net, torch.zeros(1, 4)),
+        lambda net: nn.Sequential(nn.Identity(), torch.jit.script(net)).eval(),
+        lambda net: torch.jit.freeze(torch.jit.script(net)),
+    ],
+)
+def test_torchscript_is_named(compiled: Any) -> None:
+    with pytest.raises(ModelError, match="is TorchScript") as caught:
+        audit(compiled(nn.Sequential(nn.Linear(4, 3), nn.ReLU()).eval()), (4,))
+    assert "nn.Module" in caught.value.hint
