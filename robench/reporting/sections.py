@@ -88,8 +88,7 @@ def _remarks(item: Evaluation) -> list[str]:
         remarks.append(
             "the attack run was a cascade, in which an attack sees only what the attacks before it left open. Single "
             "attacks then have no accuracy, and the tables say what each broke of what it was given; the combined "
-            "accuracy is the same as if every attack had been asked about every pair of image and ε, but for pairs that "
-            "were spared."
+            "accuracy is the same as if every attack had seen every image, but for pairs that a rule spared."
         )
     if item.n_spared:
         remarks.append(
