@@ -1,9 +1,10 @@
 """The rule by which a cascade spares its later attacks, and how often it did; off where every attack sees every image.
 
-An attack is not asked about an image at an ε where little can be gained and more has to be: the adversarial at hand is
-within 25 % of the certified radius, below which no attack can go, and more than 2 % above the ε. The rule is a
-heuristic: a pair of image and ε that was spared may stand although an attack would have broken it. How often it was
-used follows from the records, so it is the same however a run was interrupted.
+No attack can go below the certified radius. So the adversarial at hand can come nearer by no more than what is between
+its distance and that radius, and an attack is not asked about an ε for which it would have to gain more than 40 % of
+that. Without a certificate nothing is spared. The rule is a heuristic: a pair of image and ε that was spared may stand
+although an attack would have broken it. How often it was used follows from the records, so it is the same however a run
+was interrupted.
 """
 
 from __future__ import annotations
@@ -16,8 +17,8 @@ import numpy.typing as npt
 from robench.records import AttackRecord
 from robench.specs.epsilon import epsilon_value
 
-CLOSE, CLEAR = 0.25, 0.02
-"""An attack is spared where the distance is this close to the certified radius, and this clear of the ε."""
+SHARE = 0.4
+"""An attack is spared where it would have to gain more than this share of what is between distance and certificate."""
 
 Floats = npt.NDArray[np.float64]
 
@@ -33,9 +34,9 @@ def spared(distance: Floats, radius: Floats, eps: Floats) -> npt.NDArray[np.bool
     Returns:
         (n, K).
     """
-    close = np.isfinite(distance) & (distance <= (1.0 + CLOSE) * radius)
-    clear = distance[:, None] > (1.0 + CLEAR) * eps[None, :]
-    return np.asarray(close[:, None] & clear)
+    known = np.isfinite(distance) & (radius > 0)
+    reach = np.where(known, (1.0 - SHARE) * np.where(known, distance, 0.0) + SHARE * radius, 0.0)
+    return np.asarray(eps[None, :] < reach[:, None])
 
 
 def spared_counts(records: Sequence[AttackRecord], eps: Sequence[str]) -> dict[str, int]:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from robench.attacks.claims import Claims, ascending, in_tiles
+from robench.attacks.claims import Claims, by_radius, in_tiles
 from robench.attacks.classifier import Classifier
 from robench.attacks.library_model import LibraryModel
 from robench.attacks.rows import State
@@ -34,12 +34,12 @@ class Apgd:
         self._options, self._bounds, self._seed = options, bounds, seed
 
     def run(self, classifier: Classifier, jobs: State) -> Claims:
-        """Attack each image at the radii that it asks, in ascending order, up to the first success."""
+        """Attack each image at the radii that it asks (`claims.by_radius`)."""
 
         def attempt(rows: State, epsilon: float, restart: int) -> Claims:
             return in_tiles(classifier, rows, lambda tile: self._attempt(classifier, tile, epsilon, restart))
 
-        return ascending(jobs, self._options.restarts, attempt)
+        return by_radius(jobs, self._options.restarts, attempt)
 
     def _attempt(self, classifier: Classifier, tile: State, epsilon: float, restart: int) -> Claims:
         box = UnitBox(LibraryModel(classifier, tile["scale"]), self._bounds)
@@ -61,14 +61,14 @@ class TargetedApgd:
         self._options, self._bounds, self._seed = options, bounds, seed
 
     def run(self, classifier: Classifier, jobs: State) -> Claims:
-        """Attack each image at the radii that it asks, in ascending order, up to the first success."""
+        """Attack each image at the radii that it asks (`claims.by_radius`)."""
         targets = min(self._options.targets, classifier.classes - 1)
 
         def attempt(rows: State, epsilon: float, attempted: int) -> Claims:
             restart, rank = divmod(attempted, targets)
             return in_tiles(classifier, rows, lambda tile: self._attempt(classifier, tile, epsilon, restart, rank))
 
-        return ascending(jobs, self._options.restarts * targets, attempt)
+        return by_radius(jobs, self._options.restarts * targets, attempt)
 
     def _attempt(self, classifier: Classifier, tile: State, epsilon: float, restart: int, rank: int) -> Claims:
         box = UnitBox(SpareClasses(LibraryModel(classifier, tile["scale"])), self._bounds)

@@ -227,6 +227,8 @@ class Cascade:
         eps = _left_aligned(self.plan.eps, asked)
         chosen["eps"] = self._tensor(eps.astype(np.float32))
         chosen["goal"] = chosen["eps"][:, 0] * 0.9999
+        if not self.plan.full:
+            chosen["distance"] = self._tensor(chunk.distance[rows].astype(np.float32))
         points, claimed = self.plan.attacks[name].run(self.classifier, chosen)
         for row in rows.tolist():
             chunk.ran(name, row)
@@ -253,6 +255,7 @@ class Cascade:
             "scale": torch.ones(len(x), device=self.classifier.device),
             "eps": self._tensor(np.tile(values, (len(x), 1))),
             "goal": torch.zeros(len(x), device=self.classifier.device),
+            "distance": torch.full((len(x),), torch.inf, device=self.classifier.device),
         }
 
     def _predict(self, jobs: State) -> npt.NDArray[np.int64]:

@@ -41,8 +41,12 @@ def in_tiles(classifier: Classifier, jobs: State, attempt: Callable[[State], Cla
     return joined(parts)
 
 
-def ascending(jobs: State, restarts: int, attempt: Callable[[State, float, int], Claims]) -> Claims:
-    """Attempts at the radii that each image asks, in ascending order, up to its first success.
+def by_radius(jobs: State, restarts: int, attempt: Callable[[State, float, int], Claims]) -> Claims:
+    """Attempts at the radii that each image asks, one after the other, each with restarts up to a success.
+
+    An image of which nothing is known is asked in ascending order, up to its first success. Where an adversarial is
+    known (`distance`), the nearest radius below it comes first, and smaller ones follow as long as they succeed: an
+    attack that fails within ε is not asked to succeed within less.
 
     Args:
         jobs: the rows.
@@ -50,12 +54,29 @@ def ascending(jobs: State, restarts: int, attempt: Callable[[State, float, int],
         attempt: rows, ε and number of the restart to what was found.
     """
     points, found = jobs["x"].clone(), torch.zeros(count(jobs), dtype=torch.bool, device=jobs["x"].device)
-    for epsilon in _radii(jobs):
+    known = torch.isfinite(jobs["distance"])
+    ended = torch.zeros_like(found)
+
+    def at(epsilon: float, rows: Tensor) -> Tensor:
+        """Attempts on some rows; returns which of them (N,) succeeded."""
+        succeeded = torch.zeros_like(found)
         for restart in range(restarts):
-            rows = ((jobs["eps"] == epsilon).any(dim=1) & ~found).nonzero().squeeze(1)
-            if not len(rows):
+            left = (rows & ~succeeded).nonzero().squeeze(1)
+            if not len(left):
                 break
-            points[rows], found[rows] = attempt(rows_of(jobs, rows), epsilon, restart)
+            claims = attempt(rows_of(jobs, left), epsilon, restart)
+            hits = left[claims.found]
+            points[hits], succeeded[hits] = claims.points[claims.found], True
+        return succeeded
+
+    radii = _radii(jobs)
+    for epsilon in radii:
+        found |= at(epsilon, (jobs["eps"] == epsilon).any(dim=1) & ~known & ~found)
+    for epsilon in reversed(radii):
+        rows = (jobs["eps"] == epsilon).any(dim=1) & known & ~ended
+        succeeded = at(epsilon, rows)
+        found |= succeeded
+        ended |= rows & ~succeeded
     return Claims(points, found)
 
 

@@ -75,7 +75,6 @@ class Classifier:
         self.single = single_precision(module, device)
         self._double = widened(module).eval().to(device)
         self.classes = self._check_outputs()
-        self.linked = self._is_linked()
         self.sizes = self._stable_sizes(CUDA_SIZES if device.type == "cuda" else CPU_SIZES)
 
     def fit(self, rows: int) -> int:
@@ -128,13 +127,6 @@ class Classifier:
                 hint="attack a model that returns a tensor (N, q), or (N, 1) for one logit",
             )
         return two_logits(output).shape[1]
-
-    def _is_linked(self) -> bool:
-        """Whether gradients reach the input; a model may cut them off, though its own weights have some."""
-        leaf = torch.zeros((2, *self.input_shape), device=self.device, requires_grad=True)
-        with torch.enable_grad():
-            total = two_logits(self.single(leaf)).sum()
-        return total.requires_grad and torch.autograd.grad(total, leaf, allow_unused=True)[0] is not None
 
     def _stable_sizes(self, sizes: tuple[int, ...]) -> tuple[int, ...]:
         """The sizes whose rows are equal bit by bit in any place, and to those of the largest such size."""

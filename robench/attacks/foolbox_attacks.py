@@ -13,7 +13,7 @@ from typing import Any
 
 from torch import Tensor
 
-from robench.attacks.claims import Claims, ascending, in_tiles
+from robench.attacks.claims import Claims, by_radius, in_tiles
 from robench.attacks.classifier import Classifier
 from robench.attacks.library_model import LibraryModel
 from robench.attacks.rows import State
@@ -35,12 +35,12 @@ class FixedEpsilon:
         self._attack, self._bounds, self._seed, self._restarts = attack, bounds, seed, restarts
 
     def run(self, classifier: Classifier, jobs: State) -> Claims:
-        """Attack each image at the radii that it asks, in ascending order, up to the first success."""
+        """Attack each image at the radii that it asks (`claims.by_radius`)."""
 
         def attempt(rows: State, epsilon: float, restart: int) -> Claims:
             return in_tiles(classifier, rows, lambda tile: self._attempt(classifier, tile, epsilon, restart))
 
-        return ascending(jobs, max(1, self._restarts), attempt)
+        return by_radius(jobs, max(1, self._restarts), attempt)
 
     def _attempt(self, classifier: Classifier, tile: State, epsilon: float, restart: int) -> Claims:
         if self._restarts:

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from robench.attacks.claims import Attack, Claims, ascending, in_tiles
+from robench.attacks.claims import Attack, Claims, by_radius, in_tiles
 from robench.attacks.classifier import Classifier
 from robench.attacks.foolbox_attacks import FixedEpsilon, MinimumNorm, foolbox
 from robench.attacks.library_model import LibraryModel
@@ -70,7 +70,7 @@ class OfFunction:
         self._function, self._name, self._bounds, self._seed = function, name, bounds, seed
 
     def run(self, classifier: Classifier, jobs: State) -> Claims:
-        """Attack each image at the radii that it asks, in ascending order, up to the first success.
+        """Attack each image at the radii that it asks (`claims.by_radius`).
 
         Raises:
             ModelError: the function fails.
@@ -81,7 +81,7 @@ class OfFunction:
             return in_tiles(classifier, rows, lambda tile: self._attempt(classifier, tile, epsilon))
 
         with _visiting(self._seed, jobs):
-            return ascending(jobs, 1, attempt)
+            return by_radius(jobs, 1, attempt)
 
     def _attempt(self, classifier: Classifier, tile: State, epsilon: float) -> Claims:
         model, x = LibraryModel(classifier, None), tile["x"]

@@ -7,10 +7,13 @@ outputs and gradients of a row were seen to be the same bits in every place.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
-from robench.attacks.classifier import Classifier, two_logits
+from robench.attacks.classifier import Classifier, gradient_or_zero, two_logits
 from robench.errors import ModelError
 
 
@@ -29,14 +32,15 @@ class LibraryModel(nn.Module):
         super().__init__()
         self._classifier = classifier
         self._scale = None if scale is None else scale[:, None]
+        self._last: tuple[Tensor, Tensor] | None = None
         empty = torch.empty(0, device=classifier.device)
         self._place = nn.Parameter(empty, requires_grad=False)  # attacks ask a parameter for the device
         self.eval()
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits (N, q) of inputs (N, *shape)."""
-        size = self._classifier.fit(len(x))
-        logits = torch.cat([self._tile(part, size) for part in torch.split(x, size)])
+        graded = x.requires_grad and torch.is_grad_enabled()
+        logits: Tensor = _Remembered.apply(x, self) if graded else self._logits(x)  # type: ignore[no-untyped-call]
         if self._scale is None:
             return logits
         if len(logits) != len(self._scale):
@@ -46,22 +50,50 @@ class LibraryModel(nn.Module):
             )
         return logits / self._scale
 
+    def graph(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """A leaf equal to `x` and its logits; those of the last call where it was about the same inputs.
+
+        DeepFool asks for one gradient after the other at the same points, each with a forward pass of its own.
+        """
+        if self._last is None or not torch.equal(self._last[0], x):
+            self._last = None  # frees the graph before the next one is made
+            with torch.enable_grad():
+                leaf = x.detach().clone().requires_grad_(True)
+                self._last = leaf, self._logits(leaf)
+        return self._last
+
+    def count_backward(self, rows: int) -> None:
+        """Count a backward pass of each of some rows."""
+        self._classifier.passes.add(backward=rows)
+
+    def _logits(self, x: Tensor) -> Tensor:
+        size = self._classifier.fit(len(x))
+        return torch.cat([self._tile(part, size) for part in torch.split(x, size)])
+
     def _tile(self, x: Tensor, size: int) -> Tensor:
-        graded = x.requires_grad and torch.is_grad_enabled()
-        self._classifier.passes.add(forward=len(x), backward=len(x) if graded else 0, padding=size - len(x))
+        self._classifier.passes.add(forward=len(x), padding=size - len(x))
         missing = x[:1].detach().expand(size - len(x), *x.shape[1:])
         rows = _laid_out(torch.cat([x, missing]) if len(missing) else x)
-        if rows.requires_grad:
-            rows.register_hook(_finite)  # type: ignore[no-untyped-call]
-        logits = two_logits(self._classifier.single(rows))
-        if graded and not (logits.requires_grad and self._classifier.linked):  # libraries are told that it is 0
-            logits = logits + 0.0 * rows.flatten(1).sum(dim=1, keepdim=True)
-        return logits[: len(x)]
+        return two_logits(self._classifier.single(rows))[: len(x)]
 
 
-def _finite(gradient: Tensor) -> Tensor:
-    """What is not finite counts as 0."""
-    return torch.nan_to_num(gradient, nan=0.0, posinf=0.0, neginf=0.0)
+class _Remembered(torch.autograd.Function):
+    """The logits of a `LibraryModel`, differentiated through the graph that it remembers."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, model: LibraryModel) -> Tensor:
+        """Logits, from the graph."""
+        ctx.model, (ctx.leaf, ctx.logits) = model, model.graph(x)
+        return ctx.logits.detach().clone()  # type: ignore[no-any-return]
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, weights: Tensor) -> tuple[Tensor, None]:
+        """The gradient; 0 where it is not finite, or where the model cuts it off."""
+        ctx.model.count_backward(len(weights))
+        with torch.enable_grad():
+            gradient = gradient_or_zero((ctx.logits * weights).sum(), ctx.leaf, retain_graph=True)
+        return torch.nan_to_num(gradient, nan=0.0, posinf=0.0, neginf=0.0), None
 
 
 def _laid_out(x: Tensor) -> Tensor:

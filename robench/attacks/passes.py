@@ -36,7 +36,7 @@ class PassCounter:
         self.forward += held
         self.backward += backward if self.real is None else min(backward, self.real)
         self.padding += padding + forward - held
-        self.calls += 1
+        self.calls += forward > 0
 
     @contextlib.contextmanager
     def at_most(self, real: int) -> Iterator[None]:

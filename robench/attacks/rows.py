@@ -18,8 +18,8 @@ from robench.attacks.classifier import TiledModel
 
 State = dict[str, Tensor]
 """Tensors with one row for each slot. Always there: `x` (T, *shape), `label`, `scale`, `index` (T,), `eps` (T, K) the
-radii asked in ascending order, padded with infinity, `goal` (T,) a distance that leaves nothing to ask; and of the
-result `point` (T, *shape) and `found` (T,)."""
+radii asked in ascending order, padded with infinity, `distance` (T,) of the nearest adversarial known, infinity where
+none is, `goal` (T,) a distance that leaves nothing to ask; and of the result `point` (T, *shape) and `found` (T,)."""
 
 
 class RowAttack(Protocol):

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from robench.attacks.claims import Claims, ascending, joined
+from robench.attacks.claims import Claims, by_radius, joined
 from robench.attacks.classifier import Classifier
 from robench.attacks.library_model import LibraryModel
 from robench.attacks.rows import State, count, rows_of
@@ -32,7 +32,7 @@ class Square:
         _art("art.attacks.evasion.square_attack")
 
     def run(self, classifier: Classifier, jobs: State) -> Claims:
-        """Attack each image at the radii that it asks, in ascending order, up to the first success.
+        """Attack each image at the radii that it asks (`claims.by_radius`).
 
         Raises:
             SpecError: the inputs are no images of at least 15 x 15 pixels.
@@ -48,7 +48,7 @@ class Square:
             alone = (rows_of(rows, slice(row, row + 1)) for row in range(count(rows)))
             return joined([self._attempt(classifier, image, epsilon, restart) for image in alone])
 
-        return ascending(jobs, self._options.restarts, attempt)
+        return by_radius(jobs, self._options.restarts, attempt)
 
     def _attempt(self, classifier: Classifier, image: State, epsilon: float, restart: int) -> Claims:
         model = LibraryModel(classifier, image["scale"])

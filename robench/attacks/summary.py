@@ -11,7 +11,7 @@ from robench.budget import budgets, n_alone
 from robench.crosscheck import contradictions
 from robench.predictions import FLAGS, accuracy_facts, by_class, record_flags
 from robench.records import AttackRecord, CertifyRecord
-from robench.sparing import CLEAR, CLOSE, spared_counts
+from robench.sparing import SHARE, spared_counts
 from robench.specs.epsilon import epsilon_value
 
 COMBINED = "combined"
@@ -91,7 +91,7 @@ def summarize(
 def _spared(records: Sequence[AttackRecord], eps: Sequence[str]) -> dict[str, Any]:
     """The rule that spares attacks, and the pairs of image and ε that stand with its help."""
     counts = spared_counts(records, eps)
-    return {"close": CLOSE, "clear": CLEAR, "n_pairs": sum(counts.values()), "n": counts}
+    return {"share": SHARE, "n_pairs": sum(counts.values()), "n": counts}
 
 
 def _robust(records: Sequence[AttackRecord], eps: Mapping[str, float]) -> dict[str, int]:

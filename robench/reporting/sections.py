@@ -13,7 +13,7 @@ from robench.evaluations import Evaluation
 from robench.predictions import FLAGS
 from robench.reporting import pictures
 from robench.reporting.page import Bracket, Exhibit, FigureExhibit, Overview, Page, Section, TableExhibit
-from robench.sparing import CLEAR, CLOSE
+from robench.sparing import SHARE
 
 
 def compose(evaluations: Sequence[Evaluation], title: str) -> Page:
@@ -92,9 +92,9 @@ def _remarks(item: Evaluation) -> list[str]:
         )
     if item.n_spared:
         remarks.append(
-            f"pairs of image and ε that stand and were spared at least one attack: {item.n_spared}. The adversarial at "
-            f"hand was within {100 * CLOSE:g} % of the certified radius and more than {100 * CLEAR:g} % above the ε. "
-            "With --full nothing is spared."
+            f"pairs of image and ε that stand and were spared at least one attack: {item.n_spared}. An attack would "
+            f"have had to gain more than {100 * SHARE:g} % of what is between the adversarial at hand and the "
+            "certified radius. With --full nothing is spared."
         )
     return remarks
 

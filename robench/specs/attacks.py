@@ -74,7 +74,7 @@ class CwSpec(Spec):
     steps: int = 300
     stepsize: float = 0.05
     confidence: float = 0.0
-    initial_const: float = 10.0
+    initial_const: float = 6.0
 
     def __post_init__(self) -> None:
         """Check the ranges."""

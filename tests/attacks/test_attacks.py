@@ -110,6 +110,7 @@ def jobs_of(data: Data, rows: slice, eps) -> dict[str, torch.Tensor]:
         "scale": torch.ones(len(x)),
         "eps": torch.tensor(eps).repeat(len(x), 1),
         "goal": torch.zeros(len(x)),
+        "distance": torch.full((len(x),), torch.inf),
     }
 
 
@@ -127,7 +128,7 @@ DIRECT = {
     "cw": (
         CwSpec(binary_search_steps=2, steps=40),
         lambda fb: fb.L2CarliniWagnerAttack(
-            binary_search_steps=2, steps=40, stepsize=0.05, initial_const=10.0, abort_early=False
+            binary_search_steps=2, steps=40, stepsize=0.05, initial_const=6.0, abort_early=False
         ),
     ),
     "fgsm": (FgsmSpec(), lambda fb: fb.L2FastGradientAttack()),

@@ -52,7 +52,7 @@ def test_a_cascade_says_how_many_pairs_it_spared_and_a_full_run_that_there_are_n
     cascade, whole = summary_of(tmp_path / "a", False), summary_of(tmp_path / "b", True)
     assert whole["spared"] is None
     assert cascade["spared"]["n_pairs"] == sum(cascade["spared"]["n"].values()) > 0
-    assert (cascade["spared"]["close"], cascade["spared"]["clear"]) == (0.25, 0.02)
+    assert cascade["spared"]["share"] == 0.4
     attack_result(cascade)
     assert f"were spared an attack: {cascade['spared']['n_pairs']}" in capsys.readouterr().out
     attack_result(whole)

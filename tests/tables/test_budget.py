@@ -156,7 +156,7 @@ def test_spared_pairs_are_counted_as_a_loop_over_the_records_does(tmp_path: Path
                 continue
             so_far, spared = np.inf, False
             for item in line["attacks"].values():
-                spared |= bool(np.isfinite(so_far)) and so_far <= 1.25 * radius and so_far > 1.02 * epsilon
+                spared |= bool(np.isfinite(so_far)) and radius > 0 and so_far - epsilon > 0.4 * (so_far - radius)
                 so_far = min(so_far, np.inf if item["distance"] is None else item["distance"])
             expected[text] += spared
     evaluation = read_evaluations([tmp_path])[0]
