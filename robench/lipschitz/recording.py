@@ -146,6 +146,9 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         for node, name in self._changed.items():
             if node in live:
                 raise self.state_refusal(f"`{name}`, which its output depends on")
+        for name, known in list(self._root.named_buffers()):
+            if known.is_inference():  # made in the run without an operation, as of an array of numpy: no gradient
+                self._root.register_buffer(name, known.clone())
         return torch.fx.GraphModule(self._root, self._graph)
 
     def _note_replaced(self, state: dict[str, Tensor]) -> None:

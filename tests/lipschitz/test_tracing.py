@@ -345,3 +345,28 @@ def test_copies_keep_what_is_shared_and_forget_histories() -> None:
     assert torch.equal(plain.a[0], value)
     assert {name for name, _ in held_values(model)} >= {"a.0", "b.v"}
     assert torch.get_default_dtype() == torch.float32
+
+
+ARRAY = np.array([0.5, -2.0, 1.0, 0.25], dtype=np.float32)
+
+
+@pytest.mark.parametrize(
+    ("forward", "true"),
+    [
+        (lambda m, x: x * torch.as_tensor(ARRAY), 2.0),
+        (lambda m, x: x * torch.from_numpy(ARRAY) @ m.weight, None),
+        (lambda m, x: x @ torch.from_numpy(np.diag(ARRAY)), 2.0),
+        (lambda m, x: x + torch.as_tensor(ARRAY), 1.0),
+        (lambda m, x: functional.linear(x, torch.tensor(np.diag(ARRAY)), torch.from_numpy(ARRAY)), 2.0),
+        (lambda m, x: x * torch.tensor(ARRAY.tolist()), 2.0),
+        (lambda m, x: torch.clamp(x * torch.from_numpy(ARRAY), max=torch.from_numpy(ARRAY)), 2.0),
+    ],
+)
+def test_arrays_of_numpy_are_constants(forward: Callable[[Any, Tensor], Tensor], true: float | None) -> None:
+    model = Model(forward).eval()
+    expected = norm(torch.from_numpy(np.diag(ARRAY)) @ model.weight) if true is None else true
+    for network in (model, nn.Sequential(model, nn.Linear(4, 4, bias=False)).eval()):
+        bound = audit(network, (4,)).lipschitz_upper
+        factor = norm(network[1].weight) if isinstance(network, nn.Sequential) else 1.0
+        slope = norm(torch.autograd.functional.jacobian(network, torch.full((4,), -1.0)))
+        assert slope * (1 - 1e-6) <= bound <= expected * factor * TIGHT
