@@ -89,12 +89,12 @@ class OfFunction:
             returned = self._function(model, x.clone(), tile["label"].clone(), epsilon)
         points = self._points(returned, x)
         finite = torch.isfinite(points).flatten(1).all(dim=1)
-        points = torch.where(expand(finite, x), points, x.double())
+        points = torch.where(expand(finite, x), points, x.double())  # the image is no adversarial
         radius = torch.full_like(tile["scale"], epsilon, dtype=torch.float64)
         points = project(points, x.double(), radius, self._bounds).to(x.dtype)
         with torch.no_grad():
             found = model(points).argmax(dim=1) != tile["label"]
-        return Claims(points, found & finite)
+        return Claims(points, found)
 
     def _points(self, returned: Any, x: Tensor) -> Tensor:
         """In float64, in which the length of a far point does not overflow."""

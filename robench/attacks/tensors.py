@@ -213,8 +213,7 @@ def _own_settings() -> Iterator[None]:
     elsewhere = torch.get_default_device().type != "cpu"  # a mode for a device costs time at every operation
     try:
         with (
-            torch.inference_mode(False),
-            torch.enable_grad(),
+            torch.inference_mode(False),  # which switches gradients on as well
             torch.autocast("cpu", enabled=False),
             torch.autocast("cuda", enabled=False),
             torch.device("cpu") if elsewhere else nullcontext(),

@@ -322,13 +322,15 @@ def test_a_function_that_finds_nothing_claims_nothing(name):
     assert np.array_equal(x, before)
 
 
+@pytest.mark.parametrize("in_place", [False, True])
 @pytest.mark.parametrize("length", [30.0, 1e6, 1e30])
-def test_points_out_of_the_ball_and_the_box_are_moved_back_and_what_is_far_is_not_claimed(length):
+def test_points_out_of_the_ball_and_the_box_are_moved_back_and_what_is_far_is_not_claimed(length, in_place):
     model, x, y, exact = plane()
     w = model.weight.detach()
 
     def far(model, x, y, eps):
-        return x - length * (2 * y[:, None] - 1) * w / w.norm()
+        shift = -length * (2 * y[:, None] - 1) * w / w.norm()
+        return x.add_(shift) if in_place else x + shift
 
     result = robench.attack(model, x, y, eps=[0.3, 1.0], attacks=[far], **BOX)
     near = exact < 1.0 - 1e-4
