@@ -349,7 +349,7 @@ def multiply(call: Call) -> Value:
     if call.operation == "div" and call.get("rounding_mode", 2) is not None:
         raise call.refusal("it rounds, which is not continuous")
     if call.operation == "div" and depends(right):
-        raise call.refusal("it divides by something that depends on the input, which may be next to 0")
+        raise call.refusal("it divides by something that depends on the input, and robench has no rule for quotients")
     if depends(left) and depends(right):
         return _product(call, left, right)
     value, constant = (left, right) if depends(left) else (right, left)

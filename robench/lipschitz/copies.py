@@ -36,6 +36,11 @@ MOVING = frozenset(("permute", "transpose", "t", "movedim", "swapaxes"))
 """Copies that put whole axes into another order."""
 MOVED = "it moves the batch axis from the front, and robench follows that axis nowhere else"
 
+TAKING = frozenset(("select", "slice", "narrow", "split", "split_with_sizes", "chunk", "unbind", "tensor_split"))
+"""Copies that take a part of an axis."""
+TAKEN = "it takes samples out of a batch, which robench follows as a whole"
+MIXED = "it mixes the samples of a batch"
+
 
 def copy_view(call: Call, result: Tensor, index: Tensor) -> View:
     """The view with these positions, of the signal of the call's first view.
@@ -49,7 +54,8 @@ def copy_view(call: Call, result: Tensor, index: Tensor) -> View:
         raise call.refusal("it changes the shape in an unexpected way")
     rows = positions.reshape(BATCH, -1) if positions.numel() % BATCH == 0 and positions.dim() else None
     if rows is None or not _each_sample_alone(rows, signal.size) or positions.shape[0] % BATCH:
-        raise call.refusal(MOVED if call.operation in MOVING else "it mixes the samples of a batch")
+        reason = MOVED if call.operation in MOVING else TAKEN if call.operation in TAKING else MIXED
+        raise call.refusal(reason)
     return View(signal, positions, result, gap=max(view.gap for view in _views(call.args)))
 
 
