@@ -133,9 +133,13 @@ def _records(run: Path, known: set[int], classes: int) -> list[dict[str, Any]]:
         records = [json.loads(line) for line in lines if line]
     except (OSError, ValueError, RecursionError) as error:
         raise RunError(f"`{path}` cannot be read: {error}", hint=ANOTHER_RUN) from None
+    seen: set[int] = set()
     for record in records:
         certified = isinstance(record, dict) and "radius_pairwise" in record
         _require(record, CERTIFY_RECORD if certified else ATTACK_RECORD, path)
+        if record["index"] in seen:
+            raise RunError(f"`{path}` holds two records of image {record['index']}", hint=ANOTHER_RUN)
+        seen.add(record["index"])
         if record["index"] not in known:
             raise RunError(f"`{path}` speaks of image {record['index']}, which the data do not hold", hint=ANOTHER_RUN)
         if not all(0 <= record[key] < classes for key in ("label", "predicted", "runner_up") if key in record):
@@ -199,7 +203,10 @@ class _Checker:
     def check_witness(self, index: int, point: npt.NDArray[np.float32]) -> None:
         """A stored adversarial: its class, alone, its distance, and that it lies in the box and beyond the radius."""
         record = self._attacked.pop(index, None)
-        if record is None or record["distance"] is None or record["distance"] == 0.0:
+        if record is None or record["distance"] == 0.0:
+            return
+        if record["distance"] is None:
+            self._expect(record, False, "there is a witness, but no distance")
             return
         self.witnesses += 1
         scores = _forward(self._network, point[None].astype(np.float64)).reshape(-1)

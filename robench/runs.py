@@ -53,7 +53,8 @@ def write_atomic(path: Path, content: str | bytes) -> None:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
         raise RunError(
-            f"cannot write `{path}`: {error.strerror or error}", hint="give a folder you can write to"
+            f"cannot write `{path}`: {error.strerror or error}",
+            hint="give a folder you can write to, on a disk with free space",
         ) from None
 
 

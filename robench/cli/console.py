@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import os
 import sys
@@ -13,10 +14,6 @@ import click
 
 if TYPE_CHECKING:
     from rich.progress import TaskID
-
-
-class ClosedPipe(BaseException):
-    """Nobody reads the results any more."""
 
 
 class Command(click.Command):
@@ -46,6 +43,9 @@ def claim_stdout() -> None:
     """Keep the process's stdout for results: what C code and child processes write there goes to stderr from now on."""
     if sys.stderr is None:  # closed by the shell: what would be said there is said to nobody
         sys.stderr = open(os.devnull, "w")  # noqa: PTH123, SIM115
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a locale that has no ε, a file name that is no text
+            stream.reconfigure(errors="backslashreplace")
     try:
         if sys.stdout is None or sys.stdout.fileno() != 1:
             return
@@ -62,11 +62,7 @@ def _target() -> IO[str] | None:
 
 
 def print_line(text: object) -> None:
-    """One line on stdout.
-
-    Raises:
-        ClosedPipe: its reader is gone.
-    """
+    """One line on stdout; what comes after its reader is gone goes nowhere, and changes no exit code."""
     target = _target()
     if target is None:  # closed by the shell
         return
@@ -75,7 +71,6 @@ def print_line(text: object) -> None:
     except BrokenPipeError:
         with contextlib.suppress(OSError, ValueError, AttributeError):  # what is left in its buffer goes nowhere
             os.dup2(os.open(os.devnull, os.O_WRONLY), target.fileno())
-        raise ClosedPipe from None
 
 
 def print_json(data: Mapping[str, Any]) -> None:

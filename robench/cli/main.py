@@ -12,11 +12,11 @@ from collections.abc import Sequence
 import click
 
 from robench import __version__
-from robench.cli.console import ClosedPipe, claim_stdout
+from robench.cli.console import claim_stdout
 from robench.errors import RobenchError, did_you_mean
 
 COMMANDS = ("train", "certify", "attack", "audit", "potential", "report", "bench", "export", "verify")
-FINDING, USAGE, BUG, INTERRUPTED, CLOSED_PIPE = 1, 2, 3, 130, 141
+FINDING, USAGE, BUG, INTERRUPTED = 1, 2, 3, 130
 
 
 class LazyGroup(click.Group):
@@ -92,14 +92,12 @@ def run(argv: list[str]) -> int:
     except (KeyboardInterrupt, click.Abort):
         click.echo("interrupted: the same command goes on where this one stopped", err=True)
         return INTERRUPTED
-    except ClosedPipe:
-        return CLOSED_PIPE
     except BaseException as error:
         if (blamed := _blamed(error)) is not None:
             click.echo(f"error: {blamed.message}\n\nhint: {blamed.hint}", err=True)
             return blamed.exit_code
-        if isinstance(error, SystemExit):  # click's and rich's answer to a closed pipe
-            return CLOSED_PIPE
+        if isinstance(error, SystemExit):  # click's and rich's answer to a closed pipe: all that is read was said
+            return 0
         import traceback
 
         click.echo(f"{traceback.format_exc()}\nerror: this is a bug of robench {__version__}", err=True)

@@ -133,6 +133,16 @@ def test_witnesses_are_executed(folder: Path, tmp_path: Path) -> None:
     assert found["failed"] == 0
     assert found["witnesses"] > 0
 
+    path = out / "records.jsonl"
+    records = [json.loads(line) for line in path.read_text().splitlines()]
+    hidden = next(record for record in records if record["distance"])
+    hidden["distance"] = None
+    path.write_text("".join(json.dumps(record) + "\n" for record in records))
+    assert reexecute(out)["problems"] == [f"image {hidden['index']}: there is a witness, but no distance"]
+    path.write_text(path.read_text() + json.dumps(records[0]) + "\n")
+    with pytest.raises(RunError, match="two records of image"):
+        reexecute(out)
+
 
 def _hash(folder: Path) -> str:
     import hashlib

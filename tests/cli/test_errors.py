@@ -170,12 +170,26 @@ def test_a_bug_is_exit_3_with_its_traceback(robench: Any, monkeypatch: pytest.Mo
     assert "bug of robench" in result.stderr
 
 
-def test_a_closed_pipe_is_no_finding(digits_model: Path) -> None:
-    audit = f"{sys.executable} -m robench audit {digits_model} --json -q"
-    codes = subprocess.run(
-        ["bash", "-c", f"{audit} | true; echo ${{PIPESTATUS[0]}}"], capture_output=True, text=True, check=False
+def in_shell(line: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        ["bash", "-c", line], capture_output=True, text=True, check=False, env={**os.environ, **variables}
     )
-    assert codes.stdout.strip() in ("141", "0")
+
+
+@pytest.mark.parametrize("reader", ["true", pytest.param("head -1", marks=pytest.mark.slow)])
+def test_a_reader_that_leaves_changes_no_exit_code(digits_model: Path, tmp_path: Path, reader: str) -> None:
+    certify = f"certify {digits_model} --data digits --limit 3 --eps 9 --out {tmp_path / 'run'}"
+    for command, code in (("--help", 0), (f"{certify} --fail-under 1", 1)):
+        result = in_shell(f"{sys.executable} -m robench {command} | {reader} >/dev/null; echo ${{PIPESTATUS[0]}}")
+        assert result.stdout.strip() == str(code), result.stderr
+        assert "Error" not in result.stderr
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "cp1252", "koi8-r"])
+def test_an_encoding_without_greek_ends_no_command(encoding: str) -> None:
+    result = in_shell(f"{sys.executable} -m robench attack --help", PYTHONIOENCODING=encoding)
+    assert result.returncode == 0, result.stderr
+    assert "\\u03b5" in result.stdout
 
 
 def test_models_and_runs_do_not_overwrite_each_other(robench: Any, digits_model: Path, tmp_path: Path) -> None:
