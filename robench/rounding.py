@@ -44,5 +44,10 @@ def broke(count: int, given: int) -> str:
     return f"broke {count} of {given}" if given else ABSENT
 
 
+def with_sign(percentage: str) -> str:
+    """A percentage with its sign; what does not exist has none."""
+    return percentage if percentage == ABSENT else f"{percentage} %"
+
+
 def _digits(n: int) -> int:
     return 1 if n <= FEW else 2

@@ -13,6 +13,7 @@ from robench.evaluations import Evaluation
 from robench.predictions import FLAGS
 from robench.reporting import pictures
 from robench.reporting.page import Bracket, Exhibit, FigureExhibit, Overview, Page, Section, TableExhibit
+from robench.rounding import with_sign
 from robench.sparing import SHARE
 
 
@@ -276,8 +277,8 @@ def _facts(item: Evaluation) -> tuple[tuple[str, str], ...]:
         ("parameters", f"{parameters:,}".replace(",", " ") if isinstance(parameters, int) else None),
         ("Lipschitz constant", None if upper is None else f"at most {rounding.upper(upper)}"),
         ("largest slope found", None if lower is None else rounding.lower(lower)),
-        ("clean accuracy", f"{tables.clean_cell(item)} %"),
-        ("base rate", f"{tables.base_cell(item)} %"),
+        ("clean accuracy", with_sign(tables.clean_cell(item))),
+        ("base rate", with_sign(tables.base_cell(item))),
         ("certified images", item.certify.n if item.certify else None),
         ("attacked images", item.attack.n if item.attack else None),
         ("weights SHA-256", item.weights_sha256[:16]),
@@ -326,7 +327,7 @@ def _alt_single(evaluations: Sequence[Evaluation]) -> str:
     lines = []
     for item in evaluations:
         text = item.attacked_eps[-1]
-        cells = [f"{name} {tables.attacked_cell(item, name, text)} %" for name in item.attacks]
+        cells = [f"{name} {with_sign(tables.attacked_cell(item, name, text))}" for name in item.attacks]
         lines.append(f"{item.name} at ε = {text}: {', '.join(cells)}.")
     return " ".join(["One panel an attack.", *lines])
 
@@ -337,8 +338,8 @@ def _alt_comparison(evaluations: Sequence[Evaluation]) -> str:
     for item in evaluations:
         curve = item.certified_on_attacked("pairwise")
         points = [
-            f"at ε = {text} certified {tables.certified_cell(curve, text)} %, "
-            f"attacked {tables.attacked_cell(item, COMBINED, text)} %"
+            f"at ε = {text} certified {with_sign(tables.certified_cell(curve, text))}, "
+            f"attacked {with_sign(tables.attacked_cell(item, COMBINED, text))}"
             for text in item.eps
         ]
         lines.append(f"{item.name}: {'; '.join(points)}.")
