@@ -364,6 +364,44 @@ def clamped_by_tensors(d: Draws, name: str) -> Recipe:
     return recipe(shape, getattr(aten, name).Tensor, X, d.constant(shape))
 
 
+def same(d: Draws, shape: list[int]) -> Tensor:
+    """A constant of a shape, the same for each sample."""
+    return d.tensor(1, *shape[1:]).expand(shape).contiguous()
+
+
+def put_in(d: Draws, name: str) -> Recipe:
+    """A constant written into the input, or the input into a constant."""
+    shape = d.shape()
+    axis = d.randint(1, len(shape) - 1)
+    if d.random() < 0.5:
+        place = d.randint(-shape[axis], shape[axis] - 1)
+        return recipe(shape, aten.select_scatter.default, X, same(d, shape[:axis] + shape[axis + 1 :]), axis, place)
+    base = [*shape[:axis], 3, *shape[axis:]]
+    return recipe(shape, aten.select_scatter.default, same(d, base), X, axis, d.randint(-3, 2))
+
+
+def put_on_diagonal(d: Draws, name: str) -> Recipe:
+    shape = d.shape(d.randint(2, 3))
+    source = [BATCH, *shape[3:], min(shape[1:3])]
+    return recipe(shape, aten.diagonal_scatter.default, X, same(d, source), 0, 1, 2)
+
+
+def put_at(d: Draws, name: str) -> Recipe:
+    shape = d.shape()
+    axis = d.randint(1, len(shape) - 1)
+    index = torch.tensor(d.some(d.randint(1, 4), -shape[axis], shape[axis] - 1))
+    return recipe(shape, aten.index_put.default, X, [*[None] * axis, index], d.tensor(1))
+
+
+def chosen(d: Draws, name: str) -> Recipe:
+    shape = d.shape()
+    mask = same(d, shape) > 0
+    if name == "masked_fill":
+        return recipe(shape, aten.masked_fill.Scalar, X, mask, d.choice(SCALARS))
+    sides = d.choice([(X, same(d, shape)), (same(d, shape), X), (X, X)])
+    return recipe(shape, aten.where.self, mask, *sides)
+
+
 RECIPES: dict[str, Callable[[Draws, str], Recipe]] = {
     **dict.fromkeys(["view", "_unsafe_view", "reshape", "view_copy"], sizes),
     **dict.fromkeys(["expand", "expand_as"], expanded),
@@ -390,6 +428,8 @@ RECIPES: dict[str, Callable[[Draws, str], Recipe]] = {
     "view_as": view_as, "permute": permuted, "roll": rolled, "rot90": turned, "flip": flipped, "movedim": moved,
     "unflatten": unflattened, "split_with_sizes": split_sizes, "index_select": selected, "index": indexed,
     "gather": gathered, "prelu": channel_slopes, "threshold": cut,
+    "select_scatter": put_in, "diagonal_scatter": put_on_diagonal, "index_put": put_at,
+    "where": chosen, "masked_fill": chosen,
 }  # fmt: skip
 TENSOR_LIMITS = ("clamp", "clamp_min", "clamp_max")
 SQUARED = ("sqrt", "sign", "sgn")

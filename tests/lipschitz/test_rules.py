@@ -21,7 +21,7 @@ from robench.lipschitz.trace import MODULE_RULES, OPERATION_RULES, Squares, Trac
 from tests.lipschitz.drawn_layers import LAYERS
 from tests.lipschitz.draws import Call, Draws, Program, aten, draw
 
-CONSTANT = {"full_like", "new_full", "new_ones", "new_zeros", "ones_like", "zeros_like"}
+CONSTANT = {"fill", "full_like", "new_full", "new_ones", "new_zeros", "ones_like", "zeros_like"}
 """Results that hold nothing of the input: `tests/certify/test_float32.py` has their values."""
 OPERATIONS = sorted({name.removeprefix("aten.") for name in OPERATION_RULES} - CONSTANT)
 REFUSED = {"t"}
