@@ -393,6 +393,12 @@ def put_at(d: Draws, name: str) -> Recipe:
     return recipe(shape, aten.index_put.default, X, [*[None] * axis, index], d.tensor(1))
 
 
+def copied_over(d: Draws, name: str) -> Recipe:
+    shape = d.shape()
+    wide = [side if side > 1 or not place else d.randint(1, 3) for place, side in enumerate(shape)]
+    return recipe(shape, aten.copy.default, same(d, wide), X)
+
+
 def chosen(d: Draws, name: str) -> Recipe:
     shape = d.shape()
     mask = same(d, shape) > 0
@@ -428,7 +434,7 @@ RECIPES: dict[str, Callable[[Draws, str], Recipe]] = {
     "view_as": view_as, "permute": permuted, "roll": rolled, "rot90": turned, "flip": flipped, "movedim": moved,
     "unflatten": unflattened, "split_with_sizes": split_sizes, "index_select": selected, "index": indexed,
     "gather": gathered, "prelu": channel_slopes, "threshold": cut,
-    "select_scatter": put_in, "diagonal_scatter": put_on_diagonal, "index_put": put_at,
+    "select_scatter": put_in, "diagonal_scatter": put_on_diagonal, "index_put": put_at, "copy": copied_over,
     "where": chosen, "masked_fill": chosen,
 }  # fmt: skip
 TENSOR_LIMITS = ("clamp", "clamp_min", "clamp_max")
