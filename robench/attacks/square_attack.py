@@ -65,7 +65,8 @@ class Square:
             nb_restarts=1, batch_size=1, verbose=False,
         )  # fmt: skip
         x, label = image["x"].cpu().numpy(), image["label"].cpu().numpy()
-        with seeded(self._seed, int(image["index"]), restart):
+        # ART divides by the norm of what it may still change, which can be 0; such a candidate is never better
+        with seeded(self._seed, int(image["index"]), restart), np.errstate(divide="ignore", invalid="ignore"):
             point = torch.from_numpy(attack.generate(x, np.eye(classifier.classes)[label])).to(image["x"])
         with torch.no_grad():
             found = model(point).argmax(dim=1) != image["label"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -9,8 +10,16 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from robench.attacks.advlib_attacks import build
+from robench.attacks.catalogue import build as build_any
+from robench.attacks.classifier import Classifier
+from robench.attacks.passes import PassCounter
 from robench.crosscheck import contradictions
+from robench.errors import SpecError
 from robench.records import to_line
+from robench.specs.attacks import ATTACKS, ApgdCeSpec, ApgdTSpec, DdnSpec, FabSpec
+from robench.specs.data import DataSpec
+from robench.specs.evaluation import AttackSpec
 from tests.attacks.nets import Data, Model, certificates, conv_net, digits, lipschitz_net, scaled
 from tests.attacks.runs import attack
 
@@ -173,3 +182,137 @@ def test_one_logit_and_two_are_one_model(nets, suite):
     assert [[r.robust_at(float(e)) for e in EPS[suite]] for r in run(suite, scaled(model, 300.0), data)] == [
         [r.robust_at(float(e)) for e in EPS[suite]] for r in run(suite, model, data)
     ]
+
+
+def linear(classes: int, side: int = 16) -> tuple[Model, Data, np.ndarray]:
+    """A linear model of images in the middle of a wide box, and exact distances, by closed form in float64."""
+    generator = np.random.default_rng(5)
+    x = generator.uniform(-1, 1, (6, 1, side, side)).astype(np.float32)
+    layer = nn.Linear(side * side, 1 if classes == 2 else classes)
+    with torch.no_grad():
+        layer.weight.copy_(torch.from_numpy(generator.normal(size=layer.weight.shape) / side))
+    w, b = layer.weight.detach().double().numpy(), layer.bias.detach().double().numpy()
+    z = x.reshape(len(x), -1).astype(np.float64) @ w.T + b
+    if classes == 2:
+        z, w = np.concatenate([-z / 2, z / 2], axis=1), np.concatenate([-w / 2, w / 2])
+    label = z.argmax(axis=1)
+    exact = [
+        min((z[i, c] - z[i, j]) / np.linalg.norm(w[c] - w[j]) for j in range(len(w)) if j != c)
+        for i, c in enumerate(label)
+    ]
+    module = nn.Sequential(nn.Flatten(), layer).eval().requires_grad_(False)
+    data = Data(x, label.astype(np.int64), np.arange(len(x)), bounds=(-3.0, 3.0))
+    return Model(module, (1, side, side), layer.out_features), data, np.array(exact)
+
+
+LOOSE = {"apgd-ce": 1.02, "apgd-t": 1.02, "fab": 1.02, "square": 10.0}
+"""ε, in exact distances, within which an attack is asked to succeed: Square knows no gradient."""
+
+
+@pytest.mark.parametrize("classes", [2, 5])
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow) if name == "square" else name for name in LOOSE]
+)
+def test_attacks_of_other_libraries_reach_the_exact_distance_of_a_linear_model(name, classes):
+    need("autoattack" if name == "square" else "strong")
+    model, data, exact = linear(classes)
+    options = {"square": {"queries": 150}, "fab": {"steps": 30}}.get(name, {"steps": 30, "restarts": 2})
+    slack = LOOSE[name] * (1.3 if classes > 2 and name == "apgd-ce" else 1.0)
+    eps = tuple(f"{value:.9g}" for value in sorted(exact * slack))
+    found = np.array([r.distance for r in attack(model, data, attacks={name: options}, eps=eps, full=True)], float)
+    assert np.isfinite(found).all()
+    assert (found >= exact).all()
+    within = np.array([float(text) for text in eps])
+    # a fixed ε is that of an image or the next larger one of the list
+    assert (found <= within[np.searchsorted(within, exact * slack * (1 - 1e-6))] * (1 + 1e-6)).all()
+
+
+def test_square_finds_a_planted_adversarial():
+    """A staircase along a random direction, without a gradient anywhere, flips the class at distance 0.2."""
+    need("autoattack")
+    direction = torch.randn(256, generator=torch.Generator().manual_seed(0))
+
+    class Stairs(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            along = (x.flatten(1) - 0.5) @ (direction / direction.norm()).to(x.dtype)
+            f = (along[:, None] * 100).floor() / 100 - 0.195
+            return torch.cat([-f, f], dim=1)
+
+    data = Data(np.full((3, 1, 16, 16), 0.5, dtype=np.float32), np.zeros(3, dtype=np.int64), np.arange(3))
+    model = Model(Stairs().eval(), (1, 16, 16), 2)
+    for record in attack(model, data, attacks={"square": {"queries": 100}}, eps=("4",)):
+        assert record.distance is not None
+        assert 0.2 * (1 - 1e-5) <= record.distance <= 4.0
+
+
+def drawn(seed: int, index: Tensor, restart: int, like: Tensor) -> Tensor:
+    """What the generator of each image draws first."""
+    rows = [
+        np.random.Generator(np.random.Philox(np.random.SeedSequence([seed, i, restart]))).standard_normal(
+            like[0].numel()
+        )
+        for i in index.tolist()
+    ]
+    return torch.from_numpy(np.stack(rows)).float().reshape(like.shape)
+
+
+@pytest.mark.parametrize("name", ["apgd-ce", "apgd-t", "fab", "ddn"])
+def test_points_are_those_of_adv_lib_called_directly_bit_by_bit(nets, monkeypatch, name):
+    need("strong")
+    model, data = nets["strong"]["plain"]
+    classifier = Classifier(model.module, model.input_shape, device=torch.device("cpu"), passes=PassCounter())
+    n = classifier.fit(32)
+    x, label = torch.from_numpy(data.inputs[:n]), torch.from_numpy(data.labels[:n])
+    jobs = {
+        "x": x, "label": label, "index": torch.from_numpy(data.index[:n]), "scale": torch.ones(n),
+        "eps": torch.full((n, 1), 0.8), "goal": torch.zeros(n), "distance": torch.full((n,), torch.inf),
+    }  # fmt: skip
+    options = {
+        "apgd-ce": ApgdCeSpec(steps=10),
+        "apgd-t": ApgdTSpec(steps=10, targets=1),
+        "fab": FabSpec(steps=6, restarts=2),
+        "ddn": DdnSpec(steps=20),
+    }[name]
+    points, found = build(options, (0.0, 1.0), 7).run(classifier, jobs)
+
+    from adv_lib.attacks.auto_pgd import apgd
+    from adv_lib.attacks.decoupled_direction_norm import ddn
+    from adv_lib.attacks.fast_adaptive_boundary import fab
+
+    monkeypatch.setattr(torch, "randn_like", lambda like: drawn(7, jobs["index"], 0, like))
+    net = model.module
+    with torch.no_grad():
+        second = net(x).scatter(1, label[:, None], -torch.inf).argmax(dim=1)
+    direct = {
+        "apgd-ce": lambda: apgd(net, x, label, float(jobs["eps"][0, 0]), 2, n_iter=10, loss_function="ce"),
+        "apgd-t": lambda: apgd(
+            net, x, second, float(jobs["eps"][0, 0]), 2, targeted=True, n_iter=10, loss_function="dlr"
+        ),
+        "fab": lambda: fab(net, x, label, 2, n_iter=6, restarts=2),
+        "ddn": lambda: ddn(net, x, label, steps=20, init_norm=1.0, levels=None),
+    }[name]()
+    with torch.no_grad():
+        assert torch.equal(found, net(direct).argmax(dim=1) != label)
+    assert int(found.sum()) > 3
+    assert torch.equal(points[found], direct[found])
+
+
+def test_the_suite_autoattack_has_one_radius():
+    with pytest.raises(SpecError, match="at one ε, and 2 are asked") as raised:
+        AttackSpec(data=DataSpec(name="digits"), eps=("0.5", "1"), suite="autoattack")
+    assert "--suite strong" in (raised.value.hint or "")
+
+
+@pytest.mark.parametrize(
+    ("name", "library", "package"),
+    [("fab", "adv_lib", "adv-lib"), ("apgd-t", "adv_lib", "adv-lib"), ("ddn", "adv_lib", "adv-lib"),
+     ("square", "art", "robench[strong]")],
+)  # fmt: skip
+def test_a_missing_library_is_named_with_what_installs_it(monkeypatch, name, library, package):
+    for module in [m for m in sys.modules if m.split(".")[0] == library]:
+        monkeypatch.delitem(sys.modules, module)
+    monkeypatch.setitem(sys.modules, library, None)
+    with pytest.raises(SpecError, match="not installed") as raised:
+        build_any(ATTACKS[name](), (0.0, 1.0), 0)
+    assert "pip install" in (raised.value.hint or "")
+    assert package in (raised.value.hint or "")
