@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from robench.attacks.classifier import Classifier, gradient_or_zero, two_logits
+from robench.attacks.classifier import Classifier, canonical, gradient_or_zero, two_logits
 from robench.errors import ModelError
 
 
@@ -40,7 +40,7 @@ class LibraryModel(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Logits (N, q) of inputs (N, *shape)."""
         graded = x.requires_grad and torch.is_grad_enabled()
-        logits: Tensor = _Remembered.apply(x, self) if graded else self._logits(x)  # type: ignore[no-untyped-call]
+        logits: Tensor = _Remembered.apply(x, self) if graded else self._logits(canonical(x))  # type: ignore[no-untyped-call]
         if self._scale is None:
             return logits
         if len(logits) != len(self._scale):
@@ -58,7 +58,7 @@ class LibraryModel(nn.Module):
         if self._last is None or not torch.equal(self._last[0], x):
             self._last = None  # frees the graph before the next one is made
             with torch.enable_grad():
-                leaf = x.detach().clone().requires_grad_(True)
+                leaf = canonical(x).requires_grad_(True)
                 self._last = leaf, self._logits(leaf)
         return self._last
 
@@ -67,13 +67,16 @@ class LibraryModel(nn.Module):
         self._classifier.passes.add(backward=rows)
 
     def _logits(self, x: Tensor) -> Tensor:
+        """Logits of inputs that are laid out in one way."""
         size = self._classifier.fit(len(x))
-        return torch.cat([self._tile(part, size) for part in torch.split(x, size)])
+        if len(x) == size:
+            return self._tile(x, size)
+        return torch.cat([self._tile(_laid_out(part), size) for part in torch.split(x, size)])
 
     def _tile(self, x: Tensor, size: int) -> Tensor:
         self._classifier.passes.add(forward=len(x), padding=size - len(x))
         missing = x[:1].detach().expand(size - len(x), *x.shape[1:])
-        rows = _laid_out(torch.cat([x, missing]) if len(missing) else x)
+        rows = torch.cat([x, missing]) if len(missing) else x
         return two_logits(self._classifier.single(rows))[: len(x)]
 
 

@@ -161,7 +161,7 @@ def test_logits_written_in_another_way_get_the_same_answer(nets, suite, change):
 
 
 @pytest.mark.parametrize(
-    "suite", ["strong", *(pytest.param(suite, marks=pytest.mark.slow) for suite in ("paper", "autoattack"))]
+    "suite", ["paper", *(pytest.param(suite, marks=pytest.mark.slow) for suite in ("strong", "autoattack"))]
 )
 def test_one_logit_and_two_are_one_model(nets, suite):
     need(suite)
