@@ -316,3 +316,20 @@ def test_a_missing_library_is_named_with_what_installs_it(monkeypatch, name, lib
         build_any(ATTACKS[name](), (0.0, 1.0), 0)
     assert "pip install" in (raised.value.hint or "")
     assert package in (raised.value.hint or "")
+
+
+@pytest.mark.slow
+def test_the_suite_autoattack_leaves_what_the_reference_leaves(nets):
+    need("autoattack")
+    reference = pytest.importorskip("pyautoattack")
+    model, data = nets["autoattack"]["multi"]
+    data = data.take(24)
+    records = attack(model, data, suite="autoattack", attacks={"apgd-ce": {}, "apgd-t": {}, "fab": {}}, eps=("1",))
+    ours = {record.index for record in records if record.robust_at(1.0)}
+    x, y = torch.from_numpy(data.inputs), torch.from_numpy(data.labels)
+    runner = reference.AutoAttack(model.module, norm="L2", eps=1.0, version="standard", seed=0)
+    points, _ = runner.run_standard_evaluation(x, y)
+    with torch.no_grad():
+        theirs = set(data.index[(model.module(points).argmax(dim=1) == y).numpy()].tolist())
+    assert 3 < len(theirs) < 21
+    assert len(ours ^ theirs) <= 1
