@@ -120,14 +120,14 @@ def _one(module: nn.Module, peeled: _Peeled, asked: float | None) -> tuple[nn.Mo
     if threshold is None:
         return module, None
     if operations:
-        at: float | None = threshold
+        ends: tuple[float, float] | None = (threshold, threshold)
         sign = 1.0
         for step in peeled.steps:
-            at = step.inverse(at) if at is not None else None
+            ends = step.carried(*ends) if ends is not None else None
             sign = sign if step.increasing else -sign
-        if at is not None and math.isfinite(at):
+        if ends is not None:
             inner = peeled.module or nn.Identity()
-            return _below(inner, at, sign), Link(module, operations, threshold, asked=asked is not None)
+            return _between(inner, ends, sign), Link(module, operations, threshold, asked=asked is not None)
     return _below(module, threshold, 1.0), Link(module, (), threshold, asked=asked is not None)
 
 
@@ -209,6 +209,17 @@ def _peel_graph(module: nn.Module, found: Outline, outputs: int) -> _Peeled:
     if not kept:
         return _Peeled((), module)
     return _Peeled(tuple(steps[:kept]), cut(found, end))  # what only shifts or scales by constants stays
+
+
+def _between(module: nn.Module, ends: tuple[float, float], sign: float) -> nn.Module:
+    """Above 0 (or below) only where it is so for each threshold from one end to the other, and 0 elsewhere."""
+    low, high = ends
+    middle = low + (high - low) / 2
+    if low == high:
+        return _below(module, low, sign)
+    width = math.nextafter(max(high - middle, middle - low), math.inf)
+    layers = OrderedDict(model=module, threshold=Threshold(middle, sign), margin=nn.Softshrink(width))
+    return nn.Sequential(layers).eval()
 
 
 def _named(steps: Sequence[Step]) -> bool:

@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from fractions import Fraction
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, fx
 
 Scalar = Callable[[float], float]
+ROUNDINGS = 2.0**-50
+"""More than an inverse rounds, relative to what it is given and to what it gives: a few units of float64 each."""
 
 
 class Step(NamedTuple):
@@ -26,6 +29,8 @@ class Step(NamedTuple):
         value: for one output, the function; limits at ±inf included.
         inverse: for one output, t' with {g(u) > t} = {u > t'} ({u < t'} if decreasing); None if there is none.
         increasing: for one output.
+        exact: whether t' (first) is the inverse of t (second) without any rounding.
+        size: of numbers whose rounding moves t as well, such as an addend.
     """
 
     name: str
@@ -33,6 +38,22 @@ class Step(NamedTuple):
     value: Scalar = lambda u: u
     inverse: Callable[[float], float | None] = lambda t: t
     increasing: bool = True
+    exact: Callable[[float, float], bool] = lambda at, t: True
+    size: float = 0.0
+
+    def carried(self, low: float, high: float) -> tuple[float, float] | None:
+        """An interval that holds the inverse of each number from `low` to `high`; None if one has none."""
+        if low == high:
+            at = self.inverse(low)
+            if at is not None and math.isfinite(at) and self.exact(at, low):
+                return at, at
+        ends = []
+        for t, side in ((low, -1), (high, 1)):
+            at = self.inverse(t + side * ROUNDINGS * (abs(t) + self.size))
+            if at is None or not math.isfinite(at):
+                return None
+            ends.append(at)
+        return min(ends) - ROUNDINGS * abs(min(ends)), max(ends) + ROUNDINGS * abs(max(ends))
 
 
 def shared_step(node: fx.Node) -> Step | None:
@@ -47,7 +68,8 @@ def shared_step(node: fx.Node) -> Step | None:
         axis = int(node.args[1])  # type: ignore[arg-type]
         return Step(name.strip("_"), inner) if axis in (1, -1) and _wide(node, inner) else None
     if name in STRICT:
-        return Step(name, inner) if _same_shape(node, inner) else None
+        defined = name != "log" or _positive(inner)  # of a negative number it is NaN, which argmax takes first
+        return Step(name, inner) if defined and _same_shape(node, inner) else None
     if name in ("add", "sub"):
         return _shift(node, name)
     if name in ("mul", "div"):
@@ -64,7 +86,10 @@ def single_step(node: fx.Node) -> Step | None:
     if name in COPIES:
         return _copied(node, inner)
     if name in SMOOTH and _same_shape(node, inner):
-        return Step(name, inner, *SMOOTH[name])
+        value, inverse = SMOOTH[name]
+        # at 0 these have values that are known: 1/2 and its logarithm, 0, and 1
+        size = 1.0 if name == "log_sigmoid" else 0.0  # which is inverted by way of a number next to 1
+        return Step(name, inner, value, inverse, exact=lambda at, t: at == 0.0 and value(at) == t, size=size)
     if name in ("clamp", "hardtanh", "relu6", "hardsigmoid"):
         return _piecewise(node, name, inner)
     if name in ("add", "sub", "rsub", "mul", "div", "neg"):
@@ -120,7 +145,11 @@ def _piecewise(node: fx.Node, name: str, inner: fx.Node) -> Step | None:
     def inverse(t: float) -> float | None:
         return (t - shift) / slope if bottom < t < top else None
 
-    return Step(name, inner, value, inverse) if _same_shape(node, inner) else None
+    if name == "hardsigmoid":  # kernels of torch multiply by a 1/6 that was rounded to float32, in float64 too
+        step = Step(name, inner, value, inverse, exact=lambda at, t: at == 0.0, size=2.0**-24 / ROUNDINGS)
+    else:
+        step = Step(name, inner, value, inverse)
+    return step if _same_shape(node, inner) else None
 
 
 def _affine(node: fx.Node, name: str) -> Step | None:
@@ -133,20 +162,28 @@ def _affine(node: fx.Node, name: str) -> Step | None:
         return None
     position = varying[0]
     inner, c = (left, right)[position], constants[1 - position]
-    if not isinstance(inner, fx.Node) or c is None or not _same_shape(node, inner):
+    if not isinstance(inner, fx.Node) or c is None or not math.isfinite(c) or not _same_shape(node, inner):
         return None
+    shift = Fraction(0)
     if name == "neg":
         a, b = -1.0, 0.0
+        ratio = Fraction(-1)
     elif name in ("mul", "div"):
         if name == "div" and (position == 1 or c == 0 or _argument(node, 2, None, "rounding_mode") is not None):
             return None
         a, b = (c if name == "mul" else 1 / c), 0.0
+        ratio = Fraction(c) if name == "mul" else 1 / Fraction(c)
     else:
         factors = {"add": (1.0, float(alpha)), "sub": (1.0, -float(alpha)), "rsub": (-float(alpha), 1.0)}[name]
         a, b = factors[position], factors[1 - position] * c
+        ratio, shift = Fraction(a), Fraction(factors[1 - position]) * Fraction(c)
     if a == 0 or not math.isfinite(a) or not math.isfinite(b):
         return None
-    return Step("", inner, lambda u: a * u + b, lambda t: (t - b) / a, a > 0)
+
+    def exact(at: float, t: float) -> bool:
+        return ratio * Fraction(at) + shift == Fraction(t)
+
+    return Step("", inner, lambda u: a * u + b, lambda t: (t - b) / a, a > 0, exact, abs(b))
 
 
 def _shift(node: fx.Node, name: str) -> Step | None:
@@ -213,8 +250,9 @@ def _positive(operand: Any) -> bool:
         return True
     if name in ("sum", "mean", "amax", "amin", "expand", "expand_as", *COPIES):
         return _positive(operand.args[0])
-    if name == "add":
-        return bool(operand.kwargs.get("alpha", 1) == 1) and all(_positive(side) for side in operand.args[:2])
+    if name in ("add", "mul", "div"):
+        plain = operand.kwargs.get("alpha", 1) == 1 and operand.kwargs.get("rounding_mode") is None
+        return bool(plain) and all(_positive(side) for side in operand.args[:2])
     return False
 
 

@@ -30,6 +30,8 @@ def per_sample(call: Call, constant: Tensor, what: str) -> Tensor:
     if not torch.equal(spread[0], spread[1]):
         raise call.refusal(f"its {what} differs from sample to sample")
     flat = spread[0].contiguous()
+    if not flat.numel():
+        return flat.new_ones(())
     return flat[0].clone() if bool((flat == flat[0]).all()) else flat
 
 

@@ -52,7 +52,10 @@ def copy_view(call: Call, result: Tensor, index: Tensor) -> View:
     positions = index.round().long()
     if positions.shape != result.shape:
         raise call.refusal("it changes the shape in an unexpected way")
-    rows = positions.reshape(BATCH, -1) if positions.numel() % BATCH == 0 and positions.dim() else None
+    even = positions.dim() > 0 and positions.numel() % BATCH == 0
+    if even and positions.shape[0] == 0:
+        raise call.refusal(TAKEN)  # such as `x[2:]`: nothing of a batch as small as this one, but of larger ones
+    rows = positions.reshape(BATCH, -1) if even else None
     if rows is None or not _each_sample_alone(rows, signal.size) or positions.shape[0] % BATCH:
         reason = MOVED if call.operation in MOVING else TAKEN if call.operation in TAKING else MIXED
         raise call.refusal(reason)

@@ -319,8 +319,8 @@ def vector_norm(call: Call) -> Value:
     axes = call.get("dim", 2)
     if order not in (2, 2.0, None, "fro") or axes is None:
         raise call.refusal("only the L2 norm along axes of a sample has a rule")
-    axes = [axes] if isinstance(axes, int) else list(axes)
     view = call.view()
+    axes = [axes] if isinstance(axes, int) else list(axes) or list(range(len(view.shape)))
     count = math.prod(view.shape[_axis(call, axis)] for axis in axes)
     slack = Slack(under_root=2.0 * count + 2)
     return call.trace.nonlinear("l2 norm", [view], 1.0, call.zero, terms=count + 8, slack=slack)

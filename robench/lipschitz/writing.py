@@ -42,7 +42,15 @@ def index_put(call: Call) -> Value:
         raise call.refusal("it adds where an index comes twice")
     require_same(call, indices)
     values = (call.args[0], call.args[2])
+    if concrete(values[1]).numel() > 1 and _twice(call, indices):
+        raise call.refusal("an index comes twice, and torch does not say which of two values stays")
     return combined(call, values, lambda parts: call.target(parts[0], indices, parts[1]))
+
+
+def _twice(call: Call, indices: Value) -> bool:
+    """Whether two values go to the same entry."""
+    counts = call.target(torch.zeros_like(call.zero), indices, torch.ones((), dtype=call.zero.dtype), True)
+    return bool((counts > 1).any())
 
 
 @rule("where")

@@ -7,6 +7,7 @@ of (z_i - z_j) / |w_i - w_j|, in numpy float64.
 from __future__ import annotations
 
 import json
+from decimal import Decimal, localcontext
 from pathlib import Path
 
 import numpy as np
@@ -272,6 +273,52 @@ def test_an_asked_threshold_goes_through_the_link_and_is_refused_where_it_has_no
     assert not radii(outside, x)[0].any()
     with pytest.raises(ModelError, match="4 outputs"):
         take_off(linear(4), (FEATURES,), 4, 0.5, "it")
+
+
+LOW, WIDTH = 0.01, 1.01
+CARRIED = {
+    # name: function, the inverse in 50 digits
+    "sigmoid": (lambda z, m: torch.sigmoid(z), lambda t: (t / (1 - t)).ln()),
+    "smoothed": (
+        lambda z, m: LOW + WIDTH * torch.sigmoid(z),
+        lambda t: ((t - Decimal(LOW)) / (Decimal(WIDTH) - t + Decimal(LOW))).ln(),
+    ),
+    "falling": (lambda z, m: 1 - torch.sigmoid(z / 3), lambda t: 3 * ((1 - t) / t).ln()),
+    "log": (lambda z, m: torch.log(torch.sigmoid(z)), lambda t: (t.exp() / (1 - t.exp())).ln()),
+    "log probability": (lambda z, m: F.logsigmoid(z), lambda t: (t.exp() / (1 - t.exp())).ln()),
+    "tanh": (lambda z, m: torch.tanh(z), lambda t: ((1 + t) / (1 - t)).ln() / 2),
+    "exponentials": (lambda z, m: torch.exp(-torch.exp(z)), lambda t: (-t.ln()).ln()),
+    "hard sigmoid": (lambda z, m: F.hardsigmoid(z), lambda t: 6 * (t - Decimal("0.5"))),
+}
+
+
+@pytest.mark.parametrize("name", CARRIED)
+def test_a_threshold_that_is_carried_lies_within_the_margin_of_where_it_is(name):
+    function, inverse = CARRIED[name]
+    module, *_ = built("modules", 1, function)
+    for t in (-1e-9, -0.25) if name.startswith("log") else (0.3, 1 / 3, 0.5000001, 0.9, 1 - 1e-7):
+        found, link = take_off(module, (FEATURES,), 1, t, "it")
+        assert link.operations
+        with localcontext(prec=50):
+            true = inverse(Decimal(t))
+            off = abs(Decimal(found.threshold.threshold) - true)
+        assert off <= Decimal(found.margin.lambd)
+        assert found.margin.lambd <= 1e-5
+        ends = torch.tensor([[float(true)], [found.threshold.threshold]], dtype=torch.float64)
+        assert not found.margin(found.threshold(ends)).any()  # so that no radius is certified there
+
+
+def test_a_threshold_that_is_known_without_rounding_has_no_margin():
+    for name, function in {**ONE, "exact": (lambda z, m: torch.sigmoid(2 * z - 0.5), 0.25, 1)}.items():
+        module, *_ = built("forward", 1, function[0])
+        found, _ = take_off(module, (FEATURES,), 1, None, "it")
+        rounded = name in ("smoothed", "log of sigmoid")
+        assert any(isinstance(part, nn.Softshrink) for part in found.modules()) == rounded, name
+
+
+def test_a_logarithm_of_what_may_be_negative_stays():
+    module, *_ = built("forward", 4, lambda z, m: torch.log(z))
+    assert take_off(module, (FEATURES,), 4, None, "it") == (module, None)
 
 
 @pytest.mark.parametrize("end", [nn.Sigmoid(), nn.Softmax(dim=1)])

@@ -80,6 +80,8 @@ FORMS = {
     "added": (added, (1.5 + 1.25**0.5) ** 0.5),
     "scaled": (scaled, 3.0),
     "diagonal": (diagonal, 1.0),
+    "one value twice": (setting(ALL, [0, 0], value=0.5), 1.0),
+    "nothing": (lambda x, y: torch.cat((x, 3 * x[:, :0]), 1), 1.0),
     "clamped": (lambda x, y: y.clamp_(0.1, 0.8), 1.0),
     "input": (lambda x, y: x.sub_(0.3).div_(0.4), 2.5),
     "row of the input": (lambda x, y: setting(ALL, 0, value=0)(x, x) or x, 1.0),
@@ -118,6 +120,14 @@ class Spare(nn.Module):
         (lambda x, y: setting(x > 0.5, value=0)(x, y), "gt"),
         (lambda x, y: setting(0, value=0.0)(x, y), "batch"),
         (lambda x, y: setting(ALL, 0, value=lambda x: x[:1, 1])(x, y), "batch"),
+        (lambda x, y: setting(slice(2, None), value=0.0)(x, y), "batch"),  # nothing of a batch of two
+        (lambda x, y: setting(slice(7, None), value=0.0)(x, y), "batch"),  # nothing of a batch of five
+        (lambda x, y: torch.cat((x[:7], x[7:].flip(1))), "batch"),
+        (lambda x, y: 2 * x[600:], "batch"),
+        (lambda x, y: x - torch.linalg.vector_norm(x, 2, []), "batch"),
+        (lambda x, y: setting(ALL, [0, 0], value=lambda x: x[:, 1:])(x, y), "twice"),
+        (lambda x, y: setting(ALL, ALL, [1, -3], value=lambda x: x[:, :, 2:])(x, y), "twice"),
+        (lambda x, y: setting(ALL, [0, 1, 0], [2, 3, 2], value=lambda x: x[:, :, 0])(x, y), "twice"),
     ],
 )
 def test_what_is_not_known_or_mixes_samples_is_refused(write: Callable[[Tensor, Tensor], Tensor], named: str) -> None:
