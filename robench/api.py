@@ -57,7 +57,10 @@ DEFAULT_EPS = ("36/255", "0.5", "1", "1.58", "2", "3")
 
 @dataclass(frozen=True, kw_only=True)
 class Execution:
-    """Where and how work is done; nothing here changes a record.
+    """Where and how work is done; not part of what a run is, so a run can go on with another one.
+
+    Another device, number of threads or size of batches sums in another order: certified radii then differ in their
+    last digits, and attacks on another kind of device may take another path.
 
     Fields:
         device: `auto`, `cpu` or `cuda:N`.
@@ -80,7 +83,7 @@ class Execution:
 
 @dataclass(frozen=True, kw_only=True)
 class ModelRef:
-    """A model as the user names it: a model folder, `FILE.py:factory` with weights and input shape, or a `.pt2`.
+    """A model as the user names it: a model folder, a `.pt2`, an `.onnx` file, or `FILE.py:factory`.
 
     Fields:
         threshold: of one output: class 1 iff it is above; None to tell it from the model.

@@ -237,7 +237,7 @@ def radius_distance(evaluation: Evaluation) -> Figure:
             if len(points):
                 _points(axes, points[:, 0], points[:, 1], place, f"nearest by {name} ({len(points)})")
         if open_radii:
-            label = f"none found ({len(open_radii)})"
+            label = f"none found or not asked ({len(open_radii)})"
             axes.plot(
                 open_radii, np.full(len(open_radii), top), "|", color=GREY, markersize=9, clip_on=False, label=label,
                 rasterized=True,

@@ -29,7 +29,8 @@ def write_gallery(
     """Attack the first images once more, without certificates, at the largest ε only, and store what is seen.
 
     Tensors: `clean` (K, *shape), `adversarial/NAME` with NaN where the attack found nothing, and `transport`; the
-    metadata `robench` is JSON with `index`. The pictures are no records: their passes are not counted.
+    metadata `robench` is JSON with `index`, `eps` and `reached`, the class (K,) of each adversarial by attack. The
+    pictures are no records: their passes are not counted, and distances differ from those of the run.
 
     Raises:
         RunError: the folder cannot be written.
@@ -47,7 +48,9 @@ def write_gallery(
         for row, point in points.items():
             shown[row] = point
         tensors[f"adversarial/{name}"] = shown
-    facts = json.dumps({"index": dataset.index[rows].tolist(), "eps": spec.eps[-1]})
+    outcomes = [record.attacks for record in chunk.records()]
+    reached = {name: [by_attack[name].predicted for by_attack in outcomes] for name in chunk.by_attack}
+    facts = json.dumps({"index": dataset.index[rows].tolist(), "eps": spec.eps[-1], "reached": reached})
     content = save({name: np.ascontiguousarray(tensors[name]) for name in sorted(tensors)}, metadata={"robench": facts})
     write_atomic(folder / FILE, content)
 

@@ -13,7 +13,7 @@ from robench.checkpoint.onnx_file import load_onnx
 from robench.checkpoint.program import load_program
 from robench.errors import ModelError
 
-HINT = "name a model folder, FILE.py:factory with --weights and --input-shape, a .pt2 file, or an .onnx file"
+HINT = "name a model folder, a .pt2 file, an .onnx file, or FILE.py:factory (with --weights where it brings none)"
 SCRIPTS = (".pt", ".pth", ".ckpt", ".bin", ".safetensors")
 
 
@@ -30,7 +30,7 @@ def load_model(
     Args:
         ref: a model folder; `FILE.py:factory`; a `.pt2` file; or an `.onnx` file.
         weights: for a factory: `.safetensors`, or another file with tensors only.
-        input_shape: without the batch; for a factory.
+        input_shape: without the batch; where the model leaves it open.
         shape_of_data: gives the shape of the inputs it is wanted for; asked where nothing else tells it.
         threshold: of one output: class 1 iff it is above. None: 0, or 1/2 where the model ends in a sigmoid or the
             like, which is then taken off.

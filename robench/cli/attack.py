@@ -41,7 +41,7 @@ def attack(fail_under: float | None, json_output: bool, **given: Any) -> int:
     """Attack every image, keep the smallest verified distance, and check it against the certificate.
 
     \b
-    MODEL is a model folder, a .pt2 program, an .onnx file, or FILE.py:factory with --weights and --input-shape.
+    MODEL is a model folder, a .pt2 program, an .onnx file, or FILE.py:factory, mostly with --weights.
 
     \b
     Examples:

@@ -18,7 +18,7 @@ def audit(json_output: bool, **given: Any) -> None:
     """Bound the Lipschitz constant of any torch model, layer by layer.
 
     \b
-    MODEL is a model folder, a .pt2 program, an .onnx file, or FILE.py:factory with --weights and --input-shape.
+    MODEL is a model folder, a .pt2 program, an .onnx file, or FILE.py:factory with --input-shape.
 
     \b
     Examples:

@@ -32,12 +32,13 @@ def certify(fail_under: float | None, json_output: bool, **given: Any) -> int:
     """Prove a certified L2 radius for every image.
 
     \b
-    MODEL is a model folder, a .pt2 program, an .onnx file, or FILE.py:factory with --weights and --input-shape.
+    MODEL is a model folder, a .pt2 program, an .onnx file, or FILE.py:factory, mostly with --weights.
 
     \b
     Examples:
       robench certify hkr --data mnist --eps 0.5,1,1.58
-      robench certify net.py:make --weights net.safetensors --input-shape 3,32,32 --data cifar10 --eps 36/255
+      robench certify net.onnx --data npz:images.npz --eps 0.5
+      robench certify net.py:make --weights net.safetensors --data cifar10 --eps 36/255
 
     An image counts as certified at ε if it is classified correctly and its radius is above ε. Two rules are shown:
     `paper` (|f(x)|/L, half the top-2 gap over L) and `pairwise` (gap of each pair of classes over that pair's own

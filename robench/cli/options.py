@@ -95,13 +95,13 @@ def model(function: F) -> F:
             type=float,
             callback=finite_callback,
             metavar="T",
-            help="Class 1 where the one output of a model is above T.  [default: 0; 0.5 after a sigmoid]",
+            help="For one output: class 1 where it is above T.  [default: 0; 0.5 after a sigmoid]",
         ),
         click.option(
             "--input-shape",
             callback=shape_callback,
             metavar="C,H,W",
-            help="Input shape without the batch, for FILE.py:factory.  [default: that of --data]",
+            help="Input shape without the batch, where MODEL leaves it open.  [default: that of --data, if there is one]",
         ),
         click.option(
             "--weights",
@@ -115,7 +115,7 @@ def model(function: F) -> F:
 
 
 def execution(function: F) -> F:
-    """`--batch-size`, `--device`, `--threads` and `-q`: none of them changes a result."""
+    """`--device`, `--threads` and `-q`: none of them is part of what a run is."""
     for decorator in (
         quiet,
         click.option("--threads", type=click.IntRange(1), metavar="N", help="CPU threads.  [default: all cores]"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,12 +29,14 @@ class Gallery:
         adversarial: (K, *input) by attack; NaN where the attack found nothing.
         transport: (K, *input) x - 2 f(x) grad f(x), section 3.2 of the paper; None if it was not computed.
         index: (K,) positions in the split; None if they were not stored.
+        reached: (K,) class of each adversarial, by attack; attacks of which it was not stored are not there.
     """
 
     clean: Array
     adversarial: Mapping[str, Array]
     transport: Array | None
     index: tuple[int, ...] | None
+    reached: Mapping[str, Sequence[int | None]]
 
     @property
     def is_plane(self) -> bool:
@@ -59,7 +61,7 @@ def read_gallery(folder: Path) -> Gallery | None:
     try:
         with safe_open(path, framework="numpy") as file:
             tensors = {name: np.asarray(file.get_tensor(name), dtype=np.float64) for name in sorted(file.keys())}
-            facts: Any = json.loads((file.metadata() or {}).get("robench", "{}"))
+            stored: Any = json.loads((file.metadata() or {}).get("robench", "{}"))
     except (OSError, ValueError, SafetensorError) as error:
         raise _broken(path, str(error)) from None
     clean = tensors.get("clean")
@@ -69,9 +71,12 @@ def read_gallery(folder: Path) -> Gallery | None:
     if wrong:
         raise _broken(path, f"`{wrong[0]}` is not of the shape of `clean`")
     attacks = {name.removeprefix(ADVERSARIAL): tensors[name] for name in tensors if name.startswith(ADVERSARIAL)}
-    index = facts.get("index") if isinstance(facts, dict) else None
+    facts = stored if isinstance(stored, dict) else {}
+    index = facts.get("index")
     places = tuple(int(place) for place in index) if index is not None and len(index) == len(clean) else None
-    return Gallery(clean, attacks, tensors.get("transport"), places)
+    reached = facts.get("reached")
+    classes = {name: reached[name] for name in attacks if len(reached.get(name, ())) == len(clean)} if reached else {}
+    return Gallery(clean, attacks, tensors.get("transport"), places, classes)
 
 
 def _fits(name: str, value: Array, clean: Array) -> bool:

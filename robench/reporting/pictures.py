@@ -39,14 +39,14 @@ def _images(
     captions = [[_class(names, record.label) if record else "" for record in records]]
     for name in order:
         rows.append((name, gallery.adversarial[name]))
-        captions.append([_reached(names, record, name) for record in records])
+        captions.append(_reached(names, gallery, name))
     if gallery.transport is not None:
         rows.append((TRANSPORT, gallery.transport))
         captions.append([""] * len(records))
     scaled = [(name, (images - low) / (high - low)) for name, images in rows]
     caption = (
-        "Inputs with their class, and the nearest adversarial of each attack with the class it is taken for and its "
-        "L2 distance"
+        "Inputs with their class, and what each attack makes of them by itself, asked about the largest ε alone, with "
+        "the class it is taken for and its L2 distance; the run, which asks about every ε, may have found nearer ones"
     )
     if gallery.transport is not None:
         caption += f"; last row: {TRANSPORT}, the transport of the input towards the other class"
@@ -66,12 +66,14 @@ def _plane(evaluation: Evaluation, gallery: Gallery, records: Sequence[AttackRec
     return caption, alt, plots.plane_gallery(gallery.clean, labels, moved)
 
 
-def _reached(names: Sequence[str], record: AttackRecord | None, attack: str) -> str:
-    outcome = record.attacks.get(attack) if record else None
-    if outcome is None or outcome.distance is None:
-        return ""
-    reached = "" if outcome.predicted is None else f"{_class(names, outcome.predicted)}, "
-    return f"{reached}{upper(outcome.distance, 2)}"
+def _reached(names: Sequence[str], gallery: Gallery, attack: str) -> list[str]:
+    """Class and distance of each picture that is shown, not those of the run's record, which is of another point."""
+    steps = (gallery.adversarial[attack] - gallery.clean).reshape(len(gallery.clean), -1)
+    classes = gallery.reached.get(attack, [None] * len(steps))
+    return [
+        ("" if label is None else f"{_class(names, label)}, ") + upper(distance, 2) if np.isfinite(distance) else ""
+        for label, distance in zip(classes, np.linalg.norm(steps, axis=1).tolist(), strict=True)
+    ]
 
 
 def _class(names: Sequence[str], label: int) -> str:

@@ -52,7 +52,7 @@ def _verdict(evaluations: Sequence[Evaluation], broken: int) -> str:
     checked = [item.attack.n for item in evaluations if item.attack and item.certified_on_attacked("pairwise")]
     if not any(checked):
         return "Nothing to cross-check: no image was both certified and attacked."
-    images = f"{checked[0]} images" if len(checked) == 1 else f"{sum(checked)} images over {len(checked)} models"
+    images = f"{checked[0]} images" if len(checked) == 1 else f"{sum(checked)} images over {len(checked)} attack runs"
     return f"0 contradictions: no adversarial lies nearer than the certified radius. Checked: {images}."
 
 
@@ -83,7 +83,8 @@ def _remarks(item: Evaluation) -> list[str]:
     if item.certify and item.attack and item.certify.n != item.attack.n:
         remarks.append(
             f"{item.certify.n} images were certified and {item.attack.n} attacked. Wherever certificates stand beside "
-            "attacks, both are on the latter; clean accuracy and mean radius are on the former."
+            "attacks, all is on the latter; clean accuracy, base rate and mean radius in the table of models and at "
+            "the head of each model are on the former."
         )
     if item.attack and not item.full:
         remarks.append(
@@ -237,7 +238,8 @@ def _attack_exhibits(item: Evaluation, anchor: str) -> list[Exhibit]:
             FigureExhibit(
                 f"{anchor}-radius-distance",
                 "Nearest adversarial against certified radius of each correctly classified image. The nearer to the "
-                "diagonal, the tighter both are; below it would be a contradiction.",
+                "diagonal, the tighter both are; below it would be a contradiction. Ticks on the upper edge: images of "
+                "which no adversarial is known, most of them not attacked if certified at every ε.",
                 f"Scatter of certified radius and attack distance of {item.name}: {len(item.contradictions())} points "
                 "below the diagonal.",
                 plots.radius_distance(item),

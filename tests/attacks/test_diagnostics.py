@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -135,6 +136,11 @@ def test_the_gallery_holds_adversarials_and_transports(sound, tmp_path):
     write_gallery(tmp_path, model, data, spec, device=CPU)
     with safe_open(tmp_path / "gallery.safetensors", framework="numpy") as file:
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        reached = json.loads(file.metadata()["robench"])["reached"]
+    for name in ("deepfool", "pgd"):
+        found = np.isfinite(tensors[f"adversarial/{name}"]).all(axis=(1, 2, 3))
+        points = torch.from_numpy(tensors[f"adversarial/{name}"][found])
+        assert [label for label in reached[name] if label is not None] == model.module(points).argmax(1).tolist()
     assert set(tensors) == {"clean", "transport", "adversarial/deepfool", "adversarial/pgd"}
     assert tensors["clean"].shape == tensors["transport"].shape == (8, 1, 8, 8)
     moved = np.linalg.norm((tensors["transport"] - tensors["clean"]).reshape(8, -1), axis=1)

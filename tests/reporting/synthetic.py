@@ -198,6 +198,7 @@ class Synthetic:
             "index": [record.index for record in chosen],
             "label": [record.label for record in chosen],
             "predicted": [record.predicted for record in chosen],
+            "reached": {name: [record.attacks[name].predicted for record in chosen] for name in ATTACKS},
         }
         save_file(
             {name: value.astype(np.float32) for name, value in tensors.items()},

@@ -97,7 +97,8 @@ def test_every_figure_has_words_for_who_cannot_see_it(report: Path) -> None:
 
 def test_the_numbers_of_the_runs_are_on_the_page(report: Path) -> None:
     page = read(report)
-    for text in ("0 contradictions", "Checked: 120 images over 2 models", "120 images were certified and 60 attacked",
+    for text in ("0 contradictions", "Checked: 120 images over 2 attack runs",
+                 "120 images were certified and 60 attacked",
                  "12345", "6789", "foolbox 3.3.4", "0123456789abcdef", Synthetic().weights,
                  *ATTACKS, *EPS):  # fmt: skip
         assert text in page.text
