@@ -392,10 +392,9 @@ def _attack_lines(axes: Axes, evaluation: Evaluation) -> None:
         colour = (VERMILION, ORANGE, PURPLE, SKY, GREY)[place % 5]
         line = THIN_LINES[(place + place // 5) % len(THIN_LINES)]
         marker = MARKERS[(place + 1) % len(MARKERS)]
-        rates = curve.rates(asked)
-        axes.plot(
-            asked, rates, marker, color=colour, linestyle=line, linewidth=1.3, markersize=5, markerfacecolor="white",
-            label=name,
+        _marked_line(
+            axes, curve, evaluation.attacked_eps, asked[-1], marker=marker, color=colour, linestyle=line, linewidth=1.3,
+            markersize=5, markerfacecolor="white", label=name,
         )  # fmt: skip
     combined = evaluation.robust()
     assert combined is not None

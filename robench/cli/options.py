@@ -101,7 +101,7 @@ def model(function: F) -> F:
             "--input-shape",
             callback=shape_callback,
             metavar="C,H,W",
-            help="Input shape without the batch, where MODEL leaves it open.  [default: that of --data, if there is one]",
+            help="Input shape without the batch, where MODEL leaves it open.  [default: that of --data, if given]",
         ),
         click.option(
             "--weights",

@@ -41,6 +41,7 @@ def test_certified_lies_below_combined_and_combined_below_every_attack(evaluatio
         for name in ATTACKS:
             assert at(name, eps) >= at("combined attacks", eps)
     x, y = combined.get_data()
+    assert all((np.asarray(drawn[name].get_data()[1]) >= y).all() for name in ATTACKS)
     certified = evaluation.certified_on_attacked("pairwise").rates(x)
     assert (certified <= y).all()
 
