@@ -314,8 +314,8 @@ def _network(folder: Path, sha256: str) -> tuple[list[Layer], int]:
     if not (folder / "model.json").is_file():
         raise RunError(
             f"`{folder}` is not a model folder, and only robench's own layers are re-executed",
-            hint="if the folder was moved, give its new place with --model; modules of a FILE.py and .pt2 programs "
-            "have no second implementation to be checked with",
+            hint="if the folder was moved, give its new place with --model; modules of a FILE.py, .pt2 programs and "
+            ".onnx files have no second implementation to be checked with",
         )
     try:
         content = (folder / "model.safetensors").read_bytes()

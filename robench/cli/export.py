@@ -13,8 +13,16 @@ from robench.cli.console import Command, Screen, print_line
 
 @click.command(cls=Command, short_help="Write a model for another runtime")
 @options.model
-@click.option("--format", "file_format", type=click.Choice(["state-dict", "pt2", "onnx"]), required=True)
-@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), required=True, metavar="FILE")
+@click.option(
+    "--format",
+    "file_format",
+    type=click.Choice(["state-dict", "pt2", "onnx"]),
+    required=True,
+    help="state-dict: the weights as .safetensors, or .pt if FILE ends so; pt2: torch.export; onnx: float32.",
+)
+@click.option(
+    "--out", type=click.Path(dir_okay=False, path_type=Path), required=True, metavar="FILE", help="File to write."
+)
 @options.quiet
 def export(file_format: Literal["state-dict", "pt2", "onnx"], out: Path, **given: Any) -> None:
     """Write a model for another runtime, and check that its outputs agree.

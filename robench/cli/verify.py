@@ -33,7 +33,8 @@ def verify(run: Path, model: Path | None, data_dir: Path | None, json_output: bo
       robench verify runs/attack-hkr-mnist-1a2b3c4d
 
     Exit code 1 if anything does not hold: a class that differs, a distance that is too small, a radius that a slope
-    found contradicts, an adversarial within a certified radius.
+    found contradicts, an adversarial within a certified radius. Runs on other models than
+    robench's own model folders are refused.
     """
     from robench import api
     from robench.cli.main import FINDING
