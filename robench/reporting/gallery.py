@@ -72,11 +72,19 @@ def read_gallery(folder: Path) -> Gallery | None:
         raise _broken(path, f"`{wrong[0]}` is not of the shape of `clean`")
     attacks = {name.removeprefix(ADVERSARIAL): tensors[name] for name in tensors if name.startswith(ADVERSARIAL)}
     facts = stored if isinstance(stored, dict) else {}
-    index = facts.get("index")
-    places = tuple(int(place) for place in index) if index is not None and len(index) == len(clean) else None
     reached = facts.get("reached")
-    classes = {name: reached[name] for name in attacks if len(reached.get(name, ())) == len(clean)} if reached else {}
+    by_attack = {name: _numbers(reached.get(name), len(clean)) for name in attacks} if isinstance(reached, dict) else {}
+    classes = {name: labels for name, labels in by_attack.items() if labels is not None}
+    index = _numbers(facts.get("index"), len(clean))
+    places = None if index is None or None in index else tuple(place for place in index if place is not None)
     return Gallery(clean, attacks, tensors.get("transport"), places, classes)
+
+
+def _numbers(stored: Any, n: int) -> tuple[int | None, ...] | None:
+    """`n` whole numbers with gaps; None where something else was stored."""
+    if not isinstance(stored, list) or len(stored) != n:
+        return None
+    return tuple(stored) if all(item is None or isinstance(item, int) for item in stored) else None
 
 
 def _fits(name: str, value: Array, clean: Array) -> bool:

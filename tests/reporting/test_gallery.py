@@ -91,6 +91,18 @@ def test_points_of_the_plane_get_arrows_and_no_grid(tmp_path: Path) -> None:
     assert figure.axes[0].get_xlabel() == "x₁ (input units)"
 
 
+@pytest.mark.parametrize(
+    "facts", ["[1]", '{"reached": 3}', '{"reached": {"pgd": 3, "cw": ["x"]}}', '{"index": [null]}']
+)
+def test_facts_of_another_kind_are_not_shown(tmp_path: Path, facts: str) -> None:
+    item = attacked(tmp_path)
+    path = tmp_path / "a" / GALLERY
+    save_file(load_file(path), path, metadata={"robench": facts})
+    gallery = read_gallery(tmp_path / "a")
+    assert (gallery.index, dict(gallery.reached)) == (None, {})
+    assert pictures.exhibit(item) is not None
+
+
 def test_no_gallery_no_figure(tmp_path: Path) -> None:
     Synthetic().write_attack(tmp_path / "a", 20)
     assert pictures.exhibit(read_evaluations([tmp_path])[0]) is None
