@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -486,9 +486,19 @@ class Trace:
                 "`robench.lipschitz.register(YourLayer)`",
             )
         call = Call(self, target, args, kwargs, zero)
+        for found in _unusable((*args[1:], *kwargs.values())):  # of a first argument, the rule says it
+            raise call.refusal(f"it uses {found.what}")
         value = OPERATION_RULES[name](call)
         _refuse_other_precision(call, value)
         return value
+
+
+def _unusable(value: Value) -> Iterator[Unusable]:
+    if isinstance(value, list | tuple):
+        for item in value:
+            yield from _unusable(item)
+    elif isinstance(value, Unusable):
+        yield value
 
 
 def _draws(target: Any, args: tuple[Value, ...], kwargs: dict[str, Value]) -> bool:
