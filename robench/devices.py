@@ -41,11 +41,6 @@ def exact_arithmetic() -> Iterator[None]:
         matmul.allow_tf32, cudnn.allow_tf32, cudnn.benchmark = before
 
 
-def seed_everything(seed: int) -> None:
-    """Seed torch's global generators; numpy and Python's are not used anywhere."""
-    torch.manual_seed(seed)
-
-
 def device_facts(device: torch.device) -> dict[str, Any]:
     """Name of the device and number of threads, for the manifest."""
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or platform.machine()

@@ -20,9 +20,8 @@ from torch import Tensor, nn
 from robench.attacks.catalogue import build
 from robench.attacks.chunk import Chunk, certified_radius
 from robench.attacks.claims import Attack
-from robench.attacks.classifier import Classifier, margin
+from robench.attacks.classifier import Classifier, margin, negative_margin
 from robench.attacks.library_model import power_of_two
-from robench.attacks.losses import ascended
 from robench.attacks.passes import PassCounter
 from robench.attacks.rows import State, norms, rows_of, run_rows, tiles
 from robench.attacks.verification import nearest_on_segment, predict_alone
@@ -273,7 +272,7 @@ class Cascade:
         scales = []
         for tile, real in tiles(self.classifier, jobs):
             label = tile["label"]
-            logits, gradient = self.classifier.differentiate(tile["x"], tile["scale"], ascended("margin", label), real)
+            logits, gradient = self.classifier.differentiate(tile["x"], tile["scale"], negative_margin(label), real)
             slope = torch.maximum(norms(gradient), margin(logits, label).abs() / FARTHEST)
             scales.append(power_of_two(torch.where(slope > 0, slope, torch.ones_like(slope)))[:real])
         return torch.cat(scales)

@@ -56,6 +56,11 @@ def margin(logits: Tensor, label: Tensor) -> Tensor:
     return own - others.amax(dim=1)
 
 
+def negative_margin(label: Tensor) -> LogitLoss:
+    """What is ascended towards another class: no softmax, so it cannot saturate."""
+    return lambda logits: -margin(logits, label)
+
+
 class Classifier:
     """A plain module, frozen, in float32 for attacks and in float64 for what counts.
 

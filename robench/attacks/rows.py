@@ -126,11 +126,6 @@ def norms(difference: Tensor) -> Tensor:
     return length
 
 
-def unit(gradient: Tensor) -> Tensor:
-    """Each row over its L2 norm; a row of zeros stays so."""
-    return gradient / expand(norms(gradient).clamp_min(1e-30), gradient)
-
-
 def project(x: Tensor, center: Tensor, radius: Tensor, bounds: tuple[float, float]) -> Tensor:
     """Each row moved into the ball of its radius around its center, then into the box."""
     shift = x - center

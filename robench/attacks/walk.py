@@ -10,8 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from robench.attacks.classifier import TiledModel, margin
-from robench.attacks.losses import ascended
+from robench.attacks.classifier import TiledModel, margin, negative_margin
 from robench.attacks.rows import State, expand, norms
 
 STEPS = 30
@@ -47,7 +46,7 @@ class Walk:
     def step(self, model: TiledModel, state: State, active: int) -> Tensor:
         """One tangent step."""
         x, current = state["x"], state["current"]
-        logits, slope = model.differentiate(current, state["scale"], ascended("margin", state["label"]), active)
+        logits, slope = model.differentiate(current, state["scale"], negative_margin(state["label"]), active)
         depth = -margin(logits, state["label"])
         length = norms(current - x)
         gain = (depth > 0) & (length < (1.0 - GAIN) * state["best"])

@@ -14,7 +14,7 @@ from robench.checkpoint.link import Link
 from robench.checkpoint.loaded import LoadedModel
 from robench.checkpoint.loading import load_model
 from robench.checkpoint.memory import HeldModel, hold
-from robench.checkpoint.outputs import Doubt, doubts
+from robench.checkpoint.outputs import doubts
 from robench.checkpoint.plain import plain_module
 from robench.checkpoint.tensors import TensorFile, read_tensors, write_tensors
 
@@ -24,7 +24,6 @@ __all__ = [
     "STATE",
     "TRAINING",
     "WEIGHTS",
-    "Doubt",
     "HeldModel",
     "Link",
     "LoadedModel",

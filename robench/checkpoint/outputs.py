@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -11,23 +11,12 @@ from torch import nn
 
 from robench.checkpoint.held import detached_copy
 from robench.checkpoint.link import Link
+from robench.predictions import Flag
 
 LOOKED_AT = 500
 """Images whose outputs are looked at, of those that are certified or attacked."""
 BETTER = 0.05
 """The threshold 1/2 is worth a word where accuracy is higher by this."""
-
-
-class Doubt(NamedTuple):
-    """A named doubt.
-
-    Fields:
-        name: heading of its entry in docs/flags.md.
-        message: what was seen, with numbers.
-    """
-
-    name: str
-    message: str
 
 
 class Answering(Protocol):
@@ -51,7 +40,7 @@ class Answering(Protocol):
 
 
 @torch.no_grad()
-def doubts(model: Answering, inputs: npt.NDArray[np.float32], labels: npt.NDArray[np.int64]) -> list[Doubt]:
+def doubts(model: Answering, inputs: npt.NDArray[np.float32], labels: npt.NDArray[np.int64]) -> list[Flag]:
     """What is odd about the outputs on some images.
 
     Args:
@@ -71,7 +60,7 @@ def _asked(module: nn.Module, inputs: npt.NDArray[np.float32]) -> npt.NDArray[np
     return outputs
 
 
-def _probabilities(output: npt.NDArray[np.float32], labels: npt.NDArray[np.int64]) -> list[Doubt]:
+def _probabilities(output: npt.NDArray[np.float32], labels: npt.NDArray[np.int64]) -> list[Flag]:
     """Outputs that look as if they were to be compared with 1/2, where class 1 is read from f > 0."""
     at_zero, at_half = (float(np.mean((output > threshold) == (labels == 1))) for threshold in (0.0, 0.5))
     within = bool(((output >= 0) & (output <= 1)).all())
@@ -79,7 +68,7 @@ def _probabilities(output: npt.NDArray[np.float32], labels: npt.NDArray[np.int64
         return []
     seen = "all outputs lie in [0, 1]" if within else f"outputs go from {output.min():.3g} to {output.max():.3g}"
     return [
-        Doubt(
+        Flag(
             "probability-output",
             f"{seen}; class 1 is read where they are above 0, which is right for {at_zero:.1%} of {len(output)} images "
             f"(above 0.5: {at_half:.1%}); give --threshold 0.5 if the model was trained to give 0 and 1, or "
@@ -88,7 +77,7 @@ def _probabilities(output: npt.NDArray[np.float32], labels: npt.NDArray[np.int64
     ]
 
 
-def _saturated(model: Answering, inputs: npt.NDArray[np.float32], outputs: npt.NDArray[np.float32]) -> list[Doubt]:
+def _saturated(model: Answering, inputs: npt.NDArray[np.float32], outputs: npt.NDArray[np.float32]) -> list[Flag]:
     """Whether rounding of the link in float32 gives another class than the logits, as where a sigmoid rounds to 1."""
     assert model.link is not None
     logits = _asked(model.module, inputs)
@@ -99,7 +88,7 @@ def _saturated(model: Answering, inputs: npt.NDArray[np.float32], outputs: npt.N
     if not other.any():
         return []
     return [
-        Doubt(
+        Flag(
             "saturated-link",
             f"at {int(other.sum())} of {len(other)} images the model's own outputs in float32 give another class than "
             "its logits, since they round to the same number; certificates and attacks are about the logits",

@@ -341,10 +341,7 @@ class Trace:
     ) -> View:
         """A linear operation on a view, plus a constant (one sample of it, or a bound of its norm)."""
         if op.entrywise and zero.numel() != view.zero.numel():
-            raise AuditError(
-                f"`{op.operation}` in `{self.where}` cannot be bounded: it repeats its input",
-                hint="write the repetition as an operation of its own: `x.expand(...)`",
-            )
+            raise self._repetition(op.operation)
         norm = vector_norm_upper(offset) if isinstance(offset, Tensor) else offset or 0.0
         size = zero.numel() // BATCH
         signal = Signal(self.where, op.operation, size, (view,), op=op, offset=norm, slack=slack)
@@ -370,10 +367,7 @@ class Trace:
         """
         entries = sum(view.zero.numel() for view in views)
         if zero.numel() > entries or (entrywise and zero.numel() != entries):
-            raise AuditError(
-                f"`{operation}` in `{self.where}` cannot be bounded: it repeats its input",
-                hint="write the repetition as an operation of its own: `x.expand(...)`",
-            )
+            raise self._repetition(operation)
         return self.overlapping(
             operation,
             views,
@@ -383,6 +377,12 @@ class Trace:
             absolute_error=absolute_error,
             entrywise=entrywise,
             slack=slack,
+        )
+
+    def _repetition(self, operation: str) -> AuditError:
+        return AuditError(
+            f"`{operation}` in `{self.where}` cannot be bounded: it repeats its input",
+            hint="write the repetition as an operation of its own: `x.expand(...)`",
         )
 
     def overlapping(
