@@ -27,18 +27,18 @@ import torch
 from torch import Tensor, nn
 
 from robench.attacks.cascade import attack_records
+from robench.attacks.diagnostics import diagnose
 from robench.attacks.passes import PassCounter
-from robench.attacks.summary import summarize
-from robench.certificates import certify_records
-from robench.checkpoint import LoadedModel, load_model
+from robench.certificates.certify import certify_records
 from robench.data import Dataset, load
-from robench.diagnostics import diagnose
 from robench.errors import AuditError
 from robench.lipschitz import audit
+from robench.models import LoadedModel, load_model
 from robench.progress import NoProgress
+from robench.runs.adversarials import WitnessStore
 from robench.specs.data import DataSpec
 from robench.specs.evaluation import AttackSpec, SuiteName
-from robench.witnesses import WitnessStore
+from robench.statistics.attacked import summarize
 
 EPS = ("0.25", "0.5", "0.75", "1", "1.25", "1.5", "1.75", "2", "2.25", "2.5", "2.75", "3")
 TUNED_CW = {"binary_search_steps": 3, "steps": 300, "stepsize": 0.05, "initial_const": 10.0}

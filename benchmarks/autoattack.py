@@ -21,17 +21,17 @@ from pyautoattack import AutoAttack
 from robench.attacks.cascade import attack_records
 from robench.attacks.classifier import single_precision, two_logits
 from robench.attacks.passes import PassCounter
-from robench.certificates import certify_records
-from robench.checkpoint import LoadedModel, load_model
+from robench.certificates.certify import certify_records
 from robench.data import Dataset, load
 from robench.errors import AuditError
 from robench.lipschitz import audit
+from robench.models import LoadedModel, load_model
 from robench.progress import NoProgress
-from robench.records import AttackRecord, CertifyRecord
+from robench.records.record import AttackRecord, CertifyRecord
+from robench.runs.adversarials import WitnessStore
 from robench.specs.data import DataSpec
 from robench.specs.epsilon import epsilon_value
 from robench.specs.evaluation import AttackSpec
-from robench.witnesses import WitnessStore
 
 CPU = torch.device("cpu")
 

@@ -18,13 +18,13 @@ import numpy as np
 import torch
 from torch import nn
 
-from robench.certificates import certify_records
-from robench.checkpoint import LoadedModel
-from robench.checkpoint.function import identify
+from robench.certificates.certify import certify_records
 from robench.data import Dataset
 from robench.data.dataset import Subset
 from robench.layers import GroupSort2
 from robench.lipschitz import audit
+from robench.models import LoadedModel
+from robench.models.identity.function import identify
 
 SHAPE, CLASSES, BATCH = (1, 28, 28), 10, 500
 

@@ -1,7 +1,7 @@
 """robench: certified radii and attack benchmarks for Lipschitz classifiers, joined and cross-checked.
 
-`attack` takes a model and images in memory. The other functions below are robench's commands, on names and paths; their
-`attack` is `robench.api.attack`. All are imported when first asked for, so that `import robench` is quick and loads no
+`attack` takes a model and images in memory. The other functions below are the commands, on names and paths; their
+`attack` is `robench.workflows.attack`. All are imported when first asked for: `import robench` is quick and loads no
 torch.
 """
 
@@ -12,7 +12,9 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from robench.api import (
+    from robench.attacks.tensors import AttackResult, attack
+    from robench.errors import RobenchError
+    from robench.workflows import (
         DataRef,
         Execution,
         ModelRef,
@@ -25,8 +27,6 @@ if TYPE_CHECKING:
         train_spec,
         verify,
     )
-    from robench.attacks.tensors import AttackResult, attack
-    from robench.errors import RobenchError
 
 __version__ = version("robench")
 
@@ -35,7 +35,7 @@ _ROOMS = {
     "attack": "robench.attacks.tensors",
     "RobenchError": "robench.errors",
 }
-"""Where names come from that are not of `robench.api`."""
+"""Where names come from that are not of `robench.workflows`."""
 
 __all__ = [
     "AttackResult",
@@ -58,7 +58,7 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module `robench` has no attribute `{name}`")
-    return getattr(importlib.import_module(_ROOMS.get(name, "robench.api")), name)
+    return getattr(importlib.import_module(_ROOMS.get(name, "robench.workflows")), name)
 
 
 def __dir__() -> list[str]:

@@ -8,7 +8,7 @@ import pytest
 import torch
 from hypothesis import HealthCheck, settings
 
-from robench import plots
+from robench.reporting import plots
 
 torch.set_num_threads(1)
 

@@ -1,6 +1,7 @@
 """Imports go one way only: docs/design/0001-rooms-and-directions.md."""
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -9,36 +10,17 @@ import pytest
 
 PACKAGE = Path(__file__).resolve().parent.parent / "robench"
 
-ORDER = [
-    {"errors"},
-    {"numerics", "progress", "intervals", "rounding", "predictions"},
-    {"specs"},
-    {"shapes"},
-    {"records", "run_shapes"},
-    {"runs"},
-    {"witnesses", "crosscheck", "summaries", "sparing", "data", "transport"},
-    {"curves"},
-    {"budget"},
-    {"evaluations"},
-    {"tables"},
-    {"plots"},
-    {"reporting"},
-    {"devices"},
-    {"layers", "losses", "architectures"},
-    {"models", "recipes"},
-    {"checkpoint"},
-    {"export", "training"},
-    {"lipschitz"},
-    {"deployment"},
-    {"certificates", "potential"},
-    {"attacks", "diagnostics"},
-    {"reexecution"},
-    {"api"},
-    {"bench"},
-    {"cli"},
-]
-RANK = {name: rank for rank, names in enumerate(ORDER) for name in names}
-NO_TORCH = ["robench", "robench.cli.main", "robench.runs", "robench.records", "robench.reporting", "robench.crosscheck"]
+DOCUMENT = PACKAGE.parent / "docs" / "design" / "0001-rooms-and-directions.md"
+
+
+def order() -> list[set[str]]:
+    """The lines of the document's block: the rooms stand before two or more spaces and a text."""
+    block = DOCUMENT.read_text(encoding="utf-8").split("<!-- order -->\n```\n")[1].split("\n```")[0]
+    return [set(re.split(r" {3,}", line)[0].split()) for line in block.split("\n")]
+
+
+RANK = {name: rank for rank, names in enumerate(order()) for name in names}
+NO_TORCH = ["robench", "robench.cli.main", "robench.runs.folder", "robench.records.crosscheck", "robench.reporting"]
 
 
 def room(path: Path) -> str:
@@ -64,17 +46,23 @@ SOURCES = [path for path in PACKAGE.rglob("*.py") if room(path) not in ("__init_
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_a_module_imports_only_from_earlier_rooms(path: Path) -> None:
     here = room(path)
-    assert here in RANK, f"{here} has no place in ORDER"
-    later = {name for name in imported_rooms(path) - {here} if name != "__version__" and RANK[name] > RANK[here]}
+    assert here in RANK, f"{here} has no place in the document"
+    later = {name for name in imported_rooms(path) - {here} if name != "__version__" and RANK[name] >= RANK[here]}
     assert not later
 
 
-def test_certify_and_attacks_do_not_import_each_other() -> None:
+def test_the_document_names_every_room_and_no_other() -> None:
+    rooms = {room(path) for path in SOURCES}
+    assert set(RANK) == rooms
+
+
+def test_certificates_and_attacks_do_not_import_each_other() -> None:
+    imported = {here: set() for here in ("attacks", "certificates")}
     for path in SOURCES:
-        if room(path) == "attacks":
-            assert "certificates" not in imported_rooms(path)
-        if room(path) == "certificates":
-            assert "attacks" not in imported_rooms(path)
+        if room(path) in imported:
+            imported[room(path)] |= imported_rooms(path)
+    assert "certificates" not in imported["attacks"]
+    assert "attacks" not in imported["certificates"]
 
 
 @pytest.mark.parametrize("module", NO_TORCH)

@@ -17,7 +17,7 @@ import torch
 
 from robench.attacks.chunk import certified_radius
 from robench.errors import DataError, SpecError
-from robench.records import CertifyRecord
+from robench.records.record import CertifyRecord
 from robench.specs.epsilon import HINT, split_epsilons
 
 Floats = npt.NDArray[np.float32]
@@ -150,7 +150,7 @@ def certified(certificates: Certified | None, data: Images) -> list[CertifyRecor
         raise DataError(
             f"certificates of shape {radii.shape} and type {radii.dtype} are not one radius for each of "
             f"{len(data.labels)} images",
-            hint="give radii (N,), or records of `robench.certificates.certify_records`, in the order of the images",
+            hint="give radii (N,), or records of `robench certify`, in the order of the images",
         )
     if not (radii >= 0).all():
         raise DataError("a certified radius is negative or NaN", hint="give 0 where nothing is proven")

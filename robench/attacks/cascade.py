@@ -4,7 +4,7 @@ An image is fooled at ε if at least one attack finds a wrong class within ε (t
 section 5); success at one ε is success at every larger one. What is misclassified or certified at ε is not attacked
 at ε. With `Plan.full` every attack sees every image that is not certified everywhere; without it, adversarials are
 moved along the boundary (`walk`), and where they come to rest between a close certificate and an ε clearly below, the
-dear attacks are spared (`robench.sparing`).
+dear attacks are spared (`robench.statistics.sparing`).
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ from robench.attacks.chunk import Chunk, certified_radius
 from robench.attacks.claims import Attack
 from robench.attacks.classifier import Classifier, margin, negative_margin
 from robench.attacks.library_model import power_of_two
+from robench.attacks.line_search import Walk
 from robench.attacks.passes import PassCounter
 from robench.attacks.rows import State, norms, rows_of, run_rows, tiles
 from robench.attacks.verification import nearest_on_segment, predict_alone
-from robench.attacks.walk import Walk
 from robench.devices import exact_arithmetic
 from robench.errors import DataError, ModelError
 from robench.progress import NoProgress, Progress
-from robench.records import AttackRecord, CertifyRecord
+from robench.records.record import AttackRecord, CertifyRecord
+from robench.runs.adversarials import WitnessStore
 from robench.specs.epsilon import epsilon_value
 from robench.specs.evaluation import AttackSpec
-from robench.witnesses import WitnessStore
 
 FARTHEST = 10.0
 """Logits are scaled to slope 1 at the image, but to no larger margin than this: cross-entropy must not saturate."""

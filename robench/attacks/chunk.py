@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from robench.numerics import distance_upper
-from robench.records import AttackOutcome, AttackRecord, AttackStatus, CertifyRecord, Status
-from robench.sparing import spared
+from robench.records.record import AttackOutcome, AttackRecord, AttackStatus, CertifyRecord, Status
+from robench.statistics.sparing import spared
 
 Floats = npt.NDArray[np.float64]
 

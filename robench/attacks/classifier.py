@@ -14,9 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from robench.attacks.passes import PassCounter
-from robench.checkpoint.held import detached_copy
-from robench.checkpoint.widened import widened
 from robench.errors import ModelError
+from robench.models.networks.held import detached_copy
+from robench.models.networks.widened import widened
 
 LogitLoss = Callable[[Tensor], Tensor]
 """Logits (T, q) to the loss of each row (T,)."""

@@ -21,9 +21,9 @@ from robench.attacks.foolbox_attacks import FixedEpsilon, MinimumNorm, foolbox
 from robench.attacks.library_model import LibraryModel
 from robench.attacks.rows import State, expand, project
 from robench.attacks.starts import seeded
-from robench.checkpoint.blame import blamed
-from robench.checkpoint.surroundings import kept_surroundings
 from robench.errors import SpecError
+from robench.models.reading.blame import blamed
+from robench.models.reading.surroundings import kept_surroundings
 
 AttackFunction = Callable[[nn.Module, Tensor, Tensor, float], Any]
 """Model (at least two logits), images (N, *shape), labels (N,) and ε to points (N, *shape)."""

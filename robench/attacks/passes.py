@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from robench.budget import effort_name
+from robench.statistics.budget import effort_name
 
 
 @dataclass

@@ -18,18 +18,18 @@ from robench.attacks.arrays import Certified, Images, certified, epsilons, image
 from robench.attacks.cascade import Plan, attack_chunks
 from robench.attacks.choice import AttackChoice, chosen
 from robench.attacks.chunk import Chunk
+from robench.attacks.diagnostics import look
 from robench.attacks.passes import PassCounter
-from robench.checkpoint import HeldModel, doubts, hold
-from robench.checkpoint.blame import late_blame
-from robench.checkpoint.outputs import LOOKED_AT
-from robench.crosscheck import Contradiction, contradictions
 from robench.devices import resolve_device
-from robench.diagnostics import look
 from robench.errors import RobenchError, SpecError
-from robench.predictions import record_flags
-from robench.records import AttackRecord, AttackStatus, CertifyRecord
+from robench.models import HeldModel, doubts, hold
+from robench.models.link.outputs import LOOKED_AT
+from robench.models.reading.blame import late_blame
+from robench.records.crosscheck import Contradiction, contradictions
+from robench.records.record import AttackRecord, AttackStatus, CertifyRecord
 from robench.specs.attacks import check_radii
 from robench.specs.epsilon import epsilon_value
+from robench.statistics.predictions import record_flags
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,4 +1,4 @@
-"""The command line: parses, calls `robench.api`, prints; nothing else."""
+"""The command line: parses, calls `robench.workflows`, prints; nothing else."""
 
 from robench.cli.main import main
 

@@ -53,14 +53,14 @@ def attack(fail_under: float | None, json_output: bool, **given: Any) -> int:
     verified alone: its class in float64, its distance rounded up. A distance below the certified radius of the same
     image is a contradiction: it is stored with its witness and the exit code is 1.
     """
-    from robench import api
+    from robench import workflows
     from robench.cli.main import FINDING
     from robench.cli.requests import data_ref, execution, model_ref
     from robench.cli.results import attack_result, show_flags, unmet
     from robench.specs.attacks import parse_attack_options
 
     screen = Screen(quiet=given["quiet"])
-    outcome = api.attack(
+    outcome = workflows.attack(
         model_ref(given),
         data_ref(given),
         eps=given["eps"],

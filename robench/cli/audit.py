@@ -28,9 +28,9 @@ def audit(json_output: bool, **given: Any) -> None:
     The upper bound is proven, in float64 with its rounding error; the lower bound is a slope that was found, so the
     gap between the two shows how loose the bound may be. An operation without a rule is refused by name.
     """
-    from robench import api
+    from robench import workflows
     from robench.cli.requests import model_ref
     from robench.cli.results import audit_result
 
-    summary = api.audit(model_ref(given), progress=Screen(quiet=given["quiet"]))
+    summary = workflows.audit(model_ref(given), progress=Screen(quiet=given["quiet"]))
     (print_json if json_output else audit_result)(summary)

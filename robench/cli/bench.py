@@ -34,10 +34,10 @@ def bench(suite: str, data_dir: Path | None, out: Path | None, json_output: bool
 
     The same command goes on where it was stopped. It ends with the comparison table and the path of the report.
     """
-    from robench.bench import run_suite, suite_named
     from robench.cli.main import FINDING
     from robench.cli.requests import execution
     from robench.cli.results import bench_result
+    from robench.workflows.bench import run_suite, suite_named
 
     screen = Screen(quiet=given["quiet"])
     chosen = suite_named(suite)

@@ -44,15 +44,15 @@ def certify(fail_under: float | None, json_output: bool, **given: Any) -> int:
     `paper` (|f(x)|/L, half the top-2 gap over L) and `pairwise` (gap of each pair of classes over that pair's own
     constant), which is never smaller.
     """
-    from robench import api
+    from robench import workflows
     from robench.cli.requests import data_ref, execution, model_ref
     from robench.cli.results import certify_result, show_flags, unmet
 
     screen = Screen(quiet=given["quiet"])
-    outcome = api.certify(
+    outcome = workflows.certify(
         model_ref(given),
         data_ref(given),
-        eps=given["eps"] or api.DEFAULT_EPS,
+        eps=given["eps"] or workflows.DEFAULT_EPS,
         deploy_dtype=given["deploy_dtype"],
         out=given["out"],
         execution=execution(given, screen),

@@ -33,7 +33,7 @@ def export(file_format: Literal["state-dict", "pt2", "onnx"], out: Path, **given
       robench export hkr --format state-dict --out hkr.safetensors
     """
     from robench.cli.requests import model_ref
-    from robench.export import export_model
+    from robench.models.export import export_model
 
     model = model_ref(given).load(progress=Screen(quiet=given["quiet"]))
     export_model(model, file_format, out)

@@ -32,13 +32,13 @@ def potential(json_output: bool, **given: Any) -> int:
     Also: the distribution of f in each class and whether the two overlap, the norms of its gradient, and for points of
     the plane its level map. Exit code 1 if the model does better than possible: its audited constant is wrong.
     """
-    from robench import api
+    from robench import workflows
     from robench.cli.main import FINDING
     from robench.cli.requests import data_ref, execution, model_ref
     from robench.cli.results import potential_result, show_flags
 
     screen = Screen(quiet=given["quiet"])
-    outcome = api.potential(
+    outcome = workflows.potential(
         model_ref(given),
         data_ref(given),
         out=given["out"],

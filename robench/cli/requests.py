@@ -1,13 +1,13 @@
-"""From parsed options to what `robench.api` takes."""
+"""From parsed options to what `robench.workflows` takes."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
-from robench.api import DataRef, Execution, ModelRef
 from robench.progress import Progress
 from robench.specs.data import DataSpec
+from robench.workflows import DataRef, Execution, ModelRef
 
 
 def model_ref(given: Mapping[str, Any]) -> ModelRef:

@@ -1,4 +1,4 @@
-"""Summaries as tables on stdout, rounded as `robench.rounding` says."""
+"""Summaries as tables on stdout, rounded as `robench.display` says."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import Any
 
 from robench.cli.console import Screen, print_table
 from robench.cli.main import FINDING
-from robench.predictions import CONSTANT
-from robench.rounding import ABSENT, broke, lower, lower_percent, upper, upper_percent, with_sign
+from robench.display import ABSENT, broke, lower, lower_percent, upper, upper_percent, with_sign
+from robench.statistics.predictions import CONSTANT
 
 SHOWN = 6
 """Columns of radii that fit a terminal; the report has all."""

@@ -45,7 +45,7 @@ def train(**given: Any) -> None:
     The folder holds plain exported weights (safetensors), which certify and attack read. The same command on the
     same folder resumes a training that was stopped.
     """
-    from robench import api
+    from robench import workflows
     from robench.cli.requests import execution
     from robench.cli.results import accuracy_line, show_flags
 
@@ -53,7 +53,7 @@ def train(**given: Any) -> None:
     if out is None and not given["show_spec"]:
         raise SpecError("no folder to write the model to", hint="give one with --out DIR")
     screen = Screen(quiet=given["quiet"])
-    spec = api.train_spec(
+    spec = workflows.train_spec(
         given["recipe"],
         DataSpec(name=given["data"]),
         data_dir=given["data_dir"],
@@ -67,7 +67,7 @@ def train(**given: Any) -> None:
         print_json(spec.to_dict())
         return
     assert out is not None
-    outcome = api.train(spec, out, data_dir=given["data_dir"], execution=execution(given, screen))
+    outcome = workflows.train(spec, out, data_dir=given["data_dir"], execution=execution(given, screen))
     if given["json_output"]:
         print_json(outcome.summary)
     else:

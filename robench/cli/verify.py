@@ -36,10 +36,10 @@ def verify(run: Path, model: Path | None, data_dir: Path | None, json_output: bo
     found contradicts, an adversarial within a certified radius. Runs on other models than
     robench's own model folders are refused.
     """
-    from robench import api
+    from robench import workflows
     from robench.cli.main import FINDING
 
-    summary = api.verify(run, model=model, data_dir=data_dir)
+    summary = workflows.verify(run, model=model, data_dir=data_dir)
     screen = Screen(quiet=quiet)
     if json_output:
         print_json(summary)

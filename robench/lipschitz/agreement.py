@@ -14,10 +14,10 @@ import torch
 from torch import Tensor, nn
 
 from robench.errors import AuditError
-from robench.lipschitz.modules import plain_copy
-from robench.lipschitz.rounding import Growth
-from robench.lipschitz.signals import BATCH, View
-from robench.lipschitz.trace import Trace
+from robench.lipschitz.norms.rounding import Growth
+from robench.lipschitz.rules.modules import plain_copy
+from robench.lipschitz.trace.signals import BATCH, View
+from robench.lipschitz.trace.walk import Trace
 
 SCALES = (0.0, 1.0, 10.0, 1000.0)
 """Of the normal points; the first point is uniform on [0, 1], where inputs usually lie and a branch may do nothing."""

@@ -9,12 +9,12 @@ from pathlib import Path
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from robench import __version__, plots, tables
-from robench.evaluations import read_evaluations
-from robench.reporting import formats
+from robench import __version__
+from robench.reporting import formats, plots, tables
+from robench.reporting.evaluations import read_evaluations
 from robench.reporting.page import FigureExhibit, Page, TableExhibit
 from robench.reporting.sections import compose
-from robench.runs import create_folder, write_atomic
+from robench.runs.folder import create_folder, write_atomic
 
 HTML, MARKDOWN = "report.html", "report.md"
 TABLES, FIGURES = "tables", "figures"

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
-from robench import plots
-from robench.evaluations import Evaluation
-from robench.records import AttackRecord
+from robench.display import upper
+from robench.records.record import AttackRecord
+from robench.reporting import plots
+from robench.reporting.evaluations import Evaluation
 from robench.reporting.gallery import Array, Gallery, read_gallery
-from robench.rounding import upper
 
 TRANSPORT = "x − 2 f(x) ∇f(x)"
 

@@ -9,14 +9,14 @@ from typing import Any, Protocol
 import numpy.typing as npt
 import pandas as pd
 
-from robench import plots
-from robench.runs import create_folder, write_atomic, write_json
+from robench.reporting import plots
+from robench.runs.folder import create_folder, write_atomic, write_json
 
 SUMMARY, OUTPUTS = "potential.json", "outputs.csv"
 
 
 class Measured(Protocol):
-    """f on a sample, as `robench.potential.Potential`."""
+    """f on a sample, as `robench.transport.potential.Potential`."""
 
     @property
     def index(self) -> npt.NDArray[Any]:

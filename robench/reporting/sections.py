@@ -7,14 +7,14 @@ from collections.abc import Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
-from robench import plots, rounding, tables
-from robench.curves import COMBINED
-from robench.evaluations import Evaluation
-from robench.predictions import FLAGS
-from robench.reporting import pictures
+from robench import display
+from robench.display import with_sign
+from robench.reporting import pictures, plots, tables
+from robench.reporting.evaluations import Evaluation
 from robench.reporting.page import Bracket, Exhibit, FigureExhibit, Overview, Page, Section, TableExhibit
-from robench.rounding import with_sign
-from robench.sparing import SHARE
+from robench.statistics.curves import COMBINED
+from robench.statistics.predictions import FLAGS
+from robench.statistics.sparing import SHARE
 
 
 def compose(evaluations: Sequence[Evaluation], title: str) -> Page:
@@ -103,14 +103,14 @@ def _remarks(item: Evaluation) -> list[str]:
 
 def _overview(item: Evaluation, anchor: str) -> Overview:
     attacked = tables.attacked_cell(item, COMBINED, None)
-    clean = tables.clean_cell(item) if attacked == rounding.ABSENT else attacked
+    clean = tables.clean_cell(item) if attacked == display.ABSENT else attacked
     curve = item.certified_on_attacked("pairwise")
     brackets = []
     for text in item.eps:
         low, high = tables.certified_cell(curve, text), tables.attacked_cell(item, COMBINED, text)
-        ends = [None if cell == rounding.ABSENT else cell for cell in (low, high)]
+        ends = [None if cell == display.ABSENT else cell for cell in (low, high)]
         brackets.append(Bracket(text, *ends))
-    base = tables.base_cell(item) if attacked == rounding.ABSENT else tables.attacked_base_cell(item)
+    base = tables.base_cell(item) if attacked == display.ABSENT else tables.attacked_base_cell(item)
     return Overview(item.name, anchor, clean, base, tuple(brackets))
 
 
@@ -277,8 +277,8 @@ def _facts(item: Evaluation) -> tuple[tuple[str, str], ...]:
         ("input", "×".join(map(str, model.get("input_shape", ())))),
         ("classes", model.get("classes")),
         ("parameters", f"{parameters:,}".replace(",", " ") if isinstance(parameters, int) else None),
-        ("Lipschitz constant", None if upper is None else f"at most {rounding.upper(upper)}"),
-        ("largest slope found", None if lower is None else rounding.lower(lower)),
+        ("Lipschitz constant", None if upper is None else f"at most {display.upper(upper)}"),
+        ("largest slope found", None if lower is None else display.lower(lower)),
         ("clean accuracy", with_sign(tables.clean_cell(item))),
         ("base rate", with_sign(tables.base_cell(item))),
         ("certified images", item.certify.n if item.certify else None),

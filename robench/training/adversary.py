@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from robench.losses import Loss
 from robench.specs.training import AdversarialSpec
 from robench.training.batches import Batch
+from robench.training.losses import Loss
 
 
 def perturb(

@@ -12,16 +12,16 @@ from typing import Any
 
 import torch
 
-from robench.checkpoint import STATE, save_model
 from robench.data import Dataset
 from robench.devices import device_facts, exact_arithmetic, resolve_device
+from robench.display import lower, upper
 from robench.errors import DataError
-from robench.predictions import accuracy_facts, record_flags
+from robench.models import STATE, save_model
 from robench.progress import NoProgress, Progress
-from robench.rounding import lower, upper
-from robench.runs import create_folder
+from robench.runs.folder import create_folder
 from robench.specs.model import ModelDescription
 from robench.specs.training import TrainSpec
+from robench.statistics.predictions import accuracy_facts, record_flags
 from robench.training.batches import DeviceData
 from robench.training.journal import Journal
 from robench.training.session import Session

@@ -9,9 +9,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
-from robench.checkpoint import DESCRIPTION, HISTORY, STATE, TRAINING, WEIGHTS
 from robench.errors import RunError
-from robench.runs import (
+from robench.models import DESCRIPTION, HISTORY, STATE, TRAINING, WEIGHTS
+from robench.runs.folder import (
     LOCK,
     create_folder,
     differences,

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from robench.losses import centring_shift
-from robench.models import HEAD
+from robench.models.build import HEAD
 from robench.training.batches import DeviceData
+from robench.training.losses import centring_shift
 
 CHUNK = 1000
 

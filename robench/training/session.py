@@ -11,16 +11,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from robench.checkpoint import read_tensors, write_tensors
 from robench.errors import ModelError, SpecError
-from robench.losses import build_loss
-from robench.models import build, build_constrained, check_agreement, export
-from robench.predictions import Prediction
+from robench.models import read_tensors, write_tensors
+from robench.models.build import build, build_constrained, check_agreement, export
 from robench.progress import Progress
 from robench.specs.epsilon import epsilon_value
 from robench.specs.training import TrainSpec
+from robench.statistics.predictions import Prediction
 from robench.training.adversary import perturb
 from robench.training.batches import Batch, DeviceData, generator
+from robench.training.losses import build_loss
 from robench.training.schedule import learning_rate, make_optimizer, set_step
 from robench.training.scoring import Score, all_logits, centre, classes, head_of, score
 

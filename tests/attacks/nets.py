@@ -12,7 +12,7 @@ import torch
 from sklearn.datasets import load_digits
 from torch import Tensor, nn
 
-from robench.records import CertifyRecord, Status
+from robench.records.record import CertifyRecord, Status
 
 
 class GroupSort2(nn.Module):

@@ -9,10 +9,10 @@ import torch
 from robench.attacks.cascade import attack_records
 from robench.attacks.passes import PassCounter
 from robench.progress import NoProgress
-from robench.records import AttackRecord, CertifyRecord
+from robench.records.record import AttackRecord, CertifyRecord
+from robench.runs.adversarials import WitnessStore
 from robench.specs.data import DataSpec
 from robench.specs.evaluation import AttackSpec
-from robench.witnesses import WitnessStore
 from tests.attacks.nets import Data, Model
 
 EPS = ("0.25", "0.5", "0.75", "1", "1.25", "1.5", "2", "2.5")

@@ -11,7 +11,7 @@ from robench.attacks.classifier import Classifier
 from robench.attacks.foolbox_attacks import build
 from robench.attacks.passes import PassCounter
 from robench.attacks.starts import ball
-from robench.records import AttackStatus
+from robench.records.record import AttackStatus
 from robench.specs.attacks import ATTACKS, CwSpec, DeepFoolSpec, FgsmSpec, PgdSpec, parse_attack_option
 from tests.attacks.nets import Data, Model, conv_net, digits
 from tests.attacks.oracle import foolbox

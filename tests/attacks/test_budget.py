@@ -7,14 +7,14 @@ import json
 import numpy as np
 import pytest
 
-from robench import api
+from robench import workflows
 from robench.attacks.chunk import Chunk
 from robench.attacks.passes import PassCounter
 from robench.progress import NoProgress
-from robench.records import AttackStatus
-from robench.runs import RunFolder
-from robench.sparing import spared_counts
+from robench.records.record import AttackStatus
+from robench.runs.folder import RunFolder
 from robench.specs.data import DataSpec
+from robench.statistics.sparing import spared_counts
 from tests.attacks.nets import certificates, digits, lipschitz_net
 from tests.attacks.runs import attack
 
@@ -110,13 +110,15 @@ class Stop(NoProgress):
 def run_it(tmp_path_factory):
     """Attack 16 images in chunks of 8."""
     folder = tmp_path_factory.mktemp("model") / "hkr"
-    api.train(api.train_spec("hkr", DataSpec(name="digits"), epochs=6), folder)
-    model = api.ModelRef(ref=str(folder))
+    workflows.train(workflows.train_spec("hkr", DataSpec(name="digits"), epochs=6), folder)
+    model = workflows.ModelRef(ref=str(folder))
 
     def call(out, full, progress=None):
-        execution = api.Execution(batch_size=8, device="cpu", progress=progress or NoProgress())
-        data = api.DataRef(spec=DataSpec(name="digits"), limit=16)
-        return api.attack(model, data, eps=["0.1,0.25,0.5"], attacks=CHEAP, full=full, out=out, execution=execution)
+        execution = workflows.Execution(batch_size=8, device="cpu", progress=progress or NoProgress())
+        data = workflows.DataRef(spec=DataSpec(name="digits"), limit=16)
+        return workflows.attack(
+            model, data, eps=["0.1,0.25,0.5"], attacks=CHEAP, full=full, out=out, execution=execution
+        )
 
     return call
 

@@ -9,12 +9,12 @@ import pytest
 import torch
 
 from robench.attacks.passes import PassCounter
-from robench.attacks.summary import summarize
-from robench.crosscheck import contradictions
 from robench.errors import DataError, ModelError
 from robench.numerics import distance_upper
-from robench.records import AttackStatus, to_line
-from robench.witnesses import WitnessStore
+from robench.records.crosscheck import contradictions
+from robench.records.record import AttackStatus, to_line
+from robench.runs.adversarials import WitnessStore
+from robench.statistics.attacked import summarize
 from tests.attacks.nets import Model, certificates, conv_net, digits, lipschitz_net, scaled
 from tests.attacks.runs import EPS, attack, robust
 

@@ -13,12 +13,12 @@ import torch
 from safetensors import safe_open
 from torch import nn
 
+from robench.attacks.diagnostics import diagnose
 from robench.attacks.gallery import write_gallery
-from robench.diagnostics import diagnose
-from robench.predictions import FLAGS
-from robench.records import AttackOutcome, AttackStatus
+from robench.records.record import AttackOutcome, AttackStatus
 from robench.specs.data import DataSpec
 from robench.specs.evaluation import AttackSpec
+from robench.statistics.predictions import FLAGS
 from tests.attacks.nets import Model, digits, lipschitz_net, scaled
 from tests.attacks.runs import attack
 
@@ -122,7 +122,7 @@ def test_gradient_free_search_better_than_the_records(sound):
 
 def test_every_flag_has_an_entry():
     root = Path(__file__).parents[2]
-    sources = [root / "robench" / "diagnostics.py", root / "robench" / "checkpoint" / "outputs.py"]
+    sources = [root / "robench" / "attacks" / "diagnostics.py", root / "robench" / "models" / "link" / "outputs.py"]
     raised = {name for path in sources for name in re.findall(r'Flag\(\s*"([a-z-]+)"', path.read_text())} | {*FLAGS}
     entries = set(re.findall(r"^### `([a-z-]+)`", (root / "docs" / "flags.md").read_text(), flags=re.M))
     assert raised == entries

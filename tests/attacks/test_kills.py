@@ -11,11 +11,12 @@ import time
 import pytest
 import torch
 
-from robench import recipes, training
+from robench import training
 from robench.data import load
 from robench.progress import NoProgress
+from robench.runs.adversarials import WitnessStore
 from robench.specs.data import DataSpec
-from robench.witnesses import WitnessStore
+from robench.training import recipes
 
 KILLS = 20
 

@@ -11,13 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from robench.attacks.diagnostics import diagnose
 from robench.attacks.verification import CLEARANCE, clearly_wrong
-from robench.diagnostics import diagnose
 from robench.errors import ModelError
-from robench.models import check_agreement
+from robench.models.build import check_agreement
+from robench.runs.adversarials import WitnessStore
 from robench.specs.data import DataSpec
 from robench.specs.evaluation import AttackSpec
-from robench.witnesses import WitnessStore
 from tests.attacks.nets import Model, digits, lipschitz_net
 from tests.attacks.runs import attack, robust
 

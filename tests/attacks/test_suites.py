@@ -14,9 +14,9 @@ from robench.attacks.advlib_attacks import build
 from robench.attacks.catalogue import build as build_any
 from robench.attacks.classifier import Classifier
 from robench.attacks.passes import PassCounter
-from robench.crosscheck import contradictions
 from robench.errors import SpecError
-from robench.records import to_line
+from robench.records.crosscheck import contradictions
+from robench.records.record import to_line
 from robench.specs.attacks import ATTACKS, ApgdCeSpec, ApgdTSpec, DdnSpec, FabSpec
 from robench.specs.data import DataSpec
 from robench.specs.evaluation import AttackSpec

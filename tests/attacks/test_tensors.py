@@ -19,8 +19,8 @@ from torch import nn
 import robench
 from robench.attacks import tensors
 from robench.errors import DataError, ModelError, RobenchError, SpecError
-from robench.records import AttackStatus, to_line
-from robench.witnesses import WitnessStore
+from robench.records.record import AttackStatus, to_line
+from robench.runs.adversarials import WitnessStore
 from tests.attacks.nets import certificates, digits, lipschitz_net
 from tests.attacks.oracle import foolbox
 from tests.attacks.runs import attack as folder_attack

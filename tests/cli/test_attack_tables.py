@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from robench.attacks.summary import summarize
 from robench.cli.results import attack_result
-from robench.runs import read_effort
+from robench.runs.folder import read_effort
+from robench.statistics.attacked import summarize
 from tests.reporting.synthetic import ATTACKS, EPS, Synthetic
 
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from robench import bench
-from robench.recipes import RECIPES
+from robench.training.recipes import RECIPES
+from robench.workflows import bench
 
 EPS = ("0.1", "0.5")
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from robench import api
+from robench import lipschitz
 
 EPS = "0.02,0.05,0.1,0.5,1"
 
@@ -22,7 +22,7 @@ def test_a_halved_constant_is_contradicted(
     assert json.loads((tmp_path / "sound" / "contradictions.json").read_text()) == {"contradictions": []}
     assert robench("verify", tmp_path / "sound").code == 0
 
-    honest = api.lipschitz.audit
+    honest = lipschitz.audit
 
     def halved(*args: Any) -> Any:
         audit = honest(*args)
@@ -33,7 +33,7 @@ def test_a_halved_constant_is_contradicted(
         }
         return dataclasses.replace(audit, **changes)
 
-    monkeypatch.setattr(api.lipschitz, "audit", halved)
+    monkeypatch.setattr(lipschitz, "audit", halved)
     result = robench(*argv, "--out", tmp_path / "faulty", "--full", "--json")
     assert result.code == 1
     assert "CONTRADICTION" in result.stderr
@@ -60,7 +60,7 @@ def test_weights_that_change_after_the_audit(
     robench: Any, linear_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, noticed: bool
 ) -> None:
     """Weights 1.05 times as large: refused by their digest, and contradicted where the digest does not tell."""
-    honest = api.lipschitz.audit
+    honest = lipschitz.audit
 
     def stale(module: nn.Module, *args: Any) -> Any:
         audit = honest(module, *args)
@@ -73,7 +73,7 @@ def test_weights_that_change_after_the_audit(
     argv = ("attack", linear_model, "--data", "two-moons", "--limit", 20, "--eps", EPS, *attacks)
     if not noticed:
         assert robench(*argv, "--out", tmp_path / "sound").code == 0
-    monkeypatch.setattr(api.lipschitz, "audit", stale)
+    monkeypatch.setattr(lipschitz, "audit", stale)
     out = tmp_path / "stale"
     result = robench(*argv, "--out", out)
     if noticed:

@@ -14,9 +14,9 @@ import safetensors.numpy
 import torch
 from torch import nn
 
-from robench.checkpoint import save_model
 from robench.data import load
-from robench.models import build
+from robench.models import save_model
+from robench.models.build import build
 from robench.progress import NoProgress
 from robench.specs.data import DataSpec
 from robench.specs.model import ModelDescription

@@ -6,12 +6,12 @@ from typing import Any
 import numpy as np
 
 import robench as package
-from robench import api, lipschitz
-from robench.certificates import certify_records
+from robench import lipschitz, workflows
+from robench.certificates.certify import certify_records
 from robench.progress import NoProgress
-from robench.records import to_line
+from robench.records.record import to_line
+from robench.runs.adversarials import WitnessStore
 from robench.specs.data import DataSpec
-from robench.witnesses import WitnessStore
 
 
 def test_records_and_points_are_those_of_the_run_folder(robench: Any, moons_model: Path, tmp_path: Path) -> None:
@@ -30,8 +30,8 @@ def test_records_and_points_are_those_of_the_run_folder(robench: Any, moons_mode
     result = robench("attack", moons_model, *argv, "--out", tmp_path / "run")
     assert result.code == 0, result.stderr
 
-    model = api.ModelRef(ref=str(moons_model)).load()
-    data = api.DataRef(spec=DataSpec(name="two-moons"), limit=25).load(NoProgress())
+    model = workflows.ModelRef(ref=str(moons_model)).load()
+    data = workflows.DataRef(spec=DataSpec(name="two-moons"), limit=25).load(NoProgress())
     assert data.index.tolist() == list(range(25))
     found = package.attack(
         model.module,

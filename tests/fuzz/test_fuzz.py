@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from robench import plots, runs
+from robench.reporting import plots
+from robench.runs import folder as runs
 from tests.fuzz.kinds import KINDS
 from tests.fuzz.seeds import build
 

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from robench.lipschitz.signals import BATCH
+from robench.lipschitz.trace.signals import BATCH
 
 aten = torch.ops.aten
 Call = Callable[..., Any]

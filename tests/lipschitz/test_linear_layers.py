@@ -11,11 +11,12 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional
 
-from robench.lipschitz import audit, convolution, groups
-from robench.lipschitz import signals as signals_module
-from robench.lipschitz.convolution import Geometry, reshaped_kernel_bound
-from robench.lipschitz.groups import convolution_norm_upper
-from robench.lipschitz.spectral import spectral_norm_upper
+from robench.lipschitz import audit
+from robench.lipschitz.norms import convolution, groups
+from robench.lipschitz.norms.convolution import Geometry, reshaped_kernel_bound
+from robench.lipschitz.norms.groups import convolution_norm_upper
+from robench.lipschitz.norms.spectral import spectral_norm_upper
+from robench.lipschitz.trace import signals as signals_module
 from tests.lipschitz.oracles import dense_matrix, exact_norm
 
 BIG = settings(max_examples=100, deadline=None, derandomize=True)

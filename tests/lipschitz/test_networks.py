@@ -11,14 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn import functional
 
-from robench.layers import (
-    FullSort,
-    GroupSort2,
-    HouseHolder,
-    InputNormalization,
-    L2NormPool2d,
-    ScaledAvgPool2d,
-)
+from robench.layers import FullSort, GroupSort2, HouseHolder, InputNormalization, L2NormPool2d, ScaledAvgPool2d
 from robench.lipschitz import audit
 from tests.lipschitz.forms import Form
 from tests.lipschitz.oracles import largest_slope

@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from robench.errors import AuditError, ModelError
 from robench.lipschitz import audit, register
-from robench.lipschitz.trace import MODULE_RULES, qualified_name
+from robench.lipschitz.trace.walk import MODULE_RULES, qualified_name
 from tests.lipschitz.forms import Form
 
 REFUSED = [

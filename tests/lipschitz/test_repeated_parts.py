@@ -12,9 +12,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from robench.errors import AuditError
-from robench.lipschitz import audit, elementwise, joint
-from robench.lipschitz.signals import View
-from robench.lipschitz.trace import Trace
+from robench.lipschitz import audit
+from robench.lipschitz.rules import elementwise
+from robench.lipschitz.trace import joint
+from robench.lipschitz.trace.signals import View
+from robench.lipschitz.trace.walk import Trace
 from tests.lipschitz.forms import Form
 from tests.lipschitz.oracles import largest_slope
 

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from robench.errors import AuditError
-from robench.lipschitz import audit, residual
+from robench.lipschitz import audit
+from robench.lipschitz.rules import residual
 from tests.lipschitz.oracles import largest_slope
 
 Activation = Callable[[Tensor], Tensor]

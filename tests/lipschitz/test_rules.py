@@ -14,15 +14,15 @@ from torch import Tensor, nn
 
 import robench.lipschitz  # noqa: F401  (registers the rules)
 from robench.errors import AuditError
-from robench.lipschitz.joint import joint_lipschitz
-from robench.lipschitz.modules import walk
-from robench.lipschitz.signals import BATCH, View
-from robench.lipschitz.trace import MODULE_RULES, OPERATION_RULES, Squares, Trace
+from robench.lipschitz.rules.modules import walk
+from robench.lipschitz.trace.joint import joint_lipschitz
+from robench.lipschitz.trace.signals import BATCH, View
+from robench.lipschitz.trace.walk import MODULE_RULES, OPERATION_RULES, Squares, Trace
 from tests.lipschitz.drawn_layers import LAYERS
 from tests.lipschitz.draws import Call, Draws, Program, aten, draw
 
 CONSTANT = {"fill", "full_like", "new_full", "new_ones", "new_zeros", "ones_like", "zeros_like"}
-"""Results that hold nothing of the input: `tests/certify/test_float32.py` has their values."""
+"""Results that hold nothing of the input: `tests/certificates/test_float32.py` has their values."""
 OPERATIONS = sorted({name.removeprefix("aten.") for name in OPERATION_RULES} - CONSTANT)
 REFUSED = {"t"}
 """Of a batch it always mixes the samples."""

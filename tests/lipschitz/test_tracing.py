@@ -14,11 +14,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from robench.checkpoint.held import detached_copy, held_values
-from robench.checkpoint.widened import Widened, widened
 from robench.errors import AuditError, ModelError
 from robench.lipschitz import audit, plain_copy
-from robench.lipschitz.recording import Recorder
+from robench.lipschitz.trace.recording import Recorder
+from robench.models.networks.held import detached_copy, held_values
+from robench.models.networks.widened import Widened, widened
 from tests.lipschitz.oracles import largest_slope
 
 GLOBAL = torch.randn(4, 4, generator=torch.Generator().manual_seed(3))

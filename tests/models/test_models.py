@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from robench.errors import ModelError
-from robench.models import build, build_constrained, check_agreement, export
-from robench.recipes import RECIPES, build_spec
+from robench.models.build import build, build_constrained, check_agreement, export
+from robench.training.recipes import RECIPES, build_spec
 
 
 def constrained(recipe, **given):

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from safetensors.numpy import save_file
 
-from robench.records import AttackOutcome, AttackRecord, AttackStatus, CertifyRecord, Status, to_line
+from robench.records.record import AttackOutcome, AttackRecord, AttackStatus, CertifyRecord, Status, to_line
 from robench.specs.epsilon import epsilon_value
 
 ATTACKS = ("fgsm", "pgd", "cw", "deepfool")

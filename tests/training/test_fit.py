@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 import torch
 
-from robench.checkpoint import load_model
 from robench.data import load
 from robench.errors import DataError, ModelError, RobenchError, RunError
+from robench.models import load_model
 from robench.progress import NoProgress
-from robench.recipes import RECIPES, build_spec
 from robench.specs.data import DataSpec
 from robench.training import fit
+from robench.training.recipes import RECIPES, build_spec
 
 DATA = {
     name: [load(DataSpec(name=name), split) for split in ("train", "validation")] for name in ("two-moons", "digits")
@@ -111,7 +111,7 @@ torch.set_num_threads(int(sys.argv[2]))
 from pathlib import Path
 from robench.data import load
 from robench.progress import NoProgress
-from robench.recipes import build_spec
+from robench.training.recipes import build_spec
 from robench.specs.data import DataSpec
 from robench.training import fit
 class Kill(NoProgress):

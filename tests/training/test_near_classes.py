@@ -5,13 +5,13 @@ import pytest
 import torch
 from torch import nn
 
-from robench import api
-from robench.checkpoint import load_model
+from robench import workflows
 from robench.data import TwoClasses, load, two_classes
-from robench.losses import HKRLoss
-from robench.recipes import build_spec
+from robench.models import load_model
 from robench.specs.data import DataSpec
 from robench.training.batches import DeviceData
+from robench.training.losses import HKRLoss
+from robench.training.recipes import build_spec
 from robench.training.scoring import score
 
 CPU = torch.device("cpu")
@@ -97,7 +97,7 @@ def test_a_class_that_the_draw_misses_is_looked_for_in_all_images(tmp_path):
     y[5990:5993] = 1
     x = 0.5 * np.ones((6000, 2), dtype=np.float32) + 0.4 * y[:, None].astype(np.float32)
     np.savez(tmp_path / "d.npz", x_train=x, y_train=y, x_test=x, y_test=y)
-    spec = api.train_spec("hkr", DataSpec(name=f"npz:{tmp_path / 'd.npz'}"))
+    spec = workflows.train_spec("hkr", DataSpec(name=f"npz:{tmp_path / 'd.npz'}"))
     assert spec.balance
     assert spec.loss.margin == pytest.approx(0.4 * 2**0.5 / 4, rel=0.02)
 
@@ -158,10 +158,10 @@ def test_an_honest_model_outranks_the_constant_of_the_majority(tmp_path, share):
 
 @pytest.mark.parametrize("recipe", ["hkr", "gnp-log"])
 def test_near_and_unequal_classes_are_told_apart(tmp_path, recipe):
-    spec = api.train_spec(recipe, near(tmp_path / "d.npz", share=0.28), arch="dense-small", epochs=12)
+    spec = workflows.train_spec(recipe, near(tmp_path / "d.npz", share=0.28), arch="dense-small", epochs=12)
     assert spec.balance
     assert spec.loss.to_dict().get("margin", 0.1) < 0.2
-    outcome = api.train(spec, tmp_path / "m", execution=api.Execution(device="cpu"))
+    outcome = workflows.train(spec, tmp_path / "m", execution=workflows.Execution(device="cpu"))
     assert not outcome.summary["flags"]
     data = load(spec.data, "test")
     logit = load_model(str(tmp_path / "m")).module(torch.from_numpy(data.batch(slice(None))))[:, 0].numpy()
@@ -170,13 +170,13 @@ def test_near_and_unequal_classes_are_told_apart(tmp_path, recipe):
 
 
 def test_a_training_that_ends_in_a_constant_says_so(tmp_path):
-    spec = api.train_spec(
+    spec = workflows.train_spec(
         "hkr",
         near(tmp_path / "d.npz", share=0.28, gap=0.02),
         arch="dense-small",
         epochs=2,
         changes={"loss.margin": 1.0, "balance": False, "select_eps": "0.5"},
     )
-    summary = api.train(spec, tmp_path / "m", execution=api.Execution(device="cpu")).summary
+    summary = workflows.train(spec, tmp_path / "m", execution=workflows.Execution(device="cpu")).summary
     assert [flag["name"] for flag in summary["flags"]] == ["constant-prediction"]
     assert summary["accuracy"] == pytest.approx(summary["base_rate"])

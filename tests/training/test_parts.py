@@ -6,11 +6,11 @@ import pytest
 import torch
 
 from robench.data import load
-from robench.losses import HingeLoss, LogEntropyLoss
 from robench.specs.data import DataSpec
 from robench.specs.training import AdversarialSpec, OptimizerSpec
 from robench.training.adversary import perturb
 from robench.training.batches import Batch, DeviceData, generator
+from robench.training.losses import HingeLoss, LogEntropyLoss
 from robench.training.schedule import learning_rate, momentum
 
 CPU = torch.device("cpu")

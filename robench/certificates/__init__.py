@@ -1,0 +1,1 @@
+"""Certified radii: what a Lipschitz bound proves about the class of each image."""

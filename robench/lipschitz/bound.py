@@ -1,0 +1,291 @@
+"""The audit: a proven upper bound of the Lipschitz constant of any torch model, operation by operation."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from scipy.spatial.distance import pdist, squareform
+from torch import Tensor, nn
+from torch.nn.modules import module as torch_module
+
+import robench.lipschitz.rules.affine
+import robench.lipschitz.rules.copies
+import robench.lipschitz.rules.elementwise
+import robench.lipschitz.rules.pooling
+import robench.lipschitz.rules.writing  # noqa: F401  (these five register their rules)
+from robench.errors import AuditError
+from robench.lipschitz.agreement import check_agreement
+from robench.lipschitz.norms.rounding import UNITS, Growth
+from robench.lipschitz.rules.modules import in_float32, plain_copy, walk
+from robench.lipschitz.trace.signals import BATCH, Signal, View, linear_matrix
+from robench.lipschitz.trace.state import History
+from robench.lipschitz.trace.walk import Trace
+from robench.models.identity.contents import contents_digest
+from robench.models.networks.widened import Widened, widened
+from robench.numerics import gamma, round_down, round_up
+
+Array = npt.NDArray[np.float64]
+
+MAX_OUTPUTS = 2048
+"""More outputs than this are not taken for classes: no head, no pairwise table."""
+HEAD_ENTRIES = 32_000_000
+PROBES, POWER_STEPS, STEP, FAST_STEP = 2, 6, 1e-4, 1e-3
+"""Points, steps of the power iteration at each, and the length of the differences, in input units, by arithmetic."""
+
+
+@dataclass(frozen=True)
+class Head:
+    """The last linear map, from the last nonlinearity to the logits.
+
+    Fields:
+        weight: (q, d), float64; all linear operations after the last nonlinear one, joined.
+        bias: (q,).
+        kind: `joint` if √2·‖W‖ is at most twice the largest row norm, so that the paper's rule for heads that are
+            1-Lipschitz as a whole is the better one; else `unit_rows`. Both rules hold for every head, each with its
+            own constant.
+    """
+
+    weight: Array
+    bias: Array
+    kind: Literal["unit_rows", "joint"]
+
+
+@dataclass(frozen=True)
+class LayerBound:
+    """One row of the audit's table.
+
+    Fields:
+        name: module path; several operations that were bounded as one map are joined by `+`.
+        operation: what it does.
+        lipschitz_upper: bound of the constant of this operation alone (a sum of signals: of the network up to here).
+    """
+
+    name: str
+    operation: str
+    lipschitz_upper: float
+
+
+@dataclass(frozen=True)
+class Audit:
+    """What is proven about a network.
+
+    Fields:
+        lipschitz_upper: of the whole network, L2 to L2, rounded up.
+        lipschitz_lower: a slope that was found: the true constant lies between the two.
+        head: the last linear map, if there is one.
+        body_upper: bound of everything before the head; of the whole network if there is none.
+        pairwise: (q, q) upper bounds of Lip(f_i − f_j); (1, 1) Lip(f) for one logit.
+        paper: constant that the paper's rule divides by: radius = |f|/paper, or top-2 gap/paper.
+        layers: the table.
+        rounding: by arithmetic, (a, b): computed logits are within a·‖x‖ + b of the exact ones, L2 norm.
+        by_class: of float64, (a, b, own): the error splits in a vector of norm at most a·‖x‖ + b, and own (q,) for each
+            logit alone, which is what rounding of its bias costs; None where it does not split.
+        unbounded: why `rounding` says nothing about float32, if so.
+        fingerprint: SHA-256 of the module that was audited, parametrizations computed (see `fingerprint`).
+    """
+
+    lipschitz_upper: float
+    lipschitz_lower: float
+    head: Head | None
+    body_upper: float
+    pairwise: Array
+    paper: float
+    layers: tuple[LayerBound, ...]
+    rounding: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    by_class: tuple[float, float, Array] | None = None
+    unbounded: str = ""
+    fingerprint: str = ""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON data."""
+        return {
+            "lipschitz_upper": self.lipschitz_upper,
+            "lipschitz_lower": self.lipschitz_lower,
+            "body_upper": self.body_upper,
+            "head": None if self.head is None else self.head.kind,
+            "rounding": {name: list(pair) for name, pair in self.rounding.items()},
+            "layers": [vars(layer) for layer in self.layers],
+        }
+
+
+def fingerprint(module: nn.Module) -> str:
+    """SHA-256 of all that a module holds: parameters, buffers, plain attributes, hooks, and a user's code."""
+    return contents_digest(module)
+
+
+def audit(module: nn.Module, input_shape: tuple[int, ...]) -> Audit:
+    """Bound the Lipschitz constant of a model, L2 to L2, over all of its input space.
+
+    Args:
+        module: any torch model in evaluation mode; it is not changed.
+        input_shape: of one input, without the batch.
+
+    Raises:
+        AuditError: an operation has no rule, is random, depends on the batch, or the model is in training mode.
+    """
+    if any((torch_module._global_forward_hooks, torch_module._global_forward_pre_hooks)):
+        raise AuditError("torch has global forward hooks, which may change any layer", hint="remove them")
+    plain = plain_copy(module)
+    _refuse_non_finite(plain)
+    mark = fingerprint(plain)
+    network = widened(plain)
+    inner = network.module if isinstance(network, Widened) else network
+    trace = Trace(deployed=in_float32(plain_copy(plain)))
+    start = trace.start(tuple(input_shape))
+    with torch.no_grad():
+        history = History(network, tuple(input_shape))
+        output = walk(trace, inner, start)
+        if output.shape[0] != BATCH:
+            raise AuditError("the model mixes the samples of a batch", hint="return one row of logits a sample")
+        upper = output.lipschitz
+        if not math.isfinite(upper):
+            raise AuditError("the bound is infinite", hint="rescale the weights of the model")
+        errors = {name: output.error(name) for name in UNITS}
+        if trace.unbounded and not trace.branches:
+            errors["float32"] = Growth(math.inf, math.inf)
+        history.check(errors["float64"].slope, errors["float64"].offset)
+        check_agreement(network, trace, tuple(input_shape), output, errors)
+        if trace.unbounded:
+            del errors["float32"]
+    lower = _slope_found(network, plain, input_shape, errors["float64"])
+    if lower > upper:
+        raise AuditError(
+            f"a slope of {lower:.6g} was found above the bound {upper:.6g}",
+            hint="a registered rule returns too small a constant; mend it",
+        )
+    head, body, error = _head(output)
+    pairwise, paper = _constants(output.size, head, error, body, upper)
+    return Audit(
+        lipschitz_upper=upper,
+        lipschitz_lower=lower,
+        head=head,
+        body_upper=body,
+        pairwise=pairwise,
+        paper=paper,
+        layers=tuple(_table(output)),
+        rounding={name: (error.slope, error.offset) for name, error in errors.items() if error.finite},
+        by_class=_by_class(output),
+        unbounded=trace.unbounded,
+        fingerprint=mark,
+    )
+
+
+def _by_class(output: View) -> tuple[float, float, Array] | None:
+    """The float64 error with what each class's own bias costs apart, so that masked classes cost the others nothing."""
+    split = output.signal.error_by_entry("float64") if output.whole else None
+    if split is None or not split[0].finite or len(split[1]) != output.size:
+        return None
+    return split[0].slope, split[0].offset, split[1].numpy()
+
+
+def _refuse_non_finite(module: nn.Module) -> None:
+    for name, tensor in module.state_dict().items():
+        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+            raise AuditError(
+                f"`{name}` holds NaN or infinity",
+                hint="train the model again; a network with such weights has no Lipschitz constant",
+            )
+
+
+def _head(output: View) -> tuple[Head | None, float, float]:
+    """The linear map after the last nonlinearity, the bound of what is before it, and the error of its matrix."""
+    source = output.signal.source
+    outputs = output.size
+    if not output.signal.linear or outputs > MAX_OUTPUTS or outputs * source.size > HEAD_ENTRIES:
+        return None, output.lipschitz, 0.0
+    matrix, error = linear_matrix(output)
+    assert source.zero is not None
+    bias = output.zero.reshape(BATCH, -1)[0] - matrix @ source.zero.reshape(BATCH, -1)[0]
+    weight = matrix.numpy()
+    rows = float(np.linalg.norm(weight, axis=1).max(initial=0.0))
+    whole = output.lipschitz / source.lipschitz if source.lipschitz > 0 else 0.0
+    kind: Literal["unit_rows", "joint"] = "joint" if math.sqrt(2) * whole <= 2 * rows else "unit_rows"
+    return Head(weight, bias.numpy(), kind), source.lipschitz, error
+
+
+def _constants(outputs: int, head: Head | None, error: float, body: float, upper: float) -> tuple[Array, float]:
+    """Lip(f_i − f_j) for each pair, and the constant of the paper's rule."""
+    if outputs == 1:
+        return np.full((1, 1), upper), upper
+    if outputs > MAX_OUTPUTS:
+        return np.zeros((0, 0)), math.inf
+    joint = round_up(round_up(math.sqrt(2)) * upper)
+    pairwise = np.full((outputs, outputs), joint)
+    paper = joint
+    if head is not None:
+        inflate = 1 + gamma(head.weight.shape[1] + 16)
+        distances = squareform(pdist(head.weight))
+        distances = np.nextafter((distances * inflate + 2 * error) * body * (1 + 2.0**-50), np.inf)
+        pairwise = np.minimum(pairwise, distances)
+        rows = float(np.linalg.norm(head.weight, axis=1).max()) * inflate + error
+        paper = min(joint, round_up(2 * rows * body * (1 + 2.0**-50)))
+    np.fill_diagonal(pairwise, 0.0)
+    return np.maximum(pairwise, pairwise.T), paper
+
+
+def _table(output: View) -> list[LayerBound]:
+    """Signals that the output depends on, in order; operations that were joined are one row."""
+    rows: dict[int, Signal] = {}
+    queue = [output.signal]
+    while queue:
+        signal = queue.pop()
+        if signal.order in rows or not signal.inputs:
+            continue
+        rows[signal.order] = signal
+        queue.extend(view.signal for view in ([signal.root] if signal.root is not None else signal.inputs))
+    table = []
+    for _, signal in sorted(rows.items()):
+        names = list(dict.fromkeys(part.name for part in signal.segment))
+        operation = signal.joined.operation if signal.joined is not None else signal.operation
+        bound = signal.lipschitz if signal.weights is not None else signal.factor
+        table.append(LayerBound("+".join(names), operation, bound))
+    return table
+
+
+def _slope_found(network: nn.Module, plain: nn.Module, shape: tuple[int, ...], error: Growth) -> float:
+    """The largest slope ‖f(z) − f(x)‖ / ‖z − x‖ found at a few points: a lower bound, rounding errors subtracted."""
+    generator = torch.Generator().manual_seed(0)
+    points, directions = torch.rand(2, PROBES, *shape, dtype=torch.float64, generator=generator)
+    directions = _steepest(plain, points, directions - 0.5)
+    lengths = torch.linalg.vector_norm(directions.flatten(1), dim=1).reshape(-1, *(1 for _ in shape))
+    moved = points + directions * (STEP / lengths)
+    with torch.no_grad():
+        differences = network(moved) - network(points)
+    return max(_slope(*rows, error) for rows in zip(points, moved, differences, strict=True))
+
+
+def _steepest(plain: nn.Module, points: Tensor, directions: Tensor) -> Tensor:
+    """Directions after a power iteration on the Jacobian at each point, with differences for J v and autograd for Jᵀ u.
+
+    In float32, which is several times faster: a direction need not be exact.
+    """
+    fast = plain_copy(plain).float()
+    wide = (-1, *(1 for _ in points.shape[1:]))
+    try:
+        with torch.enable_grad():
+            at = points.float().requires_grad_(True)
+            logits = fast(at)
+            for _ in range(POWER_STEPS):
+                lengths = torch.linalg.vector_norm(directions.flatten(1), dim=1).reshape(wide)
+                with torch.no_grad():
+                    pushed = fast(at + (directions * (FAST_STEP / lengths)).float()) - logits
+                (pulled,) = torch.autograd.grad((logits * pushed).sum(), at, retain_graph=True)
+                usable = pulled.isfinite().flatten(1).all(dim=1) & pulled.flatten(1).any(dim=1)
+                directions = torch.where(usable.reshape(wide), pulled.double(), directions)
+    except Exception:  # user code: anything
+        pass  # no gradient, or nothing in float32: the directions so far
+    return directions
+
+
+def _slope(point: Tensor, moved: Tensor, difference: Tensor, error: Growth) -> float:
+    """A proven lower bound of the slope between two points of which the outputs have this difference."""
+    reach = error.slope * float(torch.linalg.vector_norm(moved) + torch.linalg.vector_norm(point)) + 2 * error.offset
+    length = float(torch.linalg.vector_norm(moved - point)) * (1 + gamma(point.numel() + 8))
+    slope = (float(torch.linalg.vector_norm(difference)) * (1 - gamma(difference.numel() + 8)) - reach * 1.01) / length
+    return max(0.0, round_down(slope, 4))

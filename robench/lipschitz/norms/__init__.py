@@ -1,0 +1,1 @@
+"""Norms of linear maps: dense, convolution, grouped, pooled; each an upper bound, rounded up."""

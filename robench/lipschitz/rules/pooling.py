@@ -1,0 +1,182 @@
+"""Rules for pooling and interpolation, with overlap, padding, partial windows and `ceil_mode`.
+
+All of them act on each spatial axis by itself, so their exact norms come from one small matrix an axis.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from robench.lipschitz.norms.linear import Separable, schur_bound
+from robench.lipschitz.norms.rounding import UNITS, Growth, Slack
+from robench.lipschitz.trace.signals import BATCH
+from robench.lipschitz.trace.walk import Call, Squares, Unusable, Value, rule
+from robench.numerics import round_up
+
+
+def _axes(call: Call) -> int:
+    return int(next(character for character in call.operation if character.isdigit()))
+
+
+def _tuple(value: Any, axes: int) -> tuple[int, ...]:
+    items = (value,) if isinstance(value, int) else tuple(value)
+    return items * axes if len(items) == 1 else items
+
+
+def _result(call: Call) -> Tensor:
+    result: Tensor = call.zero[0] if isinstance(call.zero, list | tuple) else call.zero
+    return result
+
+
+def _apply(call: Call, op: Separable, factor: float = 1.0) -> Value:
+    """The operation on a signal, or on the squares that wait for their root."""
+    value = call.args[0]
+    if isinstance(value, Squares):
+        if any(bool((matrix < 0).any()) for matrix in op.matrices) or factor < 0:
+            raise call.refusal("it makes a sum of squares negative")
+        columns, rows = (side if factor == 1.0 else round_up(side * factor) for side in (op.column_sum, op.row_sum))
+        return value.weighted(_result(call), columns, rows, op.terms)
+    if len(call.view().shape) != len(op.matrices) + 2:
+        raise call.refusal("it has no batch axis")
+    return call.trace.linear(call.view(), op, _result(call))
+
+
+@rule("avg_pool1d", "avg_pool2d", "avg_pool3d")
+def average_pool(call: Call) -> Value:
+    """Means over windows."""
+    axes = _axes(call)
+    kernel = _tuple(call.args[1], axes)
+    stride = _tuple(call.get("stride", 2) or kernel, axes)
+    padding = _tuple(call.get("padding", 3, 0), axes)
+    include = bool(call.get("count_include_pad", 5, True))
+    override = call.get("divisor_override", 6)
+    sizes = call.args[0].zero.shape[-axes:]
+    outputs = _result(call).shape[-axes:]
+    matrices = []
+    whole = True
+    for n, m, k, s, p in zip(sizes, outputs, kernel, stride, padding, strict=True):
+        matrix = torch.zeros(m, n, dtype=torch.float64)
+        for row in range(m):
+            start = row * s - p
+            end = min(start + k, n + p)
+            inside = range(max(start, 0), min(end, n))
+            divisor = 1 if override is not None else end - start if include else len(inside)
+            matrix[row, inside.start : inside.stop] = 1.0 / divisor
+            whole = whole and len(inside) == k
+        matrices.append(matrix)
+    if override is not None:
+        matrices[0] = matrices[0] / override
+    op = _window(call, matrices, kernel, stride, whole, override)
+    return _apply(call, op)
+
+
+def _window(
+    call: Call, matrices: list[Tensor], kernel: tuple[int, ...], stride: tuple[int, ...], whole: bool, override: Any
+) -> Separable:
+    """Average pooling; if no window is cut off, with the kernel of the convolution that it is."""
+    shape = _result(call).shape
+    divisor = math.prod(kernel) if override is None else override
+    taps = torch.full(kernel, 1.0 / divisor, dtype=torch.float64) if whole else None
+    channels = (shape[0] // BATCH, shape[1])
+    return Separable(tuple(matrices), "avg_pool", as_kernel=lambda: taps, stride=stride, channels=channels)
+
+
+@rule("adaptive_avg_pool1d", "adaptive_avg_pool2d", "adaptive_avg_pool3d", "_adaptive_avg_pool2d")
+def adaptive_average_pool(call: Call) -> Value:
+    """Means over windows that share the axis out evenly."""
+    axes = _axes(call)
+    sizes, outputs = call.args[0].zero.shape[-axes:], _result(call).shape[-axes:]
+    matrices = []
+    for n, m in zip(sizes, outputs, strict=True):
+        matrix = torch.zeros(m, n, dtype=torch.float64)
+        for row in range(m):
+            start, end = row * n // m, -(-(row + 1) * n // m)
+            matrix[row, start:end] = 1.0 / (end - start)
+        matrices.append(matrix)
+    return _apply(call, Separable(tuple(matrices), "avg_pool"))
+
+
+@rule("max_pool1d", "max_pool2d", "max_pool3d", "max_pool2d_with_indices", "max_pool3d_with_indices",
+      "max_pool1d_with_indices")  # fmt: skip
+def max_pool(call: Call) -> Value:
+    """Maxima over windows: √(largest number of windows that share an entry)."""
+    axes = _axes(call)
+    kernel = _tuple(call.args[1], axes)
+    stride = _tuple(call.get("stride", 2) or kernel, axes)
+    padding = _tuple(call.get("padding", 3, 0), axes)
+    dilation = _tuple(call.get("dilation", 4, 1), axes)
+    sizes, outputs = call.args[0].zero.shape[-axes:], _result(call).shape[-axes:]
+    shared = 1
+    for n, m, k, s, p, d in zip(sizes, outputs, kernel, stride, padding, dilation, strict=True):
+        counts = [0] * n
+        for row in range(m):
+            for position in range(row * s - p, row * s - p + d * k, d):
+                if 0 <= position < n:
+                    counts[position] += 1
+        shared *= max(counts)
+    return _maximum(call, shared)
+
+
+@rule("adaptive_max_pool1d", "adaptive_max_pool2d", "adaptive_max_pool3d")
+def adaptive_max_pool(call: Call) -> Value:
+    """Maxima over windows that share the axis out evenly."""
+    axes = _axes(call)
+    sizes, outputs = call.args[0].zero.shape[-axes:], _result(call).shape[-axes:]
+    shared = 1
+    for n, m in zip(sizes, outputs, strict=True):
+        counts = [0] * n
+        for row in range(m):
+            for position in range(row * n // m, -(-(row + 1) * n // m)):
+                counts[position] += 1
+        shared *= max(counts)
+    return _maximum(call, shared)
+
+
+def _maximum(call: Call, shared: int) -> Value:
+    slope = 1.0 if shared <= 1 else round_up(math.sqrt(shared))
+    result = call.trace.overlapping("max_pool", [call.view()], slope, _result(call))
+    if isinstance(call.zero, list | tuple):
+        return [result, Unusable(call.zero[1], "the position of a maximum, which is not continuous")]
+    return result
+
+
+@rule("upsample_linear1d", "upsample_bilinear2d", "upsample_trilinear3d")
+def interpolate(call: Call) -> Value:
+    """Linear interpolation along each axis."""
+    axes = _axes(call)
+    align = bool(call.get("align_corners", 2, False))
+    sizes, outputs = call.args[0].zero.shape[-axes:], _result(call).shape[-axes:]
+    matrices = [_interpolation(n, m, align) for n, m in zip(sizes, outputs, strict=True)]
+    zero = _result(call)
+    probe = torch.arange(1, math.prod(sizes) + 1, dtype=torch.float64).reshape(1, 1, *sizes)
+    op = Separable(tuple(matrices), "interpolate")
+    expected = call.target(probe, *call.args[1:], **call.kwargs).reshape(1, -1)
+    if not torch.allclose(op.apply(probe.reshape(1, -1)), expected, rtol=1e-9):
+        raise call.refusal("its scale factors do not follow from its sizes")
+    return call.trace.linear(call.view(), op, zero, slack=Slack(units=Growth(_misplaced(matrices), 0.0)))
+
+
+def _misplaced(matrices: list[Tensor]) -> float:
+    """How far the operation is off in unit roundoffs, as the places that it interpolates at are rounded.
+
+    A place on an axis of n is computed from its index in at most 3 roundings of numbers up to n + 1. The interpolant is
+    continuous and piecewise linear, so a weight changes by at most as much as the place, at the two neighbours or, if
+    the place crosses one, at the next; over several axes (M + D) ⊗ (N + E) − M ⊗ N = D ⊗ (N + E) + M ⊗ E.
+    """
+    total, whole = 0.0, 1.0
+    for matrix in matrices:
+        near = functional.max_pool1d((matrix != 0).double()[None], 3, 1, 1)[0]
+        moved = 4.0 * (matrix.shape[1] + 2) * schur_bound(float(near.sum(1).max()), float(near.sum(0).max()), 1)
+        size = schur_bound(float(matrix.abs().sum(1).max()), float(matrix.abs().sum(0).max()), max(matrix.shape))
+        total, whole = round_up(total * (size + moved * UNITS["float32"]) + whole * moved, 4), round_up(whole * size)
+    return total
+
+
+def _interpolation(size: int, output: int, align: bool) -> Tensor:
+    basis = torch.eye(size, dtype=torch.float64)[None]
+    return functional.interpolate(basis, size=output, mode="linear", align_corners=align)[0].T.contiguous()

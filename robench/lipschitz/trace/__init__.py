@@ -1,0 +1,1 @@
+"""The graph of operations that a model runs, and the walk over it."""

@@ -1,0 +1,529 @@
+"""The walk through a network: what rules are given, and what they build."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from robench.errors import AuditError
+from robench.lipschitz.norms.linear import LinearOp
+from robench.lipschitz.norms.rounding import EXACT, Slack, vector_norm_upper
+from robench.lipschitz.trace.signals import BATCH, Signal, View, whole_view
+from robench.numerics import round_up
+
+
+@dataclass(eq=False)
+class Squares:
+    """Weighted sums of squares, waiting for their root: Σ over parts of N (view²), N ≥ 0.
+
+    Fields:
+        parts: (largest column sum of N, view) for each part.
+        zero: value for the input 0.
+        terms: operations an entry took.
+        relative: how far the coefficients N are off in float32, relative to themselves.
+        constant: how far a constant under the root is off in float32, as the coordinate √constant.
+        underflow: of an entry, in smallest normal numbers.
+    """
+
+    parts: tuple[tuple[float, View], ...]
+    zero: Tensor
+    terms: int
+    relative: float = 0.0
+    constant: float = 0.0
+    underflow: float = 2.0
+
+    def weighted(self, zero: Tensor, columns: float, rows: float, terms: int, relative: float = 0.0) -> Squares:
+        """A non-negative matrix on them, with column and row sums up to these."""
+        parts = tuple((own * columns if 1.0 in (own, columns) else round_up(own * columns), v) for own, v in self.parts)
+        return Squares(
+            parts,
+            zero,
+            self.terms + terms,
+            round_up(self.relative + relative + self.relative * relative, 3) if relative else self.relative,
+            round_up(self.constant * math.sqrt(rows), 2) if self.constant else 0.0,
+            round_up(self.underflow * rows + 2 * (terms + 1), 2),
+        )
+
+
+@dataclass(eq=False)
+class SignOf:
+    """The sign of sums of squares: a factor that changes nothing when they are multiplied by it."""
+
+    squares: Squares
+    zero: Tensor
+
+
+@dataclass(eq=False)
+class Unusable:
+    """A result that has no Lipschitz bound, such as the indices of a maximum; harmless unless something uses it."""
+
+    zero: Any
+    what: str
+
+
+Value = Any
+"""A View, Squares, SignOf, Unusable, a constant tensor, plain data, or a list of these."""
+
+
+def concrete(value: Value) -> Any:
+    """What the network computes for the input 0."""
+    if isinstance(value, View | Squares | SignOf | Unusable):
+        return value.zero
+    if isinstance(value, list | tuple):
+        return type(value)(concrete(item) for item in value)
+    return value
+
+
+def depends(value: Value) -> bool:
+    """Whether a value depends on the network's input."""
+    if isinstance(value, list | tuple):
+        return any(depends(item) for item in value)
+    return isinstance(value, View | Squares | SignOf | Unusable)
+
+
+class Number(float):
+    """A number that the float64 network is given, which is another one, `deployed`, in the float32 network."""
+
+    deployed: float
+
+
+@dataclass(eq=False)
+class Call:
+    """One operation of the graph with its resolved arguments.
+
+    Fields:
+        trace: the walk.
+        target: the ATen operation.
+        args, kwargs: arguments, by position and name.
+        zero: its result for the network input 0.
+    """
+
+    trace: Trace
+    target: Any
+    args: tuple[Value, ...]
+    kwargs: dict[str, Value]
+    zero: Any
+
+    @property
+    def operation(self) -> str:
+        """Name without library and overload, such as `conv2d`."""
+        return operation_name(self.target).split(".")[-1].split("::")[-1]
+
+    def get(self, name: str, position: int, default: Value = None) -> Value:
+        """An argument by name or position."""
+        if name in self.kwargs:
+            return self.kwargs[name]
+        return self.args[position] if position < len(self.args) else default
+
+    def view(self, position: int = 0) -> View:
+        """The argument that must depend on the input."""
+        value = self.args[position] if position < len(self.args) else None
+        if not isinstance(value, View):
+            raise self.refusal(f"its argument {position} is {_describe(value)}")
+        return value
+
+    def constant(self, value: Value, what: str) -> Tensor:
+        """A tensor argument that must not depend on the input."""
+        if depends(value):
+            raise self.refusal(f"its {what} depends on the input")
+        if isinstance(value, complex) or (isinstance(value, Tensor) and value.is_complex()):
+            raise self.refusal(f"its {what} is complex")
+        if not isinstance(value, Tensor):
+            return torch.as_tensor(value, dtype=torch.float64)
+        if value.is_floating_point() and not bool(torch.isfinite(value).all()):
+            raise AuditError(
+                f"the {what} of `{self.trace.where}` ({self.operation}) holds NaN or infinity",
+                hint="train the model again; a network with such weights has no Lipschitz constant",
+            )
+        return value.to(torch.float64)
+
+    def twin(self, value: Value) -> Tensor:
+        """A numeric constant as it is in the deployed float32 network, lifted to float64, where it is exact."""
+        own = self.constant(value, "constant")
+        if isinstance(value, Number):
+            return torch.full_like(own, value.deployed)
+        twin = self.trace.float32(value if isinstance(value, Tensor) else own).to(torch.float64)
+        if twin.shape != own.shape or bool((twin.to(torch.float32).isfinite() != own.isfinite()).any()):
+            self.trace.refuse_float32(f"a constant of `{self.operation}` has another shape or is not finite there")
+            return own
+        return twin  # type: ignore[no-any-return]
+
+    def gap(self, value: Value) -> Tensor:
+        """How far each entry of a constant of the deployed float32 network is from the audit's, at most."""
+        own, twin = self.constant(value, "constant"), self.twin(value)
+        rounded = twin.to(torch.float32).to(torch.float64)  # an operation may take it as it is, or rounded
+        return torch.maximum(apart(own, twin), apart(own, rounded))
+
+    def refusal(self, reason: str) -> AuditError:
+        """This call cannot be bounded, and why."""
+        return AuditError(
+            f"`{operation_name(self.target)}` in `{self.trace.where}` cannot be bounded: {reason}",
+            hint="replace it with a Lipschitz layer, or register a rule for the module around it: "
+            "`robench.lipschitz.register(YourLayer)`",
+        )
+
+
+def apart(own: Tensor, twin: Tensor) -> Tensor:
+    """|own − twin|, rounded up; what both were computed with in float64 included."""
+    difference = torch.where(own == twin, 0.0, (own - twin).abs())
+    return torch.where(difference > 0, difference * (1 + 2.0**-40) + 2.0**-48 * own.abs(), difference)
+
+
+def _describe(value: Value) -> str:
+    if isinstance(value, Squares):
+        return "a sum of squares without its root, which grows without bound"
+    if isinstance(value, Unusable):
+        return value.what
+    return "of a kind it has no rule for"
+
+
+def operation_name(target: Any) -> str:
+    """`aten.conv2d` for an overload or a packet of operations."""
+    name = getattr(target, "overloadpacket", target)
+    return str(name)
+
+
+Rule = Callable[[Call], Value]
+ModuleRule = Callable[["Trace", nn.Module, View], Value]
+
+OPERATION_RULES: dict[str, Rule] = {}
+GATES = "its gates multiply signals that depend on the input, and robench has no rule for such products"
+ATTENTION = "attention multiplies signals that depend on the input, so it grows without bound"
+PARTS = "write it as a matrix product"
+COMPLEX = "it makes complex numbers of its input, and robench has rules for real ones alone"
+STEPS = "it moves the batch axis from the front, where robench follows it; a loop over nn.RNNCell leaves it there"
+PLACES = "robench bounds interpolation between nearest pixels, linear, bilinear and trilinear alone"
+DEVIATION = "it divides by the deviation of its own input, which has no bounded slope where that is small"
+UNBOUNDED = {
+    **dict.fromkeys(("aten.lstm", "aten.gru", "aten.lstm_cell", "aten.gru_cell"), GATES),
+    **dict.fromkeys(("aten.scaled_dot_product_attention", "aten._native_multi_head_attention"), ATTENTION),
+    **dict.fromkeys(("aten.layer_norm", "aten.group_norm", "aten.rms_norm"), DEVIATION),
+    **dict.fromkeys(("aten.rnn_tanh", "aten.rnn_relu"), STEPS),
+    **dict.fromkeys(("aten.upsample_bicubic2d", "aten.grid_sampler"), PLACES),
+    "aten.einsum": PARTS,
+}
+"""Why operations have no rule that are made of others, where those would say less than is known."""
+MODULE_RULES: dict[str, ModuleRule] = {}
+"""Rules by the qualified name of the class, so that libraries which are not installed can be named."""
+PROVEN: dict[str, tuple[type[nn.Module], Any]] = {}
+"""The class itself, and its `forward`, of rules that were registered for a class: a name may come again."""
+
+
+def rule(*names: str) -> Callable[[Rule], Rule]:
+    """Register a rule for ATen operations, named without library and overload."""
+
+    def add(function: Rule) -> Rule:
+        for name in names:
+            OPERATION_RULES[f"aten.{name}"] = function
+        return function
+
+    return add
+
+
+def qualified_name(kind: type) -> str:
+    """Module and name of a class."""
+    return f"{kind.__module__}.{kind.__qualname__}"
+
+
+def module_rule(*kinds: type[nn.Module] | str) -> Callable[[ModuleRule], ModuleRule]:
+    """Register a rule for module classes (or their qualified names)."""
+
+    def add(function: ModuleRule) -> ModuleRule:
+        for kind in kinds:
+            if isinstance(kind, str):
+                MODULE_RULES[kind] = function
+            else:
+                store(kind, function)
+        return function
+
+    return add
+
+
+def store(kind: type[nn.Module], function: ModuleRule) -> None:
+    """Remember a rule for a class as it is now."""
+    name = qualified_name(kind)
+    MODULE_RULES[name], PROVEN[name] = function, (kind, kind.forward)
+
+
+def rule_of(module: nn.Module) -> ModuleRule | None:
+    """The rule for a module that does what its class does; None if there is none, or if it was changed."""
+    name = qualified_name(type(module))
+    kind, forward = PROVEN.get(name, (type(module), type(module).forward))
+    if type(module) is not kind or type(module).forward is not forward or changed(module):
+        return None
+    return MODULE_RULES.get(name)
+
+
+def changed(module: nn.Module) -> bool:
+    """Whether hooks, methods set on the instance, or another `__call__` change what the class's `forward` does."""
+    shadowed = any(callable(getattr(type(module), name, None)) for name in vars(module))
+    called = type(module).__call__ is not nn.Module.__call__
+    return bool(module._forward_hooks or module._forward_pre_hooks) or shadowed or called
+
+
+@dataclass(eq=False)
+class Trace:
+    """The walk: builds signals, remembers them in order, and knows where it is.
+
+    Fields:
+        path: names of the modules around the current operation.
+        signals: all signals so far.
+        steps: what was walked, one after the other, as functions of a batch of `BATCH` samples.
+        deployed: the model as it runs in float32.
+        unbounded: why nothing can be said of the float32 network; empty if something can.
+        branches: whether the float32 network is made of other operations or numbers than the float64 one.
+    """
+
+    path: list[str] = field(default_factory=list)
+    signals: list[Signal] = field(default_factory=list)
+    sorts: list[tuple[View, int, View]] = field(default_factory=list)
+    pairs: list[tuple[View, View, View]] = field(default_factory=list)
+    steps: list[Callable[[Tensor], Any]] = field(default_factory=list)
+    deployed: nn.Module | None = None
+    unbounded: str = ""
+    branches: bool = False
+    _twins: dict[int, tuple[Any, Any]] = field(default_factory=dict)
+
+    @property
+    def where(self) -> str:
+        """Dotted path of the current module."""
+        return ".".join(self.path) or "the model"
+
+    def refuse_float32(self, reason: str, *, branches: bool = False) -> None:
+        """Nothing can be said of the float32 network; nor of the float64 one if they `branch` to other functions."""
+        self.unbounded = self.unbounded or f"in `{self.where}`, {reason}"
+        self.branches = self.branches or branches
+
+    def pair(self, value: Any, twin: Any) -> None:
+        """Remember what a constant of the traced network is in the float32 one; tuples part by part."""
+        if isinstance(value, list | tuple):
+            for own, other in zip(value, twin, strict=True):
+                self.pair(own, other)
+        elif isinstance(value, Tensor):
+            self._twins[id(value)] = (value, twin)  # holds the value, so that its id stays its own
+
+    def float32(self, value: Value) -> Any:
+        """A constant of the traced network as it is in the float32 one: the paired one, or the value rounded."""
+        if isinstance(value, list | tuple):
+            return type(value)(self.float32(item) for item in value)
+        if not isinstance(value, Tensor):
+            return value
+        if id(value) in self._twins:
+            return self._twins[id(value)][1]
+        return value.to(torch.float32) if value.dtype == torch.float64 else value
+
+    def start(self, shape: tuple[int, ...]) -> View:
+        """The network's input."""
+        zero = torch.zeros(BATCH, *shape, dtype=torch.float64)
+        signal = Signal("input", "input", zero.numel() // BATCH)
+        return whole_view(signal, zero)
+
+    def replay(self, x: Tensor) -> Tensor:
+        """What the walked operations compute for a batch of `BATCH` inputs, float64."""
+        value: Any = x
+        for step in self.steps:
+            value = step(value)
+            value = value[0] if isinstance(value, list | tuple) else value
+        return value  # type: ignore[no-any-return]
+
+    def linear(
+        self,
+        view: View,
+        op: LinearOp,
+        zero: Tensor,
+        offset: Tensor | float | None = None,
+        slack: Slack = EXACT,
+    ) -> View:
+        """A linear operation on a view, plus a constant (one sample of it, or a bound of its norm)."""
+        if op.entrywise and zero.numel() != view.zero.numel():
+            raise self._repetition(op.operation)
+        norm = vector_norm_upper(offset) if isinstance(offset, Tensor) else offset or 0.0
+        size = zero.numel() // BATCH
+        signal = Signal(self.where, op.operation, size, (view,), op=op, offset=norm, slack=slack)
+        signal.shift = offset if isinstance(offset, Tensor) else None
+        return self._add(signal, zero)
+
+    def nonlinear(
+        self,
+        operation: str,
+        views: Sequence[View],
+        slope: float,
+        zero: Tensor,
+        *,
+        terms: int = 0,
+        absolute_error: float = 0.0,
+        entrywise: bool = False,
+        slack: Slack = EXACT,
+    ) -> View:
+        """An operation with Lipschitz constant `slope` on its inputs taken jointly, of which it repeats none.
+
+        Raises:
+            AuditError: the result is larger than its inputs, so that entries are repeated which `slope` cannot know of.
+        """
+        entries = sum(view.zero.numel() for view in views)
+        if zero.numel() > entries or (entrywise and zero.numel() != entries):
+            raise self._repetition(operation)
+        return self.overlapping(
+            operation,
+            views,
+            slope,
+            zero,
+            terms=terms,
+            absolute_error=absolute_error,
+            entrywise=entrywise,
+            slack=slack,
+        )
+
+    def _repetition(self, operation: str) -> AuditError:
+        return AuditError(
+            f"`{operation}` in `{self.where}` cannot be bounded: it repeats its input",
+            hint="write the repetition as an operation of its own: `x.expand(...)`",
+        )
+
+    def overlapping(
+        self,
+        operation: str,
+        views: Sequence[View],
+        slope: float,
+        zero: Tensor,
+        *,
+        terms: int = 0,
+        absolute_error: float = 0.0,
+        entrywise: bool = False,
+        slack: Slack = EXACT,
+    ) -> View:
+        """As `nonlinear`, where `slope` itself counts how many entries of the result depend on one entry."""
+        signal = Signal(
+            self.where,
+            operation,
+            zero.numel() // BATCH,
+            tuple(views),
+            slope=slope,
+            offset=vector_norm_upper(zero[: zero.shape[0] // BATCH]),
+            terms=terms,
+            absolute_error=absolute_error,
+            entrywise=entrywise,
+            slack=slack,
+        )
+        return self._add(signal, zero)
+
+    def pointwise(
+        self,
+        operation: str,
+        view: View,
+        slope: float,
+        zero: Tensor,
+        *,
+        terms: int = 0,
+        absolute_error: float = 0.0,
+        slack: Slack = EXACT,
+    ) -> View:
+        """A function of each entry, with the largest `slope`; a view that broadcasts against a constant is repeated."""
+        return self.nonlinear(
+            operation,
+            [self.spread(view, zero)],
+            slope,
+            zero,
+            terms=terms,
+            absolute_error=absolute_error,
+            entrywise=True,
+            slack=slack,
+        )
+
+    def spread(self, view: View, result: Tensor) -> View:
+        """The view, broadcast to the shape of a result: copies, which count."""
+        if view.shape == tuple(result.shape):
+            return view
+        return self.call(torch.ops.aten.expand.default, view, list(result.shape))  # type: ignore[no-any-return]
+
+    def total(
+        self,
+        operation: str,
+        views: Sequence[View],
+        weights: Sequence[float],
+        zero: Tensor,
+        slack: Slack = EXACT,
+        bypass: tuple[View, float] | None = None,
+    ) -> View:
+        """A weighted sum of views of the same shape; `slack` is of the weights."""
+        size = zero.numel() // BATCH
+        signal = Signal(self.where, operation, size, tuple(views), weights=tuple(weights), slack=slack, bypass=bypass)
+        return self._add(signal, zero)
+
+    def _add(self, signal: Signal, zero: Tensor) -> View:
+        self.signals.append(signal)
+        if signal.op is None:  # eager, so that deep networks need no deep recursion
+            _ = signal.lipschitz
+            for arithmetic in ("float64", "float32"):
+                signal.error(arithmetic)
+        return whole_view(signal, zero)
+
+    def call(self, target: Any, *args: Value, **kwargs: Value) -> Value:
+        """The value of one ATen operation: by its rule if it depends on the input, else computed.
+
+        Raises:
+            AuditError: it depends on the input and has no rule, or is random.
+        """
+        name = operation_name(target)
+        if name not in OPERATION_RULES and _draws(target, args, kwargs):
+            raise AuditError(
+                f"`{name}` in `{self.where}` is random: it draws numbers each time that the model runs",
+                hint="switch it off in evaluation mode; numbers that are drawn once belong into a buffer",
+            )
+        zero = target(*concrete(args), **{key: concrete(value) for key, value in kwargs.items()})
+        if not depends(args) and not depends(tuple(kwargs.values())):
+            return zero
+        if name not in OPERATION_RULES:
+            reason = COMPLEX if isinstance(zero, Tensor) and zero.is_complex() else UNBOUNDED.get(name)
+            raise AuditError(
+                f"`{name}` in `{self.where}` has no Lipschitz rule" + (f": {reason}" if reason else ""),
+                hint="replace it with a Lipschitz layer, or register a rule for the module around it: "
+                "`robench.lipschitz.register(YourLayer)`",
+            )
+        call = Call(self, target, args, kwargs, zero)
+        for found in _unusable((*args[1:], *kwargs.values())):  # of a first argument, the rule says it
+            raise call.refusal(f"it uses {found.what}")
+        value = OPERATION_RULES[name](call)
+        _refuse_other_precision(call, value)
+        return value
+
+
+def _unusable(value: Value) -> Iterator[Unusable]:
+    if isinstance(value, list | tuple):
+        for item in value:
+            yield from _unusable(item)
+    elif isinstance(value, Unusable):
+        yield value
+
+
+def _draws(target: Any, args: tuple[Value, ...], kwargs: dict[str, Value]) -> bool:
+    """Whether an operation draws random numbers, by its arguments: many do so in training mode alone."""
+    if torch.Tag.nondeterministic_seeded not in getattr(target, "tags", ()):
+        return False
+    given = {argument.name: value for argument, value in zip(target._schema.arguments, args, strict=False)}
+    given |= kwargs
+    switches = [given[name] for name in ("train", "training", "dropout", "dropout_p") if name in given]
+    return all(switches) if switches else not _has_default_off(target)
+
+
+def _has_default_off(target: Any) -> bool:
+    """Whether an argument that makes an operation random was left at a default that does not."""
+    names = ("train", "training", "dropout", "dropout_p")
+    return any(
+        argument.name in names and argument.has_default_value() and not argument.default_value
+        for argument in target._schema.arguments
+    )
+
+
+def _refuse_other_precision(call: Call, value: Value) -> None:
+    """Another dtype rounds, which no constant bounds, or is complex; indices are `Unusable` and pass."""
+    views = [item for item in (value if isinstance(value, list | tuple) else [value]) if isinstance(item, View)]
+    results = [view.zero for view in views] + ([call.zero] if views and isinstance(call.zero, Tensor) else [])
+    for result in results:
+        if result.dtype != torch.float64:
+            raise call.refusal(f"it changes the precision to {result.dtype}")

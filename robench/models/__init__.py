@@ -1,0 +1,40 @@
+"""Models on disk: model folders, a user's own torch modules, and exported programs."""
+
+from robench.models.link.detection import Link
+from robench.models.link.outputs import doubts
+from robench.models.networks.plain import plain_module
+from robench.models.reading.loading import load_model
+from robench.models.reading.memory import HeldModel, hold
+from robench.models.reading.model import LoadedModel
+from robench.models.storage.folder import (
+    DESCRIPTION,
+    HISTORY,
+    STATE,
+    TRAINING,
+    WEIGHTS,
+    load_folder,
+    read_description,
+    save_model,
+)
+from robench.models.storage.tensors import TensorFile, read_tensors, write_tensors
+
+__all__ = [
+    "DESCRIPTION",
+    "HISTORY",
+    "STATE",
+    "TRAINING",
+    "WEIGHTS",
+    "HeldModel",
+    "Link",
+    "LoadedModel",
+    "TensorFile",
+    "doubts",
+    "hold",
+    "load_folder",
+    "load_model",
+    "plain_module",
+    "read_description",
+    "read_tensors",
+    "save_model",
+    "write_tensors",
+]

@@ -1,0 +1,245 @@
+"""The output link of a model, such as a sigmoid or a softmax: found, and taken off (docs/design/0009-output-links.md).
+
+Class and certified radius are read from numbers whose gaps are distances, the logits. A link that is proven to change
+no class is taken off; what is not proven stays where it is.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from robench.errors import ModelError
+from robench.models.link.monotone import Step, shared_step, single_step
+from robench.models.link.outline import Outline, cut, outline
+
+CHECKED = 64
+"""Random inputs on which the class before and after is compared."""
+CLEAR = 1e-4
+"""Outputs of the whole model that are apart by this share have a class that rounding in float32 does not decide."""
+
+
+@dataclass(frozen=True)
+class Link:
+    """How the class of a model follows from its own outputs, where that is not `class 1 iff f > 0` or `largest logit`.
+
+    Fields:
+        deployed: the model as it was given, link included.
+        operations: names of what was taken off, the last one first; empty if nothing was.
+        threshold: of one output: class 1 iff it is above.
+        asked: whether the user gave the threshold.
+    """
+
+    deployed: nn.Module
+    operations: tuple[str, ...]
+    threshold: float | None
+    asked: bool
+
+    @property
+    def note(self) -> str:
+        """What a user should know."""
+        names = ", ".join(f"`{name}`" for name in reversed(self.operations))
+        taken = f"; robench certifies and attacks the logits before {names}" if self.operations else ""
+        if self.threshold is None:
+            return f"{names} at the end changes no class{taken}"
+        why = "as asked" if self.asked else f"since {names or 'they'} gives probabilities"
+        return f"class 1 where the output is above {self.threshold:.6g}, {why}{taken}"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data: what decides the class."""
+        return {"operations": list(self.operations), "threshold": self.threshold}
+
+
+class Threshold(nn.Module):
+    """One output less its threshold, so that class 1 is where it is above 0; turned round if `sign` is -1."""
+
+    def __init__(self, threshold: float, sign: float) -> None:
+        super().__init__()
+        self.threshold, self.sign = threshold, sign
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, 1) to (N, 1)."""
+        return (x - self.threshold) * self.sign
+
+    def extra_repr(self) -> str:
+        """For print."""
+        return f"threshold={self.threshold}, sign={self.sign:g}"
+
+
+class _Peeled(NamedTuple):
+    """What is left of a module (None: its input itself), and what was taken off, the last operation first."""
+
+    steps: tuple[Step, ...]
+    module: nn.Module | None
+
+
+def take_off(
+    module: nn.Module, input_shape: tuple[int, ...], outputs: int, threshold: float | None, source: str
+) -> tuple[nn.Module, Link | None]:
+    """The module that gives logits, and the link that was at its end; the module itself where there is none.
+
+    Args:
+        module: plain, evaluation mode.
+        input_shape: without the batch.
+        outputs: of the module.
+        threshold: class 1 iff the one output is above; None if the user did not say.
+        source: how to call the model in a message.
+
+    Raises:
+        ModelError: a threshold for more than one output.
+    """
+    if threshold is not None and outputs > 1:
+        raise ModelError(f"{source} has {outputs} outputs, and its class is the largest", hint="leave out --threshold")
+    peeled = _peel(module, _example(input_shape), outputs)
+    if outputs == 1:
+        found, link = _one(module, peeled, threshold)
+    else:
+        found, link = _several(module, peeled)
+    if link is not None and link.operations and not _agree(found, link, input_shape):
+        return _one(module, _Peeled((), module), threshold)
+    return found, link
+
+
+def _several(module: nn.Module, peeled: _Peeled) -> tuple[nn.Module, Link | None]:
+    operations = tuple(step.name for step in peeled.steps if step.name)
+    if not operations:
+        return module, None
+    return peeled.module or nn.Identity(), Link(module, operations, None, asked=False)
+
+
+def _one(module: nn.Module, peeled: _Peeled, asked: float | None) -> tuple[nn.Module, Link | None]:
+    """Of one output: its threshold, asked or told by its range, carried through the link."""
+    operations = tuple(step.name for step in peeled.steps if step.name)
+    threshold = asked if asked is not None else _told(peeled.steps)
+    if threshold is None:
+        return module, None
+    if operations:
+        ends: tuple[float, float] | None = (threshold, threshold)
+        sign = 1.0
+        for step in peeled.steps:
+            ends = step.carried(*ends) if ends is not None else None
+            sign = sign if step.increasing else -sign
+        if ends is not None:
+            inner = peeled.module or nn.Identity()
+            return _between(inner, ends, sign), Link(module, operations, threshold, asked=asked is not None)
+    return _below(module, threshold, 1.0), Link(module, (), threshold, asked=asked is not None)
+
+
+def _told(steps: tuple[Step, ...]) -> float | None:
+    """1/2 if the last operations give numbers from 0 to 1, its logarithm if their logarithms; else not known."""
+    ends = [-math.inf, math.inf]
+    for step in reversed(steps):
+        ends = [step.value(end) for end in ends]
+    low, high = sorted(ends)
+    if _named(steps) and 0.0 <= low < 0.5 < high <= 1.0:
+        return 0.5
+    if any(step.name in ("log", "log_sigmoid") for step in steps) and (low, high) == (-math.inf, 0.0):
+        return math.log(0.5)
+    return None
+
+
+def _below(module: nn.Module, threshold: float, sign: float) -> nn.Module:
+    if threshold == 0.0 and sign == 1.0:
+        return module
+    return nn.Sequential(OrderedDict(model=module, threshold=Threshold(threshold, sign))).eval()
+
+
+def _peel(module: nn.Module, example: Tensor, outputs: int) -> _Peeled:
+    """Take off what changes no class, from the end, through the modules that are called there."""
+    changed = bool(module._forward_hooks or module._forward_pre_hooks) or "forward" in vars(module)
+    changed &= not isinstance(module, torch.fx.GraphModule)  # those of a program only check what it is given
+    if type(module) is nn.Sequential and not changed:
+        return _peel_sequence(module, example, outputs)
+    weighted = bool(list(module.parameters()) or list(module.buffers()))
+    if changed or (type(module).__module__.startswith("torch.nn.") and weighted):
+        return _Peeled((), module)  # a layer with weights is no link, and torch.export is slow
+    found = outline(module, example)
+    return _Peeled((), module) if found is None else _peel_graph(module, found, outputs)
+
+
+def _peel_sequence(module: nn.Sequential, example: Tensor, outputs: int) -> _Peeled:
+    inputs = [example]
+    with torch.no_grad():
+        for child in module:
+            inputs.append(child(inputs[-1]))
+    layers = OrderedDict(module._modules)
+    steps: list[Step] = []
+    for name, given in reversed(list(zip(layers, inputs, strict=False))):
+        child = layers[name]
+        assert child is not None
+        inner = _peel(child, given, outputs)
+        steps += inner.steps
+        if inner.module is None:
+            del layers[name]
+            continue
+        layers[name] = inner.module
+        return _Peeled(tuple(steps), nn.Sequential(layers).eval() if _named(steps) else module)
+    return _Peeled(tuple(steps), None)
+
+
+def _peel_graph(module: nn.Module, found: Outline, outputs: int) -> _Peeled:
+    steps: list[Step] = []
+    node, kept, end = found.output, 0, found.output
+    while node.op != "placeholder":
+        if node in found.children:
+            path, given = found.children[node]
+            inner = _peel(found.module.get_submodule(path), given, outputs)
+            if inner.module is not None:
+                if not _named(inner.steps):
+                    break
+                return _Peeled((*steps, *inner.steps), cut(found, found.replace(node, inner.module)))
+            steps += inner.steps
+            node = node.args[0]  # type: ignore[assignment]
+        else:
+            step = single_step(node) if outputs == 1 else shared_step(node)
+            if step is None:
+                break
+            steps.append(step)
+            node = step.inner
+        if _named(steps[kept:]):
+            kept, end = len(steps), node
+    else:
+        return _Peeled(tuple(steps), None)
+    if not kept:
+        return _Peeled((), module)
+    return _Peeled(tuple(steps[:kept]), cut(found, end))  # what only shifts or scales by constants stays
+
+
+def _between(module: nn.Module, ends: tuple[float, float], sign: float) -> nn.Module:
+    """Above 0 (or below) only where it is so for each threshold from one end to the other, and 0 elsewhere."""
+    low, high = ends
+    middle = low + (high - low) / 2
+    if low == high:
+        return _below(module, low, sign)
+    width = math.nextafter(max(high - middle, middle - low), math.inf)
+    layers = OrderedDict(model=module, threshold=Threshold(middle, sign), margin=nn.Softshrink(width))
+    return nn.Sequential(layers).eval()
+
+
+def _named(steps: Sequence[Step]) -> bool:
+    return any(step.name for step in steps)
+
+
+def _example(input_shape: tuple[int, ...], count: int = 2) -> Tensor:
+    return torch.rand((count, *input_shape), generator=torch.Generator().manual_seed(0))
+
+
+@torch.no_grad()
+def _agree(module: nn.Module, link: Link, input_shape: tuple[int, ...]) -> bool:
+    """Whether the class is the same before and after, where the outputs of the whole model are clearly apart."""
+    noise = torch.randn((CHECKED, *input_shape), generator=torch.Generator().manual_seed(1))
+    inputs = torch.cat((_example(input_shape, CHECKED), noise))
+    logits, whole = module(inputs), link.deployed(inputs)
+    if whole.shape[1] == 1:
+        threshold = 0.0 if link.threshold is None else link.threshold
+        apart = (whole - threshold).abs() > CLEAR * whole.abs().clamp_min(abs(threshold))
+        return logits.shape == whole.shape and bool(((logits > 0) == (whole > threshold))[apart].all())
+    top = whole.topk(2, dim=1).values
+    apart = top[:, 0] - top[:, 1] > CLEAR * top[:, 0].abs()
+    return logits.shape == whole.shape and bool((logits.argmax(dim=1) == whole.argmax(dim=1))[apart].all())

@@ -1,0 +1,96 @@
+"""What the outputs of a model on the data say against the way its class is read."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import nn
+
+from robench.models.link.detection import Link
+from robench.models.networks.held import detached_copy
+from robench.statistics.predictions import Flag
+
+LOOKED_AT = 500
+"""Images whose outputs are looked at, of those that are certified or attacked."""
+BETTER = 0.05
+"""The threshold 1/2 is worth a word where accuracy is higher by this."""
+
+
+class Answering(Protocol):
+    """What is needed of a model (`LoadedModel`, `HeldModel`)."""
+
+    @property
+    def module(self) -> nn.Module:
+        """It gives logits."""
+
+    @property
+    def deployed(self) -> nn.Module:
+        """As it was given, its output link included."""
+
+    @property
+    def outputs(self) -> int:
+        """1 for one logit."""
+
+    @property
+    def link(self) -> Link | None:
+        """How the class follows from the model's own outputs."""
+
+
+@torch.no_grad()
+def doubts(model: Answering, inputs: npt.NDArray[np.float32], labels: npt.NDArray[np.int64]) -> list[Flag]:
+    """What is odd about the outputs on some images.
+
+    Args:
+        model: the model.
+        inputs: (n, *shape), at least one.
+        labels: (n,).
+    """
+    outputs = _asked(model.deployed, inputs)
+    if model.link is not None:
+        return _saturated(model, inputs, outputs)
+    return _probabilities(outputs[:, 0], labels) if model.outputs == 1 else []
+
+
+def _asked(module: nn.Module, inputs: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Outputs of a copy: a module may keep what it saw, and the one that was audited must stay as it was."""
+    outputs: npt.NDArray[np.float32] = detached_copy(module)(torch.from_numpy(np.ascontiguousarray(inputs))).numpy()
+    return outputs
+
+
+def _probabilities(output: npt.NDArray[np.float32], labels: npt.NDArray[np.int64]) -> list[Flag]:
+    """Outputs that look as if they were to be compared with 1/2, where class 1 is read from f > 0."""
+    at_zero, at_half = (float(np.mean((output > threshold) == (labels == 1))) for threshold in (0.0, 0.5))
+    within = bool(((output >= 0) & (output <= 1)).all())
+    if not (within and output.max() > 0) and at_half < at_zero + BETTER:
+        return []
+    seen = "all outputs lie in [0, 1]" if within else f"outputs go from {output.min():.3g} to {output.max():.3g}"
+    return [
+        Flag(
+            "probability-output",
+            f"{seen}; class 1 is read where they are above 0, which is right for {at_zero:.1%} of {len(output)} images "
+            f"(above 0.5: {at_half:.1%}); give --threshold 0.5 if the model was trained to give 0 and 1, or "
+            "--threshold 0 if it is a logit",
+        )
+    ]
+
+
+def _saturated(model: Answering, inputs: npt.NDArray[np.float32], outputs: npt.NDArray[np.float32]) -> list[Flag]:
+    """Whether rounding of the link in float32 gives another class than the logits, as where a sigmoid rounds to 1."""
+    assert model.link is not None
+    logits = _asked(model.module, inputs)
+    if model.outputs == 1:
+        other = (logits[:, 0] > 0) != (outputs[:, 0] > (model.link.threshold or 0.0))
+    else:
+        other = logits.argmax(axis=1) != outputs.argmax(axis=1)
+    if not other.any():
+        return []
+    return [
+        Flag(
+            "saturated-link",
+            f"at {int(other.sum())} of {len(other)} images the model's own outputs in float32 give another class than "
+            "its logits, since they round to the same number; certificates and attacks are about the logits",
+        )
+    ]

@@ -1,0 +1,1 @@
+"""Copies of a torch module: evaluated, plain, and widened to float64."""

@@ -1,0 +1,92 @@
+"""A model in the memory of the user's program: a copy is made ready as a model that is read from a file is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from robench.errors import ModelError
+from robench.models.link.detection import Link, take_off
+from robench.models.networks.held import detached_copy
+from robench.models.reading.blame import blamed
+from robench.models.reading.factory import as_module
+from robench.models.reading.foreign import as_plain, leave_inference_mode, ready
+from robench.models.reading.model import Shape, probe_outputs
+
+CALLED = "its forward must take a batch (N, *shape) of any size and return logits (N, q)"
+
+
+@dataclass(frozen=True)
+class HeldModel:
+    """A copy of a user's module, as a `LoadedModel` holds one.
+
+    Fields:
+        module: plain layers only, evaluation mode, frozen, float32, on the CPU; it gives logits.
+        input_shape: without the batch.
+        outputs: 1 (one logit, two classes: class 1 iff f(x) > 0), else q >= 2 logits.
+        link: how the class follows from the model's own outputs, where they are no logits; None where they are.
+    """
+
+    module: nn.Module
+    input_shape: Shape
+    outputs: int
+    link: Link | None
+
+    @property
+    def classes(self) -> int:
+        """Number of classes: 2 for one logit."""
+        return 2 if self.outputs == 1 else self.outputs
+
+    @property
+    def deployed(self) -> nn.Module:
+        """The model as it was given, its output link included."""
+        return self.module if self.link is None else self.link.deployed
+
+
+def hold(model: nn.Module, input_shape: Shape) -> HeldModel:
+    """Copy a module, and check the copy as the models of files are checked.
+
+    Args:
+        model: in evaluation mode, on any device.
+        input_shape: of one input, without the batch.
+
+    Raises:
+        ModelError: it is no module, is in training mode, has weights that float32 does not hold, cannot be copied, or
+            gives no finite logits for inputs of that shape.
+    """
+    if not isinstance(model, nn.Module):
+        raise ModelError(
+            f"the model is of type {type(model).__name__}, no torch.nn.Module",
+            hint="give a torch.nn.Module that returns logits, (N, q) or (N, 1)",
+        )
+    _require_evaluation(model)
+    name = type(model).__name__
+    with blamed(f"`{name}`", hint=CALLED), torch.no_grad():
+        copy = as_module(detached_copy(model), name)
+        leave_inference_mode(copy)
+        _require_single(copy)
+        plain = as_plain(ready(copy, input_shape, name), input_shape, name)
+        outputs = probe_outputs(plain, input_shape, f"`{name}`")
+        logits, link = take_off(plain, input_shape, outputs, None, f"`{name}`")
+    return HeldModel(logits, input_shape, outputs, link)
+
+
+def _require_evaluation(model: nn.Module) -> None:
+    training = [name or "the model itself" for name, part in model.named_modules() if part.training]
+    if training:
+        raise ModelError(
+            f"the model is in training mode ({len(training)} modules, the first: {training[0]})",
+            hint="call `model.eval()` first; of an exported program give the module that it was exported from",
+        )
+
+
+def _require_single(model: nn.Module) -> None:
+    """A model of other weights is another model: the points found would not fool the one that was given."""
+    for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
+        if tensor.dtype == torch.float64 and not torch.equal(tensor.float().double(), tensor):
+            raise ModelError(
+                f"`{name}` is of float64 with values that float32 does not hold, and attacks run on float32 weights",
+                hint="give the rounded model, `copy.deepcopy(model).float()`, if that is the one to be judged",
+            )

@@ -1,0 +1,182 @@
+"""A model as certify and attack see it, and the checks that every model passes before it is one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from robench.errors import ModelError
+from robench.models.identity.function import Function
+from robench.models.link.detection import Link
+from robench.models.reading.blame import blamed
+from robench.specs.base import digest
+
+Shape = tuple[int, ...]
+AGREEMENT = 1e-4
+"""Largest difference of outputs, relative to the largest output, that is taken for rounding in float32."""
+MASKED = "mask classes by a finite number such as -1e9, or return the logits of the others alone"
+FITS = "check the input shape (without the batch), and that the model takes any batch size and no other argument"
+COUNT = {1: "one input", 2: "two inputs"}
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A plain model, ready to be asked.
+
+    Fields:
+        module: plain layers only, evaluation mode, parameters frozen, float32 as stored, on the CPU; it gives logits.
+        input_shape: without the batch.
+        outputs: 1 (one logit, two classes: class 1 iff f(x) > 0), else q >= 2 logits.
+        name: for tables.
+        recipe: what it was trained by, if known.
+        weights_sha256: SHA-256 of the bytes of the weights on disk.
+        trained_on: name of the data set, if known.
+        function: identity of what it computes; other weights, constants, operations or code give another.
+        source_sha256: SHA-256 of the source files of a factory; None where there are none.
+        notes: what a user should know of how it was read.
+        link: how the class follows from the model's own outputs, where they are no logits; None where they are.
+    """
+
+    module: nn.Module
+    input_shape: tuple[int, ...]
+    outputs: int
+    name: str
+    recipe: str | None
+    weights_sha256: str
+    trained_on: str | None
+    function: Function
+    source_sha256: str | None = None
+    notes: tuple[str, ...] = ()
+    link: Link | None = None
+
+    @property
+    def identity(self) -> dict[str, str]:
+        """What must be equal for two models to be the same one."""
+        found = {"weights_sha256": self.weights_sha256, "function_sha256": self.function.sha256}
+        if self.source_sha256 is not None:
+            found["source_sha256"] = self.source_sha256
+        if self.link is not None:
+            found["class_sha256"] = digest(self.link.to_dict())
+        return found
+
+    @property
+    def deployed(self) -> nn.Module:
+        """The model as it was given, its output link included."""
+        return self.module if self.link is None else self.link.deployed
+
+    @property
+    def classes(self) -> int:
+        """Number of classes: 2 for one logit."""
+        return 2 if self.outputs == 1 else self.outputs
+
+    def describe(self) -> dict[str, Any]:
+        """Plain data that says in a manifest what was used."""
+        return {
+            "name": self.name,
+            "recipe": self.recipe,
+            "input_shape": list(self.input_shape),
+            "outputs": self.outputs,
+            "classes": self.classes,
+            "n_params": sum(parameter.numel() for parameter in self.deployed.parameters()),
+            "trained_on": self.trained_on,
+            "traced": self.function.traced,
+            **self.identity,
+            "notes": list(self.notes),
+            "link": None if self.link is None else self.link.to_dict(),
+        }
+
+
+def require_finite(module: nn.Module, source: str) -> None:
+    """Refuse weights that are NaN or infinite.
+
+    Raises:
+        ModelError: a parameter or buffer is not finite; it is named.
+    """
+    for name, tensor in [*module.named_parameters(), *module.named_buffers()]:
+        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+            masks = not bool(torch.isnan(tensor).any()) and not bool((tensor == torch.inf).any())
+            raise ModelError(
+                f"`{name}` of {source} holds {'-inf' if masks else 'values that are not finite'}",
+                hint=MASKED if masks else "train the model again, or mend the file",
+            )
+
+
+@torch.no_grad()
+def probe_outputs(module: nn.Module, input_shape: Shape, source: str, hint: str | None = None) -> int:
+    """Number of outputs of a model, found by passes of two inputs, together, each beside another one, and alone.
+
+    Args:
+        module: in evaluation mode.
+        input_shape: without the batch.
+        source: how to call the model in a message.
+        hint: what to do if it fails, where that is known.
+
+    Raises:
+        ModelError: the model does not take that shape, gives something that is no (N, 1) or (N, q) of finite logits,
+            or gives an input other outputs the next time, or beside another input.
+    """
+    if not input_shape or min(input_shape) < 1:
+        raise ModelError(f"the input shape {list(input_shape)} is empty", hint="give sizes from 1 up, such as 1,28,28")
+    try:
+        inputs = torch.rand((2, *input_shape), generator=torch.Generator().manual_seed(0))
+    except RuntimeError:
+        raise ModelError(
+            f"two inputs of shape {list(input_shape)} do not fit into memory", hint="check the input shape"
+        ) from None
+    outputs = _outputs(module, inputs, source, hint)
+    again = _outputs(module, inputs, source, hint)
+    if not _agree(outputs, again):
+        raise ModelError(
+            f"{source} gives other outputs when it is asked again, so it is no function of its input",
+            hint="switch random operations off in evaluation mode (`F.dropout` needs `training=self.training`)",
+        )
+    beside = _outputs(module, torch.stack((inputs[0], 1 - inputs[1])), source, hint)
+    if not _agree(outputs[:1], beside[:1]):
+        raise _mixing(source)
+    alone = torch.cat([_outputs(module, one, source, hint) for one in (inputs[:1], inputs[1:])])
+    if not _agree(outputs, alone):
+        raise _mixing(source)
+    return int(outputs.shape[1])
+
+
+def _mixing(source: str) -> ModelError:
+    return ModelError(
+        f"{source} gives an input other outputs in another batch, so what it says of an image depends on the images "
+        "beside it",
+        hint="normalise by stored statistics in evaluation mode (`track_running_stats=True`), or by each input's",
+    )
+
+
+def _outputs(module: nn.Module, inputs: Tensor, source: str, hint: str | None) -> Tensor:
+    """The logits of a batch of one or two inputs; it may write into its copy of them."""
+    n, shape = len(inputs), list(inputs.shape[1:])
+    what = f"{source} does not take a batch of {COUNT[n]} of shape {shape}: it"
+    with blamed(what, hint=hint or FITS):
+        outputs = module(inputs.clone())
+    if not isinstance(outputs, Tensor) or outputs.dim() != 2 or outputs.shape[0] != n or outputs.shape[1] < 1:
+        given = list(outputs.shape) if isinstance(outputs, Tensor) else f"a {type(outputs).__name__}"
+        raise ModelError(
+            f"{source} gives {given} for {COUNT[n]}, not logits of shape ({n}, q)",
+            hint="return one row of logits for each input; (N, 1) for one logit",
+        )
+    if not outputs.is_floating_point():
+        raise ModelError(
+            f"{source} gives {str(outputs.dtype).removeprefix('torch.')} outputs, not logits",
+            hint="return the logits, not the class",
+        )
+    if not bool(torch.isfinite(outputs).all()):
+        masks = not bool(torch.isnan(outputs).any()) and not bool((outputs == torch.inf).any())
+        raise ModelError(
+            f"{source} gives outputs that are {'-inf' if masks else 'not finite'}",
+            hint=MASKED if masks else "check its weights",
+        )
+    return outputs
+
+
+def _agree(one: Tensor, other: Tensor) -> bool:
+    """Up to the rounding of other orders of summation."""
+    scale = float(one.abs().max().clamp_min(1.0))
+    return one.shape == other.shape and float((one - other).abs().max()) <= AGREEMENT * scale

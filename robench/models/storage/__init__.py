@@ -1,0 +1,1 @@
+"""Model folders and tensor files on disk."""

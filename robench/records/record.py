@@ -1,0 +1,215 @@
+"""The records: one image, one line; what certify and attack write and everything else reads. No torch here.
+
+Radii and distances are L2, float64, in the units of the input the user sees (pixels in [0, 1] for images): radii
+rounded down, distances rounded up. JSON has no NaN or infinity, so what does not exist is `null` beside a status.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any, NamedTuple
+
+from robench.errors import RunError
+from robench.records.shapes import ANY, misfit
+
+SCHEMA_VERSION = 1
+
+CLASSES = {"index": int, "input_sha256": str, "label": int, "predicted": int}
+CERTIFY_SHAPE = {
+    **CLASSES,
+    "runner_up": int,
+    "margin": float,
+    "radius_paper": float,
+    "radius_pairwise": float,
+    "status": str,
+}
+ATTACK_SHAPE = {
+    **CLASSES,
+    "certified_radius": float,
+    "attacks": {ANY: {"status": str, "distance": (float, None), "predicted": (int, None)}},
+    "distance": (float, None),
+    "attack": (str, None),
+    "eps": [str],
+}
+LENGTHS = ("index", "label", "predicted", "radius_paper", "radius_pairwise", "certified_radius", "distance")
+"""What is never below 0."""
+
+
+class Status(str, Enum):
+    """Outcome of the certificate of one image."""
+
+    CERTIFIED = "certified"
+    """Correctly classified, with a radius above 0."""
+    NOT_CERTIFIED = "not_certified"
+    """Correctly classified, but no radius above 0 could be proven."""
+    MISCLASSIFIED = "misclassified"
+    """Wrong without any attack: broken at every ε, 0 included."""
+
+
+class AttackStatus(str, Enum):
+    """What became of one attack on one image."""
+
+    FOUND = "found"
+    """A verified adversarial exists at `distance`."""
+    NOT_FOUND = "not_found"
+    """The attack ran and found nothing that survived verification."""
+    NOT_RUN = "not_run"
+    """The cascade had no question left for this attack (image certified, misclassified or already broken)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CertifyRecord:
+    """The certificate of one image.
+
+    Fields:
+        index: position of the image in its split.
+        input_sha256: SHA-256 of the input as float32 little-endian bytes.
+        label: true class, 0..q-1.
+        predicted: predicted class (one logit: 1 iff f(x) > 0).
+        runner_up: the class that limits the pairwise radius (one logit: the other class).
+        margin: lower bound of f_predicted - f_runner_up (one logit: |f|) after the forward error, logit units.
+        radius_paper: certified radius by the paper's rule (|f|/L; half the top-2 gap over L).
+        radius_pairwise: certified radius by min_j (f_i - f_j) / L_ij.
+        status: outcome.
+    """
+
+    index: int
+    input_sha256: str
+    label: int
+    predicted: int
+    runner_up: int
+    margin: float
+    radius_paper: float
+    radius_pairwise: float
+    status: Status
+
+
+class AttackOutcome(NamedTuple):
+    """What one attack did to one image.
+
+    Fields:
+        status: outcome.
+        distance: smallest verified L2 distance of an adversarial, rounded up; None unless found.
+        predicted: class of that adversarial; None unless found.
+    """
+
+    status: AttackStatus
+    distance: float | None
+    predicted: int | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class AttackRecord:
+    """What all attacks together did to one image.
+
+    Fields:
+        index, input_sha256, label, predicted: as in `CertifyRecord`.
+        certified_radius: pairwise certified radius of the image on the same weights; 0.0 where there is none.
+        attacks: outcome by attack name.
+        distance: smallest verified distance over all attacks; 0.0 if misclassified, None if nothing was found.
+        attack: the attack that found it; None if there is none.
+        eps: the radii asked, as written; "not found" speaks of these only.
+    """
+
+    index: int
+    input_sha256: str
+    label: int
+    predicted: int
+    certified_radius: float
+    attacks: Mapping[str, AttackOutcome]
+    distance: float | None
+    attack: str | None
+    eps: tuple[str, ...]
+
+    @property
+    def correct(self) -> bool:
+        """Whether the clean image is classified correctly."""
+        return self.predicted == self.label
+
+    def robust_at(self, epsilon: float) -> bool:
+        """Correct, and no attack found an adversarial within `epsilon` (the combined rule)."""
+        return self.correct and (self.distance is None or self.distance > epsilon)
+
+    def robust_to(self, attack: str, epsilon: float) -> bool:
+        """Correct, and `attack` itself found no adversarial within `epsilon`."""
+        distance = self.attacks[attack].distance
+        return self.correct and (distance is None or distance > epsilon)
+
+    def given_to(self, attack: str) -> bool:
+        """Whether `attack` was run on the image."""
+        return self.attacks[attack].status is not AttackStatus.NOT_RUN
+
+    def broken_by(self, attack: str, epsilon: float) -> bool:
+        """Whether `attack` itself found an adversarial within `epsilon`."""
+        distance = self.attacks[attack].distance
+        return distance is not None and distance <= epsilon
+
+    def certified_at(self, epsilon: float) -> bool:
+        """Correct, and proven to stay so for every change smaller than or equal to `epsilon`."""
+        return self.correct and self.certified_radius > epsilon
+
+
+def to_line(record: CertifyRecord | AttackRecord) -> str:
+    """One JSON line without the newline; keys in the order of the fields, so equal records give equal bytes."""
+    data = {field.name: getattr(record, field.name) for field in dataclasses.fields(record)}
+    if isinstance(record, AttackRecord):
+        data["attacks"] = {name: outcome._asdict() for name, outcome in record.attacks.items()}
+    return json.dumps(data, allow_nan=False, separators=(",", ":"))
+
+
+def certify_record(data: Mapping[str, Any]) -> CertifyRecord:
+    """A certify record from its JSON object.
+
+    Raises:
+        RunError: fields are missing, unknown or of the wrong kind.
+    """
+    _require(data, CERTIFY_SHAPE)
+    try:
+        record = CertifyRecord(**{**data, "status": Status(data["status"])})
+    except (KeyError, TypeError, ValueError) as error:
+        raise _broken(error) from None
+    if (record.status is Status.MISCLASSIFIED) != (record.predicted != record.label):
+        raise _broken(f"image {record.index} of class {record.label} is predicted {record.predicted}, {record.status}")
+    if record.radius_paper > record.radius_pairwise:
+        raise _broken(f"image {record.index} has a larger radius by the paper's rule than by pairs, which cannot be")
+    return record
+
+
+def attack_record(data: Mapping[str, Any]) -> AttackRecord:
+    """An attack record from its JSON object.
+
+    Raises:
+        RunError: fields are missing, unknown or of the wrong kind.
+    """
+    _require(data, ATTACK_SHAPE)
+    try:
+        attacks = {
+            name: AttackOutcome(AttackStatus(item["status"]), item["distance"], item["predicted"])
+            for name, item in data["attacks"].items()
+        }
+        record = AttackRecord(**{**data, "attacks": attacks, "eps": tuple(data["eps"])})
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise _broken(error) from None
+    found = [outcome.distance for outcome in attacks.values() if outcome.distance is not None]
+    nearest = min(found, default=None) if record.correct else 0.0
+    if record.distance != nearest:
+        raise _broken(f"image {record.index} is at distance {record.distance}, but its attacks at {nearest}")
+    return record
+
+
+def _require(data: Any, shape: Mapping[str, Any]) -> None:
+    problem = misfit(data, shape, "record")
+    if problem is None:
+        negative = next((name for name in LENGTHS if (data.get(name) or 0.0) < 0), None)
+        problem = None if negative is None else f"`{negative}` is {data[negative]!r}, below 0"
+    if problem is not None:
+        raise _broken(problem)
+
+
+def _broken(error: Exception | str) -> RunError:
+    hint = "move the run elsewhere and make it again"
+    return RunError(f"a record is not of schema version {SCHEMA_VERSION}: {error}", hint=hint)

@@ -1,0 +1,368 @@
+"""What run folders say of each model: certificates and attacks of the same model on the same data, side by side."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Generic, NamedTuple, TypeVar
+
+from robench.errors import RunError
+from robench.records.crosscheck import Contradiction, contradictions
+from robench.records.record import SCHEMA_VERSION, AttackRecord, CertifyRecord, attack_record, certify_record
+from robench.records.shapes import misfit
+from robench.runs import shapes as run_shapes
+from robench.runs.folder import MANIFEST, SUMMARY, check_unchanged, find_runs, read_effort, read_json, read_records
+from robench.specs.epsilon import ascending
+from robench.statistics import curves
+from robench.statistics.budget import AttackBudget, budgets
+from robench.statistics.curves import COMBINED, Curve, Rule
+from robench.statistics.predictions import FLAGS, record_flags
+from robench.statistics.sparing import spared_counts
+
+R = TypeVar("R", CertifyRecord, AttackRecord)
+
+DEFAULT_EPS = ("36/255", "0.5", "1", "1.58")
+
+
+class Flag(NamedTuple):
+    """A diagnostic that says that an evaluation may be wrong."""
+
+    run: str
+    name: str
+    message: str
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Run(Generic[R]):
+    """One run folder as it is on disk.
+
+    Fields:
+        name: last part of its path, or as many as tell it from the others.
+        summary: empty while the run is not finished.
+        spent: sums of what was noted in `effort.jsonl`, whether the run is finished or not.
+    """
+
+    folder: Path
+    name: str
+    manifest: Mapping[str, Any]
+    summary: Mapping[str, Any]
+    spent: Mapping[str, float]
+    records: tuple[R, ...]
+
+    @property
+    def n(self) -> int:
+        """Number of images with a record."""
+        return len(self.records)
+
+    @property
+    def status(self) -> str:
+        """`started`, `success`, `error` or `interrupted`."""
+        return str(self.manifest.get("status", "unknown"))
+
+    @property
+    def weights_sha256(self) -> str:
+        """SHA-256 of the weights, as on disk."""
+        return self.model_key[0]
+
+    @property
+    def model_key(self) -> tuple[str, ...]:
+        """Digests of weights, function and class rule; empty where there is none, as in a run of an older robench."""
+        identity = self.manifest.get("identity", {})
+        return tuple(str(identity.get(f"{part}_sha256", "")) for part in ("weights", "function", "class"))
+
+    @property
+    def arithmetic(self) -> str:
+        """What the records speak of: the model as deployed in `float32`, or in `float64`, as all attacks do."""
+        return str(self.manifest.get("spec", {}).get("deploy_dtype", "float64"))
+
+    def facts(self, part: str) -> Mapping[str, Any]:
+        """A table of the manifest's facts (`model`, `data`, `audit`); empty where absent."""
+        value = self.manifest.get("facts", {}).get(part)
+        return value if isinstance(value, Mapping) else {}
+
+    @property
+    def device(self) -> str:
+        """Name of the device it ran on; empty if unknown."""
+        facts = self.manifest.get("facts", {})
+        return str(facts.get("device_name") or facts.get("device") or "")
+
+    def flags(self) -> list[Flag]:
+        """What the predictions raise, and the diagnostics of the manifest and the summary, each once."""
+        raised = [*(self.manifest.get("facts", {}).get("flags") or ()), *(self.summary.get("flags") or ())]
+        found: list[tuple[str, str]] = [(flag.name, flag.message) for flag in record_flags(self.records)]
+        named = [(str(item.get("name", "unnamed")), str(item.get("message", ""))) for item in raised]
+        found += [flag for flag in named if flag[0] not in FLAGS]
+        return [Flag(self.name, *item) for item in dict.fromkeys(found)]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Evaluation:
+    """A model on a data set: its certify run, its attack run, or both.
+
+    Fields:
+        name: what to call the model; different for each evaluation of a report.
+    """
+
+    name: str
+    certify: Run[CertifyRecord] | None
+    attack: Run[AttackRecord] | None
+
+    @property
+    def runs(self) -> tuple[Run[CertifyRecord] | Run[AttackRecord], ...]:
+        """The runs it consists of."""
+        return tuple(run for run in (self.certify, self.attack) if run is not None)
+
+    def facts(self, part: str) -> Mapping[str, Any]:
+        """A table of facts, of the certify run first."""
+        return next((facts for run in self.runs if (facts := run.facts(part))), {})
+
+    @property
+    def weights_sha256(self) -> str:
+        """SHA-256 of the weights, as on disk."""
+        return self.model_key[0]
+
+    @property
+    def model_key(self) -> tuple[str, ...]:
+        """Digests of the weights and of the function, the same in all its runs."""
+        return self.runs[0].model_key
+
+    @property
+    def data_name(self) -> str:
+        """Name of the data set and its split."""
+        return _data_key(self.runs[0])[0]
+
+    @property
+    def is_image(self) -> bool:
+        """Whether the inputs are images, so that ε is in pixel units."""
+        return len(self.facts("data").get("shape", (1, 1, 1))) == 3
+
+    @cached_property
+    def attacks(self) -> tuple[str, ...]:
+        """Names of the attacks, in the order of the records."""
+        records = self.attack.records if self.attack else ()
+        return tuple(dict.fromkeys(name for record in records for name in record.attacks))
+
+    @property
+    def full(self) -> bool:
+        """Whether every attack saw every image that was not certified."""
+        return self.attack is not None and bool(self.attack.manifest.get("spec", {}).get("full", False))
+
+    @cached_property
+    def budgets(self) -> Mapping[str, AttackBudget]:
+        """What each attack was given, what it broke alone, and what it cost; empty without an attack run."""
+        if self.attack is None or not self.attack.n:
+            return {}
+        return budgets(self.attack.records, self.attacked_eps, full=self.full, spent=self.attack.spent)
+
+    @property
+    def n_spared(self) -> int | None:
+        """Pairs of image and ε that stand and were spared an attack (see `sparing`); None without a cascade."""
+        if self.attack is None or self.full or not self.attack.n:
+            return None
+        return sum(spared_counts(self.attack.records, self.attacked_eps).values())
+
+    @cached_property
+    def attacked_eps(self) -> tuple[str, ...]:
+        """The radii that the attacks were asked about, as written, ascending."""
+        if self.attack is None:
+            return ()
+        asked = {tuple(self.attack.manifest.get("spec", {}).get("eps", ())), *(r.eps for r in self.attack.records)}
+        return ascending(text for texts in sorted(asked) for text in texts)
+
+    @cached_property
+    def eps(self) -> tuple[str, ...]:
+        """All radii that this evaluation was asked about; the usual ones where it was asked about none."""
+        table = self.certify.summary.get("certified_accuracy", {}) if self.certify else {}
+        asked = [text for rates in table.values() if isinstance(rates, Mapping) for text in rates]
+        return ascending([*asked, *self.attacked_eps]) or DEFAULT_EPS
+
+    @property
+    def refusal(self) -> str | None:
+        """Why the audit could not bound the Lipschitz constant, if so."""
+        reason = self.facts("audit").get("refused")
+        return None if reason is None else str(reason)
+
+    def clean(self) -> Fraction | None:
+        """Clean accuracy on all images of the run that has most of them."""
+        return curves.clean(self.largest.records) if self.largest.n else None
+
+    @property
+    def largest(self) -> Run[CertifyRecord] | Run[AttackRecord]:
+        """The run that has most images."""
+        return max(self.runs, key=lambda run: run.n)
+
+    def certified(self, rule: Rule) -> Curve | None:
+        """Certified accuracy on all certified images; of the attack records where there is no certify run."""
+        return self._certified.get(rule)
+
+    def certified_on_attacked(self, rule: Rule) -> Curve | None:
+        """Certified accuracy on the attacked images only, so that it can be set against the attacks on them."""
+        return self._certified_on_attacked.get(rule)
+
+    def robust(self, attack: str = COMBINED) -> Curve | None:
+        """Accuracy under all attacks together, or under one of them that saw every image that is not certified.
+
+        None where there is no such attack, and for the single attacks of a cascade, which were given what others left.
+        """
+        return self._robust.get(attack)
+
+    def flags(self) -> list[Flag]:
+        """The diagnostics of all runs."""
+        return [flag for run in self.runs for flag in run.flags()]
+
+    def contradictions(self) -> list[Contradiction]:
+        """Images with an adversarial nearer than a certified radius, by either rule, of either run.
+
+        Raises:
+            RunError: the two runs are about different inputs.
+        """
+        if self.attack is None:
+            return []
+        return contradictions(self.certify.records if self.certify else (), self.attack.records)
+
+    @cached_property
+    def _certified(self) -> Mapping[Rule, Curve]:
+        if self.certify is None or not self.certify.n or self.refusal is not None:
+            return self._certified_by_attack_run
+        records = self.certify.records
+        return {rule: curves.certified(records, rule) for rule in curves.RULES}
+
+    @cached_property
+    def _certified_on_attacked(self) -> Mapping[Rule, Curve]:
+        if self.attack is None or not self.attack.n:
+            return self._certified
+        known = {
+            (record.index, record.input_sha256): record for record in (self.certify.records if self.certify else ())
+        }
+        matched = [known.get((record.index, record.input_sha256)) for record in self.attack.records]
+        records = [record for record in matched if record is not None]
+        if self.refusal is not None or len(records) < len(matched):
+            return self._certified_by_attack_run
+        return {rule: curves.certified(records, rule) for rule in curves.RULES}
+
+    @cached_property
+    def _certified_by_attack_run(self) -> Mapping[Rule, Curve]:
+        if self.attack is None or not self.attack.n or self.refusal is not None:
+            return {}
+        curve = curves.certified_when_attacked(self.attack.records)
+        return {"pairwise": curve} if self.attack.facts("audit") or curve.thresholds.any() else {}
+
+    @cached_property
+    def _robust(self) -> Mapping[str, Curve]:
+        if self.attack is None or not self.attack.n:
+            return {}
+        alone = self.attacks if self.full else ()
+        return {name: curves.robust(self.attack.records, name) for name in (COMBINED, *alone)}
+
+
+def read_evaluations(paths: Sequence[Path]) -> list[Evaluation]:
+    """All certify and attack runs at or below some paths, joined by model and data, in one fixed order.
+
+    Raises:
+        RunError: there is no such run, or one of them cannot be read or is of another schema version.
+    """
+    folders = sorted({folder.resolve() for path in paths for folder in find_runs(path)})
+    names = _names(folders)
+    runs = [run for folder in folders if (run := _read(folder, names[folder])) is not None]
+    if not runs:
+        raise RunError(
+            "there is no certify or attack run to report on", hint="name the --out folders of `certify` or `attack`"
+        )
+    groups: dict[tuple[str, ...], list[Any]] = defaultdict(list)
+    for run in runs:
+        groups[(*run.model_key, *_data_key(run), run.arithmetic)].append(run)
+    found = [evaluation for group in groups.values() for evaluation in _pair(group)]
+    found.sort(key=lambda item: (item.data_name, item.name, item.model_key, [run.name for run in item.runs]))
+    return _distinct(found)
+
+
+def _read(folder: Path, name: str) -> Run[CertifyRecord] | Run[AttackRecord] | None:
+    """The run in a folder; None if it is of another kind, such as a training."""
+    manifest = read_json(folder / MANIFEST)
+    command = manifest.get("command")
+    if command not in ("certify", "attack"):
+        return None
+    version = manifest.get("schema_version")
+    if version != SCHEMA_VERSION:
+        raise RunError(
+            f"`{folder}` is of schema version {version!r}; this robench reads {SCHEMA_VERSION}",
+            hint="make the run again, or read it with the robench that wrote it",
+        )
+    summary = read_json(folder / SUMMARY) if (folder / SUMMARY).exists() else {}
+    problem = misfit(manifest, run_shapes.MANIFEST, MANIFEST) or misfit(summary, run_shapes.SUMMARY, SUMMARY)
+    if problem:
+        raise RunError(f"`{folder}` is not as robench wrote it: {problem}", hint="move it elsewhere and make it again")
+    check_unchanged(folder, manifest)
+    parse = certify_record if command == "certify" else attack_record
+    records: tuple[Any, ...] = tuple(read_records(folder, parse))
+    run: Run[Any] = Run(
+        folder=folder, name=name, manifest=manifest, summary=summary, spent=read_effort(folder), records=records
+    )
+    if run.status == "success" and run.n != summary.get("n"):
+        raise RunError(
+            f"`{folder}` is a finished run of {summary.get('n')} images and holds {run.n} records",
+            hint="records were lost or added; make the run again",
+        )
+    return run
+
+
+def _names(folders: Sequence[Path]) -> dict[Path, str]:
+    """The shortest tail of each path that no other one has."""
+    names = {}
+    for folder in folders:
+        parts = folder.parts
+        for length in range(1, len(parts) + 1):
+            tail = parts[-length:]
+            if sum(other.parts[-length:] == tail for other in folders) == 1:
+                break
+        names[folder] = "/".join(tail)
+    return names
+
+
+def _data_key(run: Run[CertifyRecord] | Run[AttackRecord]) -> tuple[str, str]:
+    data, spec = run.facts("data"), run.manifest.get("spec", {})
+    name = data.get("name") or spec.get("data", {}).get("name", "unknown data")
+    split = data.get("split") or spec.get("split", "test")
+    return f"{name} {split}", str(data.get("sha256", ""))
+
+
+def _pair(group: Sequence[Any]) -> list[Evaluation]:
+    """Each attack run beside the largest certify run; other certify runs alone. All are of one arithmetic."""
+    certifies: list[Run[CertifyRecord]] = [run for run in group if run.manifest["command"] == "certify"]
+    attacks: list[Run[AttackRecord]] = [run for run in group if run.manifest["command"] == "attack"]
+    largest = max(certifies, key=lambda run: run.n, default=None)
+    paired = [(largest, attack) for attack in attacks]
+    alone = [(run, None) for run in certifies if not attacks or run is not largest]
+    return [_evaluation(certify, attack) for certify, attack in [*paired, *alone]]
+
+
+def _evaluation(certify: Run[CertifyRecord] | None, attack: Run[AttackRecord] | None) -> Evaluation:
+    evaluation = Evaluation(name="", certify=certify, attack=attack)
+    name = evaluation.facts("model").get("name") or f"model {evaluation.weights_sha256[:8]}"
+    arithmetic = evaluation.runs[0].arithmetic
+    if arithmetic != "float64":
+        name = f"{name} in {arithmetic}"
+    return replace(evaluation, name=str(name))
+
+
+def _distinct(evaluations: list[Evaluation]) -> list[Evaluation]:
+    """Names that tell the evaluations apart: first by weights, then by function, then by data, then by run."""
+    additions: tuple[Callable[[Evaluation], str], ...] = (
+        lambda item: item.weights_sha256[:8],
+        lambda item: f"function {item.model_key[1][:8]}",
+        lambda item: item.data_name,
+        lambda item: item.runs[-1].name,
+    )
+    for addition in additions:
+        variants: dict[str, set[str]] = defaultdict(set)
+        for item in evaluations:
+            variants[item.name].add(addition(item))
+        evaluations = [
+            replace(item, name=f"{item.name} ({addition(item)})") if len(variants[item.name]) > 1 else item
+            for item in evaluations
+        ]
+    return evaluations

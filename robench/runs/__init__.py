@@ -1,0 +1,1 @@
+"""Run folders: the manifest, the journal of records, and the adversarial examples."""

@@ -1,0 +1,1 @@
+"""Rates over records: curves, intervals, summaries, budgets, and signs of nonsense."""

@@ -1,0 +1,91 @@
+"""Accuracy against ε, from records: one threshold an image says at which ε it still counts."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import cached_property
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from robench.records.record import AttackRecord, CertifyRecord
+from robench.statistics.certified import radius
+from robench.statistics.intervals import Interval, clopper_pearson
+
+Rule = Literal["paper", "pairwise"]
+RULES: tuple[Rule, ...] = ("paper", "pairwise")
+COMBINED = "combined"
+
+Array = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Curve:
+    """A rate that falls with ε.
+
+    Fields:
+        thresholds: (n,) an image counts at ε iff its threshold lies above ε; 0 for a misclassified image, infinity
+            for an image that no attack broke.
+    """
+
+    thresholds: Array
+
+    @property
+    def n(self) -> int:
+        """Number of images."""
+        return int(self.thresholds.size)
+
+    @cached_property
+    def _ascending(self) -> Array:
+        return np.sort(self.thresholds)
+
+    def counts(self, eps: npt.ArrayLike) -> npt.NDArray[np.int64]:
+        """How many images count at each ε."""
+        return self.n - np.searchsorted(self._ascending, np.asarray(eps, dtype=np.float64), side="right")
+
+    def rate(self, epsilon: float) -> Fraction:
+        """The exact rate at one ε; there must be an image."""
+        return Fraction(int(self.counts(epsilon)), self.n)
+
+    def rates(self, eps: npt.ArrayLike) -> Array:
+        """The rates at each ε as floats."""
+        return self.counts(eps) / self.n
+
+    def interval(self, eps: npt.ArrayLike) -> Interval:
+        """95 % Clopper-Pearson intervals of the rates at each ε."""
+        return clopper_pearson(self.counts(eps), self.n)
+
+    def mean(self) -> Fraction:
+        """The exact mean threshold; all thresholds must be finite."""
+        return sum((Fraction(float(value)) for value in self.thresholds), Fraction(0)) / self.n
+
+
+def certified(records: Sequence[CertifyRecord], rule: Rule) -> Curve:
+    """Certified accuracy: proven, a lower bound of the accuracy under any attack."""
+    return Curve(np.array([radius(record, rule) for record in records], dtype=np.float64))
+
+
+def certified_when_attacked(records: Sequence[AttackRecord]) -> Curve:
+    """Certified accuracy by the pairwise rule, on the attacked images, as attack records carry it."""
+    return Curve(np.array([record.certified_radius if record.correct else 0.0 for record in records], dtype=np.float64))
+
+
+def robust(records: Sequence[AttackRecord], attack: str = COMBINED) -> Curve:
+    """Accuracy under one attack, or under all together: an upper bound of the accuracy under any attack."""
+    return Curve(np.array([_broken_at(record, attack) for record in records], dtype=np.float64))
+
+
+def clean(records: Sequence[CertifyRecord] | Sequence[AttackRecord]) -> Fraction:
+    """The exact clean accuracy; there must be an image."""
+    return Fraction(sum(record.predicted == record.label for record in records), len(records))
+
+
+def _broken_at(record: AttackRecord, attack: str) -> float:
+    if not record.correct:
+        return 0.0
+    distance = record.distance if attack == COMBINED else record.attacks[attack].distance
+    return math.inf if distance is None else distance

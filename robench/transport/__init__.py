@@ -1,0 +1,1 @@
+"""The optimal transport problem behind the hKR loss."""

@@ -1,0 +1,165 @@
+"""What the paper says of a two-class f as a transport potential: Fig. 1 and 2, Eq. (4), Proposition 1, Theorem 2."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from robench.data import Dataset
+from robench.errors import ModelError
+from robench.lipschitz import Audit, plain_copy
+from robench.models.networks.widened import widened
+from robench.statistics.predictions import Prediction, accuracy_facts, record_flags
+from robench.transport.linear_program import Optimum
+
+Array = npt.NDArray[np.float64]
+
+UNIT_SLACK = 0.05
+"""A gradient norm this near to 1 counts as 1."""
+GRID_POINTS = 201
+BORDER = 0.35
+"""The level map reaches so far past the points, in their units."""
+CHUNK = 500
+SHOWN: dict[str, Callable[[Array], Any]] = {"min": np.min, "mean": np.mean, "max": np.max}
+
+
+@dataclass(frozen=True)
+class Potential:
+    """f on a sample, in float64.
+
+    Fields:
+        index: (n,) position in the split.
+        positive: (n,) whether the class is +1.
+        values: (n,) f.
+        gradient_norms: (n,) L2 norm of the gradient of f at the point.
+    """
+
+    index: npt.NDArray[np.int64]
+    positive: npt.NDArray[np.bool_]
+    values: Array
+    gradient_norms: Array
+
+    def kantorovich_rubinstein(self) -> float:
+        """E_{P+}[f] - E_{P-}[f], the part of -L^hKR without the hinge."""
+        return float(self.values[self.positive].mean() - self.values[~self.positive].mean())
+
+    def hinge(self, margin: float) -> float:
+        """E[(m - Y f)_+] over all examples."""
+        signed = np.where(self.positive, self.values, -self.values)
+        return float(np.maximum(margin - signed, 0.0).mean())
+
+    def overlap(self) -> float:
+        """Share of the examples whose value lies on the other class's side of some example of that class.
+
+        0 if and only if a threshold separates the two output distributions.
+        """
+        lowest, highest = self.values[self.positive].min(), self.values[~self.positive].max()
+        inside = np.where(self.positive, self.values <= highest, self.values >= lowest)
+        return float(inside.mean())
+
+    def predictions(self) -> list[Prediction]:
+        """True and predicted class of each example; f = 0 is the first class."""
+        found = zip(self.positive.astype(int).tolist(), (self.values > 0).astype(int).tolist(), strict=True)
+        return [Prediction(*pair) for pair in found]
+
+    def describe(self) -> dict[str, Any]:
+        """Facts on outputs and gradients as plain data."""
+        classes = {
+            name: {"n": int(chosen.sum()), **{key: float(f(self.values[chosen])) for key, f in SHOWN.items()}}
+            for name, chosen in (("negative", ~self.positive), ("positive", self.positive))
+        }
+        norms = self.gradient_norms
+        return {
+            "n": len(self.values),
+            **accuracy_facts(self.predictions()),
+            "flags": [flag._asdict() for flag in record_flags(self.predictions())],
+            "outputs": classes,
+            "overlap": self.overlap(),
+            "gradient_norm": {
+                "quantiles": {str(q): float(np.quantile(norms, q)) for q in (0.0, 0.05, 0.5, 0.95, 1.0)},
+                f"share_within_{UNIT_SLACK}_of_1": float((np.abs(norms - 1) <= UNIT_SLACK).mean()),
+            },
+        }
+
+
+class Levels(NamedTuple):
+    """f on a grid of the plane.
+
+    Fields:
+        x, y: (a,) and (b,) coordinates.
+        values: (b, a) f.
+    """
+
+    x: Array
+    y: Array
+    values: Array
+
+
+def level_map(model: torch.nn.Module, points: Array) -> Levels:
+    """Values of f around points (n, 2) of the plane."""
+    low, high = points.min(axis=0) - BORDER, points.max(axis=0) + BORDER
+    x, y = (np.linspace(a, b, GRID_POINTS) for a, b in zip(low, high, strict=True))
+    grid = np.stack(np.meshgrid(x, y), axis=-1).reshape(-1, 2)
+    with torch.no_grad():
+        values = widened(plain_copy(model))(torch.from_numpy(grid)).numpy()
+    return Levels(x, y, values.reshape(GRID_POINTS, GRID_POINTS))
+
+
+def measure(model: torch.nn.Module, dataset: Dataset) -> Potential:
+    """Values of f and its gradient norms on a data set.
+
+    Args:
+        model: of one logit.
+        dataset: of two classes; the second is +1.
+
+    Raises:
+        ModelError: f is not finite on an input.
+    """
+    network = widened(plain_copy(model))
+    values, norms = [], []
+    for start in range(0, len(dataset), CHUNK):
+        rows = np.arange(start, min(start + CHUNK, len(dataset)))
+        inputs = torch.from_numpy(dataset.batch(rows)).double().requires_grad_()
+        f = network(inputs)[:, 0]
+        if not f.requires_grad:
+            raise ModelError("the model gives no gradient", hint="its `forward` must run with gradients, undetached")
+        (gradient,) = torch.autograd.grad(f.sum(), inputs)
+        values.append(f.detach().numpy())
+        norms.append(gradient.flatten(1).norm(dim=1).numpy())
+    found = Potential(dataset.index, dataset.labels == 1, np.concatenate(values), np.concatenate(norms))
+    if not np.isfinite(found.values).all():
+        raise ModelError("the model gives logits that are not finite", hint="train it again with a lower rate")
+    return found
+
+
+def compare(found: Potential, optimum: Optimum, audit: Audit, *, alpha: float, margin: float) -> dict[str, Any]:
+    """Theorem 2 with numbers: -L^hKR of f, made 1-Lipschitz by the audited constant, against the optimum.
+
+    Returns:
+        `reached`: -L^hKR of f / max(1, L); `optimum`: of any 1-Lipschitz function on these points; `gap`: their
+        difference; `share`: their quotient, None where the optimum is not above 0; `exceeded`: whether f does better
+        than a 1-Lipschitz function can, beyond the solver's tolerance. It then has a larger constant than audited.
+    """
+    scaled = Potential(
+        found.index, found.positive, found.values / max(1.0, audit.lipschitz_upper), found.gradient_norms
+    )
+    separation, hinge = scaled.kantorovich_rubinstein(), scaled.hinge(margin)
+    reached = separation - alpha * hinge
+    return {
+        "alpha": alpha,
+        "margin": margin,
+        "lipschitz_upper": audit.lipschitz_upper,
+        "reached": reached,
+        "kantorovich_rubinstein": separation,
+        "hinge": hinge,
+        "optimum": optimum.value,
+        "transported": optimum.transported,
+        "gap": optimum.value - reached,
+        "share": reached / optimum.value if optimum.value > 0 else None,
+        "exceeded": bool(reached > optimum.value + optimum.tolerance),
+    }

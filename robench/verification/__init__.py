@@ -1,0 +1,1 @@
+"""Certificates and adversarial examples of a run, executed again in numpy float64."""

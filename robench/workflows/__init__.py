@@ -1,0 +1,58 @@
+"""The commands of robench as functions: names and paths in, run folders and summaries out. The command line calls them.
+
+Every function does one command whole and is resumable: called again with the same arguments it goes on where it
+stopped, and called on finished work it only reads it. Each is imported when first asked for, so that what reads run
+folders loads no torch.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from robench.workflows.attacking import attack
+    from robench.workflows.auditing import audit
+    from robench.workflows.certifying import DEFAULT_EPS, certify
+    from robench.workflows.reading import report, verify
+    from robench.workflows.references import DataRef, Execution, ModelRef, Outcome
+    from robench.workflows.training import train, train_spec
+    from robench.workflows.transport import potential
+
+_MODULES = {
+    "attack": "attacking",
+    "audit": "auditing",
+    "certify": "certifying",
+    "DEFAULT_EPS": "certifying",
+    "report": "reading",
+    "verify": "reading",
+    "DataRef": "references",
+    "Execution": "references",
+    "ModelRef": "references",
+    "Outcome": "references",
+    "train": "training",
+    "train_spec": "training",
+    "potential": "transport",
+}
+
+__all__ = [
+    "DEFAULT_EPS",
+    "DataRef",
+    "Execution",
+    "ModelRef",
+    "Outcome",
+    "attack",
+    "audit",
+    "certify",
+    "potential",
+    "report",
+    "train",
+    "train_spec",
+    "verify",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        raise AttributeError(f"module `robench.workflows` has no attribute `{name}`")
+    return getattr(importlib.import_module(f"robench.workflows.{_MODULES[name]}"), name)

@@ -1,0 +1,24 @@
+"""`robench audit`: the Lipschitz bound of a model."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from robench import lipschitz
+from robench.progress import Progress
+from robench.workflows.references import ModelRef
+
+
+def audit(model: ModelRef, *, progress: Progress | None = None) -> dict[str, Any]:
+    """Upper bound of the Lipschitz constant of a model, per layer and whole, with the largest slope found.
+
+    Args:
+        model: the model.
+        progress: who is told what a user should know of how the model was read.
+
+    Raises:
+        AuditError: an operation has no rule; it is named.
+    """
+    loaded = model.load(progress=progress)
+    result = lipschitz.audit(loaded.module, loaded.input_shape)
+    return {"model": loaded.name, **loaded.identity, **result.to_dict()}

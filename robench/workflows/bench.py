@@ -1,0 +1,190 @@
+"""Benchmark suites: train, certify, attack and report several recipes in one resumable go."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from robench import workflows
+from robench.errors import SpecError, did_you_mean
+from robench.specs.data import DataSpec
+from robench.training.recipes import RECIPES
+
+
+class Entry(NamedTuple):
+    """One model of a suite.
+
+    Fields:
+        label: folder name of the model.
+        recipe: key of `RECIPES`.
+        changes: fields of the training spec that differ from the recipe's.
+    """
+
+    label: str
+    recipe: str
+    changes: Mapping[str, Any] = {}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Track:
+    """The models of a suite that share a data set.
+
+    Fields:
+        data: name of the data set.
+        entries: the models.
+        eps: L2 radii, as written, in input units.
+        attacked: number of test images attacked; certificates cover the whole test split.
+        full: run every attack on every open image, for per-attack columns.
+    """
+
+    data: str
+    entries: tuple[Entry, ...]
+    eps: tuple[str, ...]
+    attacked: int
+    full: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Suite:
+    """A benchmark: tracks run one after the other, reported together."""
+
+    name: str
+    tracks: tuple[Track, ...]
+
+
+class BenchResult(NamedTuple):
+    """A finished suite.
+
+    Fields:
+        page: path of the report's HTML page.
+        rows: one table row a model: data, model, and its numbers, as plain values.
+        violations: number of contradictions between attacks and certificates.
+    """
+
+    page: Path
+    rows: list[dict[str, Any]]
+    violations: int
+
+
+PAPER_APPROACHES = (
+    Entry("adv", "adv"),
+    Entry("1lip-log", "1lip-log"),
+    Entry("gnp-hinge", "gnp-hinge"),
+    Entry("gnp-log", "gnp-log"),
+    Entry("hkr", "hkr"),
+)
+"""The five approaches of the paper, §5, in its order."""
+
+SUITES: Mapping[str, Suite] = {
+    "embedded": Suite(
+        name="embedded",
+        tracks=(
+            Track(
+                data="two-moons",
+                entries=tuple(Entry(name, name) for name in RECIPES),
+                eps=("0.05", "0.1", "0.2", "0.3"),
+                attacked=200,
+                full=False,
+            ),
+            Track(
+                data="digits",
+                entries=tuple(Entry(name, name) for name in RECIPES),
+                eps=("0.1", "0.25", "0.5", "1"),
+                attacked=200,
+                full=False,
+            ),
+        ),
+    ),
+    "mnist": Suite(
+        name="mnist",
+        tracks=(
+            Track(
+                data="mnist",
+                entries=PAPER_APPROACHES,
+                eps=("0.25", "0.5", "0.75", "1", "1.25", "1.58", "2", "2.5", "3", "3.5", "4", "5"),
+                attacked=500,
+                full=True,
+            ),
+        ),
+    ),
+}
+
+
+def suite_named(name: str) -> Suite:
+    """The suite of that name.
+
+    Raises:
+        SpecError: there is none.
+    """
+    if name not in SUITES:
+        raise SpecError(f"there is no suite `{name}`", hint=did_you_mean(name, SUITES))
+    return SUITES[name]
+
+
+def run_suite(
+    suite: Suite,
+    out: Path,
+    *,
+    data_dir: Path | None = None,
+    seed: int = 0,
+    execution: workflows.Execution | None = None,
+) -> BenchResult:
+    """Train, certify, attack and report; each part that is done already is only read.
+
+    Args:
+        suite: what to run.
+        out: folder for `models/`, `runs/` and `report/`.
+        data_dir: folder with the data set's own files.
+        seed: of every training and attack.
+        execution: device, threads, batch size, progress.
+    """
+    execution = execution or workflows.Execution()
+    rows = [
+        run_entry(track, entry, out, data_dir=data_dir, seed=seed, execution=execution)
+        for track in suite.tracks
+        for entry in track.entries
+    ]
+    page = workflows.report([out / "runs"], out / "report")
+    return BenchResult(page, rows, sum(row["violations"] for row in rows))
+
+
+def run_entry(
+    track: Track, entry: Entry, out: Path, *, data_dir: Path | None, seed: int, execution: workflows.Execution
+) -> dict[str, Any]:
+    """Train, certify and attack one model; its row of the comparison."""
+    name = f"{track.data}-{entry.label}"
+    folder = out / "models" / name
+    spec = workflows.train_spec(
+        entry.recipe, DataSpec(name=track.data), data_dir=data_dir, seed=seed, changes=entry.changes
+    )
+    workflows.train(spec, folder, data_dir=data_dir, execution=execution)
+    model = workflows.ModelRef(ref=str(folder))
+    everything = workflows.DataRef(spec=spec.data, data_dir=data_dir)
+    certified = workflows.certify(
+        model, everything, eps=track.eps, out=out / "runs" / f"certify-{name}", execution=execution
+    ).summary
+    attacked = workflows.attack(
+        model,
+        workflows.DataRef(spec=spec.data, data_dir=data_dir, limit=track.attacked),
+        eps=track.eps,
+        full=track.full,
+        seed=seed,
+        out=out / "runs" / f"attack-{name}",
+        execution=execution,
+    ).summary
+    return {
+        "data": track.data,
+        "model": entry.label,
+        "n": certified["n"],
+        "n_correct": certified["n_correct"],
+        "n_base": certified["n_base"],
+        "lipschitz_upper": certified["lipschitz_upper"],
+        "mean_radius": certified["mean_radius"]["pairwise"],
+        "n_attacked": attacked["n"],
+        "n_certified": attacked["n_certified"],
+        "n_robust": attacked["n_robust"]["combined"],
+        "violations": attacked["violations"],
+        "flags": certified["flags"],
+    }

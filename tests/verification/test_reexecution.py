@@ -1,0 +1,160 @@
+"""`verify`: agrees with runs as they were made, and finds what was changed in them."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from robench.errors import RunError
+from robench.models import save_model
+from robench.models.build import build
+from robench.specs.data import DataSpec
+from robench.specs.model import Activation, Conv, Dense, Flatten, Head, ModelDescription, ModelSpec, Normalization, Pool
+from robench.verification.reexecution import _network, _segment_norm, reexecute
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore", DeprecationWarning)  # foolbox imports a deprecated name of scipy
+    from robench import workflows
+
+SPEC = ModelSpec(
+    input_shape=(1, 8, 8),
+    classes=10,
+    outputs=10,
+    normalization=Normalization(mean=(0.4,), std=(0.5,)),
+    layers=(
+        Conv(channels=4),
+        Activation(kind="groupsort2"),
+        Conv(channels=6, kernel=3, stride=1, padding=1),
+        Activation(kind="householder"),
+        Pool(kind="l2"),
+        Conv(channels=6, stride=2),
+        Activation(kind="relu"),
+        Pool(kind="avg", size=2),
+        Flatten(),
+        Dense(units=8),
+        Activation(kind="fullsort"),
+        Head(),
+    ),
+)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    torch.manual_seed(0)
+    place = tmp_path_factory.mktemp("model")
+    save_model(place, build(SPEC).eval(), ModelDescription(name="small", model=SPEC))
+    return place
+
+
+@pytest.fixture(scope="module")
+def run(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    data = workflows.DataRef(spec=DataSpec(name="digits"), split="test", limit=60)
+    return workflows.certify(
+        workflows.ModelRef(ref=str(folder)), data, out=tmp_path_factory.mktemp("run") / "certify"
+    ).folder
+
+
+def test_numpy_agrees_with_torch(folder: Path) -> None:
+    layers, outputs = _network(folder, sha256=_hash(folder))
+    torch.manual_seed(0)
+    network = build(SPEC).double().eval()
+    network.load_state_dict({k: v.double() for k, v in _tensors(folder).items()})
+    x = np.random.default_rng(0).standard_normal((5, 1, 8, 8))
+    found = x
+    for layer in layers:
+        found = layer.forward(found)
+    assert outputs == 10
+    np.testing.assert_allclose(found, network(torch.from_numpy(x)).detach().numpy(), rtol=1e-10, atol=1e-12)
+    at = x
+    for layer in layers:
+        if layer.adjoint is not None:  # <A x, y> = <x, A* y>
+            zero = layer.forward(np.zeros_like(at)) if layer.offset else 0.0
+            image = layer.forward(at) - zero
+            y = np.random.default_rng(1).standard_normal(image.shape)
+            assert np.sum(image * y) == pytest.approx(np.sum(at * layer.adjoint(y)), rel=1e-9)
+        at = layer.forward(at)
+
+
+def test_segment_norm_is_a_lower_bound(folder: Path) -> None:
+    layers, _ = _network(folder, sha256=_hash(folder))
+    segment = [(layers[0], (1, 8, 8)), (layers[1], (1, 8, 8))]
+    basis = np.eye(64).reshape(64, 1, 8, 8)
+    zero = layers[1].forward(layers[0].forward(np.zeros((1, 1, 8, 8))))
+    matrix = (layers[1].forward(layers[0].forward(basis)) - zero).reshape(64, -1)
+    exact = np.linalg.norm(matrix, 2)
+    assert exact * 0.99 <= _segment_norm(segment) <= exact
+
+
+def test_a_run_as_made_holds(run: Path) -> None:
+    found = reexecute(run)
+    assert found == {"n": 60, "certificates": 60, "witnesses": 0, "failed": 0, "problems": []}
+
+
+CHANGES = {
+    "radius_pairwise": lambda record: record["radius_pairwise"] * 2,
+    "radius_paper": lambda record: record["radius_pairwise"] * 1.01 + 1e-9,
+    "predicted": lambda record: (record["predicted"] + 1) % 10,
+    "margin": lambda record: record["margin"] * 1.001 + 1e-6,
+    "label": lambda record: (record["label"] + 1) % 10,
+    "input_sha256": lambda record: "0" * 64,
+    "status": lambda record: "certified" if record["status"] == "misclassified" else "misclassified",
+}
+
+
+@pytest.mark.parametrize("field", CHANGES)
+def test_changed_records_are_found(run: Path, field: str, tmp_path: Path) -> None:
+    lines = (run / "records.jsonl").read_text().splitlines()
+    record = json.loads(lines[3])
+    record[field] = CHANGES[field](record)  # type: ignore[no-untyped-call]
+    for name in ("manifest.json", "summary.json"):
+        (tmp_path / name).write_text((run / name).read_text())
+    (tmp_path / "records.jsonl").write_text("\n".join([*lines[:3], json.dumps(record), *lines[4:]]) + "\n")
+    found = reexecute(tmp_path)
+    assert found["failed"] >= 1
+    assert all("image 3" in problem for problem in found["problems"])
+
+
+def test_other_weights_are_refused(run: Path, tmp_path: Path) -> None:
+    torch.manual_seed(1)
+    save_model(tmp_path, build(SPEC).eval(), ModelDescription(name="other", model=SPEC))
+    with pytest.raises(RunError, match="not those of the run"):
+        reexecute(run, model=tmp_path)
+    with pytest.raises(RunError, match="cannot be read"):
+        reexecute(tmp_path / "nothing")
+
+
+def test_witnesses_are_executed(folder: Path, tmp_path: Path) -> None:
+    data = workflows.DataRef(spec=DataSpec(name="digits"), split="test", limit=5)
+    out = workflows.attack(
+        workflows.ModelRef(ref=str(folder)), data, eps=("1", "3"), suite="paper", out=tmp_path / "attack"
+    ).folder
+    found = reexecute(out)
+    assert found["failed"] == 0
+    assert found["witnesses"] > 0
+
+    path = out / "records.jsonl"
+    records = [json.loads(line) for line in path.read_text().splitlines()]
+    hidden = next(record for record in records if record["distance"])
+    hidden["distance"] = None
+    path.write_text("".join(json.dumps(record) + "\n" for record in records))
+    assert reexecute(out)["problems"] == [f"image {hidden['index']}: there is a witness, but no distance"]
+    path.write_text(path.read_text() + json.dumps(records[0]) + "\n")
+    with pytest.raises(RunError, match="two records of image"):
+        reexecute(out)
+
+
+def _hash(folder: Path) -> str:
+    import hashlib
+
+    return hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
+
+
+def _tensors(folder: Path) -> dict[str, torch.Tensor]:
+    from safetensors.torch import load_file
+
+    return load_file(folder / "model.safetensors")
