@@ -179,7 +179,8 @@ def test_a_folder_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
 
 
 def test_the_reading_half_imports_neither_torch_nor_foolbox() -> None:
-    code = "import robench.reporting, robench.reporting.tables, sys; sys.exit(any(m in sys.modules for m in ('torch', 'foolbox')))"
+    modules = "robench.reporting, robench.reporting.tables"
+    code = f"import {modules}, sys; sys.exit(any(m in sys.modules for m in ('torch', 'foolbox')))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
