@@ -35,7 +35,7 @@ from robench.errors import AuditError
 from robench.lipschitz import audit
 from robench.models import LoadedModel, load_model
 from robench.progress import NoProgress
-from robench.runs.adversarials import WitnessStore
+from robench.runs.adversarials import AdversarialStore
 from robench.specs.data import DataSpec
 from robench.specs.evaluation import AttackSpec, SuiteName
 from robench.statistics.attacked import summarize
@@ -114,7 +114,7 @@ def robench_attack(
             batch_size=batch,
             device=cpu,
             progress=NoProgress(),
-            witnesses=WitnessStore(None),
+            adversarials=AdversarialStore(None),
             passes=passes,
         )
     )

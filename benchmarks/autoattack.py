@@ -28,7 +28,7 @@ from robench.lipschitz import audit
 from robench.models import LoadedModel, load_model
 from robench.progress import NoProgress
 from robench.records.record import AttackRecord, CertifyRecord
-from robench.runs.adversarials import WitnessStore
+from robench.runs.adversarials import AdversarialStore
 from robench.specs.data import DataSpec
 from robench.specs.epsilon import epsilon_value
 from robench.specs.evaluation import AttackSpec
@@ -61,7 +61,7 @@ def robench_records(model: LoadedModel, data: Dataset, eps: str, *, full: bool) 
     return list(
         attack_records(
             model, data, certificates, spec, batch_size=500, device=CPU,
-            progress=NoProgress(), witnesses=WitnessStore(None), passes=PassCounter(),
+            progress=NoProgress(), adversarials=AdversarialStore(None), passes=PassCounter(),
         )
     )  # fmt: skip
 

@@ -31,7 +31,7 @@ def resolve_device(name: str) -> torch.device:
 
 @contextlib.contextmanager
 def exact_arithmetic() -> Iterator[None]:
-    """TF32 and reduced-precision sums off, for matmul and cuDNN, while a certificate or a witness is computed."""
+    """TF32 and reduced-precision sums off, for matmul and cuDNN, while a certificate or an adversarial is computed."""
     matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
     before = (matmul.allow_tf32, cudnn.allow_tf32, cudnn.benchmark)
     matmul.allow_tf32, cudnn.allow_tf32, cudnn.benchmark = False, False, False

@@ -30,7 +30,7 @@ from robench.devices import exact_arithmetic
 from robench.errors import DataError, ModelError
 from robench.progress import NoProgress, Progress
 from robench.records.record import AttackRecord, CertifyRecord
-from robench.runs.adversarials import WitnessStore
+from robench.runs.adversarials import AdversarialStore
 from robench.specs.epsilon import epsilon_value
 from robench.specs.evaluation import AttackSpec
 
@@ -103,13 +103,13 @@ def attack_records(
     device: torch.device,
     skip: Collection[int] = (),
     progress: Progress,
-    witnesses: WitnessStore,
+    adversarials: AdversarialStore,
     passes: PassCounter,
 ) -> Iterator[AttackRecord]:
     """Attack the images of a data set, chunk by chunk, in its order.
 
     A record depends on the image, the weights, the certificate and the spec; not on batch size, neighbours or order.
-    The witnesses of a chunk are stored before its first record is yielded.
+    The adversarials of a chunk are stored before its first record is yielded.
 
     Args:
         model: the model, on whose exported weights the certificates were computed.
@@ -120,7 +120,7 @@ def attack_records(
         device: where to compute.
         skip: indices that are done.
         progress: told of images done, of what is open at each ε, and of passes.
-        witnesses: takes the nearest adversarial of each image.
+        adversarials: takes the nearest adversarial of each image.
         passes: the counter to add to.
 
     Raises:
@@ -139,7 +139,7 @@ def attack_records(
         passes=passes,
         progress=progress,
     ):
-        witnesses.write({int(chunk.index[row]): point for row, point in chunk.points.items()})
+        adversarials.write({int(chunk.index[row]): point for row, point in chunk.points.items()})
         progress.advance(len(chunk.index), open=_open_counts(chunk), passes=str(passes.forward + passes.backward))
         yield from chunk.records()
 

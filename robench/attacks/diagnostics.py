@@ -23,7 +23,7 @@ from robench.display import upper
 from robench.models.networks.widened import widened
 from robench.progress import NoProgress
 from robench.records.record import AttackRecord, CertifyRecord
-from robench.runs.adversarials import WitnessStore
+from robench.runs.adversarials import AdversarialStore
 from robench.specs.epsilon import epsilon_value
 from robench.specs.evaluation import AttackSpec
 from robench.statistics.predictions import Flag
@@ -265,7 +265,7 @@ class _Again:
                 batch_size=self.batch_size,
                 device=self.device,
                 progress=NoProgress(),
-                witnesses=WitnessStore(None),
+                adversarials=AdversarialStore(None),
                 passes=PassCounter(),
             )
         )

@@ -51,7 +51,7 @@ def attack(fail_under: float | None, json_output: bool, **given: Any) -> int:
 
     An image is broken at ε if it is misclassified or any attack found an adversarial within ε. Every one found is
     verified alone: its class in float64, its distance rounded up. A distance below the certified radius of the same
-    image is a contradiction: it is stored with its witness and the exit code is 1.
+    image is a contradiction: it is stored with its adversarial and the exit code is 1.
     """
     from robench import workflows
     from robench.cli.main import FINDING

@@ -10,7 +10,7 @@ from robench.cli import options
 from robench.cli.console import Command, Screen, print_json, print_table
 
 
-@click.command(cls=Command, short_help="Re-execute a run's certificates and witnesses with other code")
+@click.command(cls=Command, short_help="Re-execute a run's certificates and adversarials with other code")
 @click.argument("run", type=click.Path(path_type=Path))
 @click.option(
     "--model",
@@ -26,7 +26,7 @@ from robench.cli.console import Command, Screen, print_json, print_table
 @options.as_json
 @options.quiet
 def verify(run: Path, model: Path | None, data_dir: Path | None, json_output: bool, quiet: bool) -> int:
-    """Re-execute every certificate and witness of a run in numpy float64, with code that shares nothing.
+    """Re-execute every certificate and adversarial of a run in numpy float64, with code that shares nothing.
 
     \b
     Example:
@@ -44,7 +44,7 @@ def verify(run: Path, model: Path | None, data_dir: Path | None, json_output: bo
     if json_output:
         print_json(summary)
     else:
-        counts = [[name, str(summary[name])] for name in ("n", "certificates", "witnesses", "failed")]
+        counts = [[name, str(summary[name])] for name in ("n", "certificates", "adversarials", "failed")]
         print_table(f"verified {run}", ["what", "count"], counts)
         for problem in summary["problems"]:
             screen.reason(f"FAILED: {problem}")

@@ -1,7 +1,7 @@
 """Certificates against attacks: an adversarial nearer than the certified radius of its image is a contradiction.
 
 Works on records alone; no torch here. One of the two is then wrong: the constant, the rounding, the weights that were
-certified, or the record of the attack, and the stored witness says which.
+certified, or the record of the attack, and the stored adversarial says which.
 """
 
 from __future__ import annotations

@@ -38,7 +38,7 @@ Exhibit = TableExhibit | FigureExhibit
 
 @dataclass(frozen=True)
 class Bracket:
-    """What is known of the accuracy under any attack at one ε: it lies between proof and witness.
+    """What is known of the accuracy under any attack at one ε: it lies between proof and attack.
 
     Fields:
         eps: as written.

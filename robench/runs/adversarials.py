@@ -1,4 +1,4 @@
-"""Witnesses: the nearest adversarial of each image, as float32, from which its distance follows exactly. No torch here.
+"""The nearest adversarial of each image, as float32, from which its distance follows exactly. No torch here.
 
 A safetensors file cannot be appended to, so each chunk of images gets a file of its own, named by its first and last
 index and written atomically before the records that speak of it.
@@ -17,16 +17,16 @@ from safetensors.numpy import load, save
 from robench.errors import RunError
 from robench.runs.folder import create_folder, write_atomic
 
-FOLDER = "witnesses"
+FOLDER = "adversarials"
 
 Point = npt.NDArray[np.float32]
 
 
-class WitnessStore:
-    """The witnesses of one run folder, or of none.
+class AdversarialStore:
+    """The adversarials of one run folder, or of none.
 
     Args:
-        folder: the run folder; None keeps the witnesses nowhere.
+        folder: the run folder; None keeps the adversarials nowhere.
     """
 
     def __init__(self, folder: Path | None) -> None:
@@ -47,7 +47,7 @@ class WitnessStore:
         write_atomic(self.folder / name, save({"adversarial": adversarial, "index": index}))
 
     def read(self) -> dict[int, Point]:
-        """All witnesses, by index.
+        """All adversarials, by index.
 
         Raises:
             RunError: a file is damaged.
@@ -55,7 +55,7 @@ class WitnessStore:
         return dict(self.items())
 
     def items(self) -> Iterator[tuple[int, Point]]:
-        """Witnesses with their index, file by file.
+        """Adversarials with their index, file by file.
 
         Raises:
             RunError: a file is damaged.

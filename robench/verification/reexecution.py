@@ -1,4 +1,4 @@
-"""Re-executes the certificates and witnesses of a run in numpy float64, from `model.json` and the safetensors file.
+"""Re-executes the certificates and adversarials of a run in numpy float64, from `model.json` and the safetensors file.
 
 Nothing of the audit, the certificates, the models or torch is used: layers are written again here, norms come from a
 power iteration. Such norms are lower bounds, so this cannot prove a radius; it finds one that is too large: a radius
@@ -23,6 +23,7 @@ from safetensors.numpy import load as load_tensors
 from robench.data import Dataset, load
 from robench.errors import RunError
 from robench.progress import NoProgress
+from robench.records.record import SCHEMA_VERSION
 from robench.records.shapes import misfit
 from robench.specs.data import DataSpec, Split
 
@@ -74,7 +75,7 @@ def reexecute(run: Path, *, model: Path | None = None, data_dir: Path | None = N
         data_dir: where the data are; by default where the run found them.
 
     Returns:
-        Counts `n` (records), `certificates`, `witnesses`, `failed`; and `problems`, one text for each failure.
+        Counts `n` (records), `certificates`, `adversarials`, `failed`; and `problems`, one text for each failure.
 
     Raises:
         RunError: the run, the model or the data are missing, or not those of the run.
@@ -94,13 +95,13 @@ def reexecute(run: Path, *, model: Path | None = None, data_dir: Path | None = N
     records = _records(run, set(dataset.index.tolist()), max(outputs, 2))
     for start in range(0, len(records), BATCH):
         checker.check(records[start : start + BATCH])
-    for index, point in _witnesses(run):
-        checker.check_witness(index, point)
-    checker.missing_witnesses()
+    for index, point in _adversarials(run):
+        checker.check_adversarial(index, point)
+    checker.missing_adversarials()
     return {
         "n": len(records),
         "certificates": checker.certificates,
-        "witnesses": checker.witnesses,
+        "adversarials": checker.adversarials,
         "failed": len(checker.problems),
         "problems": checker.problems,
     }
@@ -120,6 +121,12 @@ def _manifest(run: Path) -> dict[str, Any]:
     """The manifest, with all that is used of it."""
     path = run / "manifest.json"
     manifest = _json(path)
+    version = manifest.get("schema_version")
+    if version != SCHEMA_VERSION:
+        raise RunError(
+            f"`{run}` is of schema version {version!r}; this robench reads {SCHEMA_VERSION}",
+            hint="make the run again, or verify it with the robench that wrote it",
+        )
     for part, shape in MANIFEST.items():
         _require(manifest.get(part), shape, path)
     return manifest
@@ -160,8 +167,8 @@ def _place(facts: dict[str, Any], key: str, what: str) -> Path:
     return Path(facts[key])
 
 
-def _witnesses(run: Path) -> Iterator[tuple[int, npt.NDArray[np.float32]]]:
-    for file in sorted((run / "witnesses").glob("*.safetensors")):
+def _adversarials(run: Path) -> Iterator[tuple[int, npt.NDArray[np.float32]]]:
+    for file in sorted((run / "adversarials").glob("*.safetensors")):
         try:
             tensors = load_tensors(file.read_bytes())
         except (OSError, SafetensorError) as error:
@@ -177,7 +184,7 @@ class _Checker:
         self._rows = {int(index): row for row, index in enumerate(dataset.index)}
         self._pairwise = _pairwise_found(network, dataset.inputs.shape[1:], outputs)
         self._attacked: dict[int, dict[str, Any]] = {}
-        self.certificates = self.witnesses = 0
+        self.certificates = self.adversarials = 0
         self.problems: list[str] = []
 
     def check(self, records: list[dict[str, Any]]) -> None:
@@ -200,31 +207,31 @@ class _Checker:
                 limit = self._limit(gaps, predicted)
                 self._expect(record, record["certified_radius"] <= limit, f"the certified radius is above {limit!r}")
 
-    def check_witness(self, index: int, point: npt.NDArray[np.float32]) -> None:
+    def check_adversarial(self, index: int, point: npt.NDArray[np.float32]) -> None:
         """A stored adversarial: its class, alone, its distance, and that it lies in the box and beyond the radius."""
         record = self._attacked.pop(index, None)
         if record is None or record["distance"] == 0.0:
             return
         if record["distance"] is None:
-            self._expect(record, False, "there is a witness, but no distance")
+            self._expect(record, False, "there is an adversarial, but no distance")
             return
-        self.witnesses += 1
+        self.adversarials += 1
         scores = _forward(self._network, point[None].astype(np.float64)).reshape(-1)
         _, predicted = self._gaps(scores)
         original = self._dataset.batch(np.array([self._rows[index]]))[0].astype(np.float64)
         distance = float(np.sqrt(np.sum((point.astype(np.float64) - original) ** 2)))
         low, high = self._dataset.bounds
-        self._expect(record, predicted != record["label"], "the witness is classified correctly")
+        self._expect(record, predicted != record["label"], "the adversarial is classified correctly")
         self._expect(record, record["distance"] >= distance, f"the distance is {distance!r}")
         self._expect(record, record["distance"] <= distance * (1 + 1e-6), f"the distance is only {distance!r}")
-        self._expect(record, distance > record["certified_radius"], "the witness lies within the certified radius")
+        self._expect(record, distance > record["certified_radius"], "the adversarial lies within the certified radius")
         inside = bool((point >= low).all() and (point <= high).all())
-        self._expect(record, inside, "the witness lies outside the box")
+        self._expect(record, inside, "the adversarial lies outside the box")
 
-    def missing_witnesses(self) -> None:
-        """Distances without a witness."""
+    def missing_adversarials(self) -> None:
+        """Distances without an adversarial."""
         for record in self._attacked.values():
-            self._expect(record, not record["distance"], "there is no witness of the distance")
+            self._expect(record, not record["distance"], "there is no adversarial of the distance")
 
     def _certificate(self, record: dict[str, Any], scores: Array, gaps: Array, predicted: int) -> None:
         self.certificates += 1

@@ -18,7 +18,7 @@ from robench.certificates.certify import certify_records
 from robench.data import Dataset
 from robench.errors import AuditError
 from robench.records.record import AttackRecord, CertifyRecord, attack_record, to_line
-from robench.runs.adversarials import WitnessStore
+from robench.runs.adversarials import AdversarialStore
 from robench.runs.folder import RunFolder, RunRequest, write_json
 from robench.specs.epsilon import split_epsilons
 from robench.specs.evaluation import AttackSpec, SuiteName
@@ -98,7 +98,7 @@ def attack(
             device=device,
             skip=done,
             progress=progress,
-            witnesses=WitnessStore(run.path),
+            adversarials=AdversarialStore(run.path),
             passes=passes,
         ):
             run.append(record)

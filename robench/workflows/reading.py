@@ -21,7 +21,7 @@ def report(runs: Sequence[Path], out: Path) -> Path:
 
 
 def verify(run: Path, *, model: Path | None = None, data_dir: Path | None = None) -> dict[str, Any]:
-    """Re-execute the certificates and witnesses of a run in numpy float64; counts, and a text for each failure.
+    """Re-execute the certificates and adversarials of a run in numpy float64; counts, and a text for each failure.
 
     Raises:
         RunError: the run, the model or the data are missing, or not those of the run.

@@ -10,7 +10,7 @@ from robench.attacks.cascade import attack_records
 from robench.attacks.passes import PassCounter
 from robench.progress import NoProgress
 from robench.records.record import AttackRecord, CertifyRecord
-from robench.runs.adversarials import WitnessStore
+from robench.runs.adversarials import AdversarialStore
 from robench.specs.data import DataSpec
 from robench.specs.evaluation import AttackSpec
 from tests.attacks.nets import Data, Model
@@ -40,7 +40,7 @@ def attack(
             device=torch.device("cpu"),
             skip=skip,
             progress=NoProgress(),
-            witnesses=WitnessStore(folder),
+            adversarials=AdversarialStore(folder),
             passes=passes or PassCounter(),
         )
     )

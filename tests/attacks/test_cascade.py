@@ -13,7 +13,7 @@ from robench.errors import DataError, ModelError
 from robench.numerics import distance_upper
 from robench.records.crosscheck import contradictions
 from robench.records.record import AttackStatus, to_line
-from robench.runs.adversarials import WitnessStore
+from robench.runs.adversarials import AdversarialStore
 from robench.statistics.attacked import summarize
 from tests.attacks.nets import Model, certificates, conv_net, digits, lipschitz_net, scaled
 from tests.attacks.runs import EPS, attack, robust
@@ -81,24 +81,24 @@ def test_inflated_certificates_are_contradicted(binary, tmp_path):
     records = attack(model, data, proofs, folder=tmp_path, attacks=CHEAP)
     found = contradictions(proofs.values(), records)
     assert found
-    witnesses = WitnessStore(tmp_path).read()
+    adversarials = AdversarialStore(tmp_path).read()
     for item in found:
         row = int(np.flatnonzero(data.index == item.index)[0])
-        assert distance_upper(data.inputs[row], witnesses[item.index]) == item.distance < item.radius
+        assert distance_upper(data.inputs[row], adversarials[item.index]) == item.distance < item.radius
 
 
-def test_every_witness_gives_its_distance_and_its_class(multi, tmp_path):
+def test_every_adversarial_gives_its_distance_and_its_class(multi, tmp_path):
     model, data = multi
     double = torch.nn.Sequential(*model.module).double()
     records = attack(model, data, certificates(model, data), folder=tmp_path, batch_size=16, attacks=CHEAP)
     model.module.float()
-    witnesses = WitnessStore(tmp_path).read()
+    adversarials = AdversarialStore(tmp_path).read()
     broken = [record for record in records if record.correct and record.distance is not None]
-    assert sorted(witnesses) == sorted(record.index for record in broken)
+    assert sorted(adversarials) == sorted(record.index for record in broken)
     double.double()
     for record in broken:
         row = int(np.flatnonzero(data.index == record.index)[0])
-        point = witnesses[record.index]
+        point = adversarials[record.index]
         assert point.dtype == np.float32
         assert point.min() >= 0.0
         assert point.max() <= 1.0

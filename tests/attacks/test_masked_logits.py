@@ -15,7 +15,7 @@ from robench.attacks.diagnostics import diagnose
 from robench.attacks.verification import CLEARANCE, clearly_wrong
 from robench.errors import ModelError
 from robench.models.build import check_agreement
-from robench.runs.adversarials import WitnessStore
+from robench.runs.adversarials import AdversarialStore
 from robench.specs.data import DataSpec
 from robench.specs.evaluation import AttackSpec
 from tests.attacks.nets import Model, digits, lipschitz_net
@@ -69,7 +69,7 @@ def test_masks_scales_and_offsets_change_no_answer(sound, answers, change, tmp_p
     records = attack(changed(model, **change), data, attacks=ATTACKS, eps=EPS, folder=tmp_path)
     assert np.abs(np.array([robust(records, float(text)) for text in EPS]) - answers).max() <= 1
     layers = [(m.weight.double().numpy(), m.bias.double().numpy()) for m in model.module if isinstance(m, nn.Linear)]
-    points = WitnessStore(tmp_path).read()
+    points = AdversarialStore(tmp_path).read()
     found = [record for record in records if record.distance]
     assert found
     for record in found:

@@ -10,7 +10,7 @@ from robench import lipschitz, workflows
 from robench.certificates.certify import certify_records
 from robench.progress import NoProgress
 from robench.records.record import to_line
-from robench.runs.adversarials import WitnessStore
+from robench.runs.adversarials import AdversarialStore
 from robench.specs.data import DataSpec
 
 
@@ -45,6 +45,6 @@ def test_records_and_points_are_those_of_the_run_folder(robench: Any, moons_mode
     assert [to_line(record) for record in found.records] == (
         tmp_path / "run" / "records.jsonl"
     ).read_text().splitlines()
-    witnesses = WitnessStore(tmp_path / "run").read()
-    assert witnesses
-    assert all(np.array_equal(found.points[row], point) for row, point in witnesses.items())
+    adversarials = AdversarialStore(tmp_path / "run").read()
+    assert adversarials
+    assert all(np.array_equal(found.points[row], point) for row, point in adversarials.items())

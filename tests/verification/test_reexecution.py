@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import warnings
 from pathlib import Path
 
@@ -92,7 +93,7 @@ def test_segment_norm_is_a_lower_bound(folder: Path) -> None:
 
 def test_a_run_as_made_holds(run: Path) -> None:
     found = reexecute(run)
-    assert found == {"n": 60, "certificates": 60, "witnesses": 0, "failed": 0, "problems": []}
+    assert found == {"n": 60, "certificates": 60, "adversarials": 0, "failed": 0, "problems": []}
 
 
 CHANGES = {
@@ -128,21 +129,29 @@ def test_other_weights_are_refused(run: Path, tmp_path: Path) -> None:
         reexecute(tmp_path / "nothing")
 
 
-def test_witnesses_are_executed(folder: Path, tmp_path: Path) -> None:
+def test_a_run_of_another_schema_version_is_refused_by_name(run: Path, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(run, tmp_path / "older"))
+    manifest = json.loads((copy / "manifest.json").read_text())
+    (copy / "manifest.json").write_text(json.dumps({**manifest, "schema_version": 0}))
+    with pytest.raises(RunError, match="older` is of schema version 0; this robench reads"):
+        reexecute(copy)
+
+
+def test_adversarials_are_executed(folder: Path, tmp_path: Path) -> None:
     data = workflows.DataRef(spec=DataSpec(name="digits"), split="test", limit=5)
     out = workflows.attack(
         workflows.ModelRef(ref=str(folder)), data, eps=("1", "3"), suite="paper", out=tmp_path / "attack"
     ).folder
     found = reexecute(out)
     assert found["failed"] == 0
-    assert found["witnesses"] > 0
+    assert found["adversarials"] > 0
 
     path = out / "records.jsonl"
     records = [json.loads(line) for line in path.read_text().splitlines()]
     hidden = next(record for record in records if record["distance"])
     hidden["distance"] = None
     path.write_text("".join(json.dumps(record) + "\n" for record in records))
-    assert reexecute(out)["problems"] == [f"image {hidden['index']}: there is a witness, but no distance"]
+    assert reexecute(out)["problems"] == [f"image {hidden['index']}: there is an adversarial, but no distance"]
     path.write_text(path.read_text() + json.dumps(records[0]) + "\n")
     with pytest.raises(RunError, match="two records of image"):
         reexecute(out)

@@ -1,6 +1,6 @@
 """What function a loaded model is: a digest that changes with every change of the computation.
 
-Three witnesses, none of which sees all: the operations that run, what the module and its code hold, and (for a
+Three checks, none of which sees all: the operations that run, what the module and its code hold, and (for a
 factory) the bytes of the source files. docs/design/0007-identity.md says what each is there for.
 """
 
