@@ -19,11 +19,15 @@ from robench.certificates.certify import certify_records
 from robench.data import Dataset
 from robench.data.dataset import Subset
 from robench.errors import ModelError
+from robench.layers import FullSort, GroupSort2, HouseHolder, InputNormalization, L2NormPool2d, ScaledAvgPool2d
 from robench.lipschitz import audit, fingerprint
 from robench.models import LoadedModel, load_model
 from robench.models.identity.contents import contents_digest
 from robench.models.identity.function import identify
 from robench.models.identity.operations import record_operations
+from robench.models.onnx.graph import OnnxGraph
+from robench.models.onnx.operations import Node
+from robench.models.reading.spared import Copy
 
 NET = '''
 import os
@@ -380,3 +384,9 @@ def test_an_audit_is_refused_for_a_steeper_network(place: str) -> None:
     assert fingerprint(module) != known
     with pytest.raises(ModelError, match="not those that were audited"):
         list(certify_records(model, bounds, data))
+
+
+def test_classes_of_robench_keep_their_names_in_digests_wherever_they_lie() -> None:
+    layers = (InputNormalization, GroupSort2, FullSort, HouseHolder, L2NormPool2d, ScaledAvgPool2d)
+    digest = contents_digest((Copy, OnnxGraph, Node, *layers))
+    assert digest == "6049a021903b8cd010c30fc7172ce442b46f6316adca7fc4da6c1d4db6c98f3e"  # add moves to `FIRST_HOMES`

@@ -41,6 +41,12 @@ LIBRARIES = (
     *(Path(str(package.__file__)).resolve().parent for package in (torch, np)),
     Path(__file__).resolve().parents[2],
 )
+FIRST_HOMES = {
+    "robench.models.reading.spared.Copy": "robench.checkpoint.spared.Copy",
+    "robench.models.onnx.graph.OnnxGraph": "robench.checkpoint.onnx_graph.OnnxGraph",
+    "robench.models.onnx.operations.Node": "robench.checkpoint.onnx_operations.Node",
+}
+"""robench's own classes in networks that have moved, under the name they have in digests: a move changes no network."""
 
 
 class Part(NamedTuple):
@@ -190,7 +196,8 @@ def _named(table: Mapping[str, Any]) -> list[Any]:
 def _class(kind: type) -> Part:
     """A class: its name if it is a library's, else its bases, methods and constants."""
     if _is_library(kind):
-        return Part(f"class {kind.__module__}.{kind.__qualname__}")
+        name = f"{kind.__module__}.{kind.__qualname__}"
+        return Part(f"class {FIRST_HOMES.get(name, name)}")
     members = {name: value for name, value in vars(kind).items() if _is_member(name, value)}
     return Part(f"class {kind.__qualname__}", (*kind.__bases__, *_named(members)))
 
