@@ -31,8 +31,8 @@ from robench.attacks.diagnostics import diagnose
 from robench.attacks.passes import PassCounter
 from robench.certificates.certify import certify_records
 from robench.data import Dataset, load
-from robench.errors import AuditError
-from robench.lipschitz import audit
+from robench.errors import BoundError
+from robench.lipschitz import bound_module
 from robench.models import LoadedModel, load_model
 from robench.progress import NoProgress
 from robench.runs.adversarials import AdversarialStore
@@ -99,10 +99,10 @@ def robench_attack(
     cpu = torch.device("cpu")
     certificates = {}
     try:
-        bounds = audit(model.module, model.input_shape)
+        bounds = bound_module(model.module, model.input_shape)
         found = certify_records(model, bounds, data, deploy_dtype="float64", batch_size=500, device=cpu)
         certificates = {record.index: record for record in found}
-    except AuditError as error:
+    except BoundError as error:
         print(f"no certificates: {error.message}")
     passes = PassCounter()
     records = list(

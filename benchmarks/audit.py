@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from robench.layers import GroupSort2, L2NormPool2d
-from robench.lipschitz import audit
+from robench.lipschitz import bound_module
 
 warnings.simplefilter("ignore")
 
@@ -158,8 +158,8 @@ PUBLISHED: list[tuple[str, Callable[[], nn.Module], tuple[int, int, int]]] = [
 def timed(module: nn.Module, shape: tuple[int, ...]) -> tuple[float, float, float]:
     """Upper and lower bound, seconds."""
     start = time.perf_counter()
-    result = audit(module.eval(), shape)
-    return result.lipschitz_upper, result.lipschitz_lower, time.perf_counter() - start
+    result = bound_module(module.eval(), shape)
+    return result.upper, result.lower, time.perf_counter() - start
 
 
 def main() -> None:

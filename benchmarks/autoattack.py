@@ -23,8 +23,8 @@ from robench.attacks.classifier import single_precision, two_logits
 from robench.attacks.passes import PassCounter
 from robench.certificates.certify import certify_records
 from robench.data import Dataset, load
-from robench.errors import AuditError
-from robench.lipschitz import audit
+from robench.errors import BoundError
+from robench.lipschitz import bound_module
 from robench.models import LoadedModel, load_model
 from robench.progress import NoProgress
 from robench.records.record import AttackRecord, CertifyRecord
@@ -53,10 +53,10 @@ def robench_records(model: LoadedModel, data: Dataset, eps: str, *, full: bool) 
     spec = AttackSpec(data=DataSpec(name=data.name), eps=(eps,), suite="autoattack", full=full)
     certificates: dict[int, CertifyRecord] = {}
     try:
-        bounds = audit(model.module, model.input_shape)
+        bounds = bound_module(model.module, model.input_shape)
         found = certify_records(model, bounds, data, deploy_dtype="float64", batch_size=500, device=CPU)
         certificates = {record.index: record for record in found}
-    except AuditError as error:
+    except BoundError as error:
         print(f"no certificates: {error.message}")
     return list(
         attack_records(

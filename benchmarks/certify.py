@@ -22,7 +22,7 @@ from robench.certificates.certify import certify_records
 from robench.data import Dataset
 from robench.data.dataset import Subset
 from robench.layers import GroupSort2
-from robench.lipschitz import audit
+from robench.lipschitz import bound_module
 from robench.models import LoadedModel
 from robench.models.identity.function import identify
 
@@ -71,7 +71,7 @@ def main() -> None:
             module=network, input_shape=SHAPE, outputs=CLASSES, name=name, recipe=None, weights_sha256="",
             trained_on=None, function=identify(network, SHAPE),
         )  # fmt: skip
-        bounds, double = audit(network, SHAPE), copy.deepcopy(network).double()
+        bounds, double = bound_module(network, SHAPE), copy.deepcopy(network).double()
 
         def forward(double: nn.Module = double) -> None:
             with torch.no_grad():

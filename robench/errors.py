@@ -38,8 +38,8 @@ class ModelError(RobenchError):
     """A model cannot be loaded, or does not fit the data it is asked about."""
 
 
-class AuditError(RobenchError):
-    """The audit cannot bound the Lipschitz constant of a model, so there is no certificate."""
+class BoundError(RobenchError):
+    """The Lipschitz constant of a model has no proven bound, so there is no certificate."""
 
 
 class RunError(RobenchError):

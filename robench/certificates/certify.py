@@ -1,7 +1,7 @@
 """Certified radii: how far an input can move, in L2, without any change of the predicted class.
 
 For prediction i the radius is the minimum over j ≠ i of (f_i − f_j) / L_ij, where L_ij bounds the Lipschitz constant of
-f_i − f_j: `pairwise` takes the audit's table, `paper` one constant for all pairs (|f|/L for one logit; half the top-2
+f_i − f_j: `pairwise` takes the pairwise bounds, `paper` one constant for all pairs (|f|/L for one logit; half the top-2
 gap over L for unit rows, gap/(√2 L) for a joint head: Serrurier et al. 2021, §3; Li et al. 2019). The radius is
 sound in floating point: docs/design/0004-soundness.md §6.
 """
@@ -22,8 +22,8 @@ from torch import nn
 from robench.certificates.deployment import Deployment, classes
 from robench.data import Dataset
 from robench.devices import exact_arithmetic
-from robench.errors import AuditError, ModelError
-from robench.lipschitz import Audit, fingerprint, plain_copy
+from robench.errors import BoundError, ModelError
+from robench.lipschitz import LipschitzBound, fingerprint, plain_copy
 from robench.models.networks.widened import widened
 from robench.numerics import gamma, round_up
 from robench.records.record import CertifyRecord, Status
@@ -68,64 +68,66 @@ class Certificates:
     pairwise: Array
 
 
-def certificates(audit: Audit, logits: Array, norms: Array, deploy_dtype: DeployDtype = "float64") -> Certificates:
+def certificates(
+    bound: LipschitzBound, logits: Array, norms: Array, deploy_dtype: DeployDtype = "float64"
+) -> Certificates:
     """Radii from float64 logits, rounded down.
 
     Args:
-        audit: of the network that computed them.
+        bound: of the network that computed them.
         logits: (n, q), computed in float64; (n, 1) for one logit.
         norms: (n,) upper bounds of the L2 norm of the inputs.
         deploy_dtype: arithmetic of the deployed network whose class must not change.
     """
-    here, there = _rounding(audit, "float64"), _rounding(audit, deploy_dtype)
+    here, there = _rounding(bound, "float64"), _rounding(bound, deploy_dtype)
     # each logit pair is off by at most √2 times the norm of the error vector; one logit by the norm itself
     factor = 1.0 if logits.shape[1] == 1 else SQRT2_UP
     error = factor * ((here[0] + there[0]) * norms + (here[1] + there[1])) * (1 + 2.0**-48)
     growth = round_up(factor * there[0])  # the deployed error at the moved point grows with the radius
     if logits.shape[1] == 1:
-        return _one_logit(audit, logits[:, 0], error, growth)
-    if deploy_dtype == "float64" and audit.by_class is not None:
-        slope, offset, own = audit.by_class
+        return _one_logit(bound, logits[:, 0], error, growth)
+    if deploy_dtype == "float64" and bound.by_class is not None:
+        slope, offset, own = bound.by_class
         shared = 2 * SQRT2_UP * (slope * norms + offset) * (1 + 2.0**-48)
-        return _argmax(audit, logits, shared, 2 * own * (1 + 2.0**-48), round_up(SQRT2_UP * slope))
-    return _argmax(audit, logits, error, np.zeros(logits.shape[1]), growth)
+        return _argmax(bound, logits, shared, 2 * own * (1 + 2.0**-48), round_up(SQRT2_UP * slope))
+    return _argmax(bound, logits, error, np.zeros(logits.shape[1]), growth)
 
 
-def _rounding(audit: Audit, deploy_dtype: DeployDtype) -> tuple[float, float]:
+def _rounding(bound: LipschitzBound, deploy_dtype: DeployDtype) -> tuple[float, float]:
     """The error of the deployed logits.
 
     Raises:
-        AuditError: it has no bound.
+        BoundError: it has no bound.
     """
-    if deploy_dtype not in audit.rounding:
-        reason = audit.unbounded or "its rounding errors have no finite bound"
-        raise AuditError(
+    if deploy_dtype not in bound.rounding:
+        reason = bound.unbounded or "its rounding errors have no finite bound"
+        raise BoundError(
             f"the model in {deploy_dtype} cannot be held against the float64 one: {reason}",
             hint="certify for `--deploy-dtype float64`, or export the model with this part computed once and stored",
         )
-    return audit.rounding[deploy_dtype]
+    return bound.rounding[deploy_dtype]
 
 
-def _one_logit(audit: Audit, logit: Array, error: Array, growth: float) -> Certificates:
+def _one_logit(bound: LipschitzBound, logit: Array, error: Array, growth: float) -> Certificates:
     predicted = classes(logit[:, None])
     margin = _lower(np.abs(logit), error)
-    radius = _divide_down(margin, audit.lipschitz_upper + growth)
+    radius = _divide_down(margin, bound.upper + growth)
     return Certificates(predicted, 1 - predicted, margin, radius, radius.copy())
 
 
-def _argmax(audit: Audit, logits: Array, error: Array, own: Array, growth: float) -> Certificates:
+def _argmax(bound: LipschitzBound, logits: Array, error: Array, own: Array, growth: float) -> Certificates:
     """Of q ≥ 2 logits: `error` (n,) of each difference, and `own` (q,) of each logit."""
     rows = np.arange(logits.shape[0])
     predicted = classes(logits)
     errors = (error[:, None] + own[predicted][:, None] + own) * (1 + 2.0**-50)
     margins = _lower(logits[rows, predicted][:, None] - logits, errors)
     margins[rows, predicted] = np.inf
-    radii = _divide_down(margins, audit.pairwise[predicted] + growth)
+    radii = _divide_down(margins, bound.pairwise[predicted] + growth)
     radii[rows, predicted] = np.inf
     runner_up = np.argmin(np.where(radii > 0, radii, margins - 1e300), axis=1)
     pairwise = radii[rows, runner_up]
     gap = margins.min(axis=1)
-    paper = np.minimum(_divide_down(gap, audit.paper + growth), pairwise)
+    paper = np.minimum(_divide_down(gap, bound.paper + growth), pairwise)
     return Certificates(predicted, runner_up, margins[rows, runner_up], paper, pairwise)
 
 
@@ -145,7 +147,7 @@ def _divide_down(margin: Array, constant: Array | float) -> Array:
 
 def certify_records(
     model: Certifiable,
-    audit: Audit,
+    bound: LipschitzBound,
     dataset: Dataset,
     *,
     deploy_dtype: DeployDtype = "float64",
@@ -157,7 +159,7 @@ def certify_records(
 
     Args:
         model: the model, in evaluation mode.
-        audit: of this very module.
+        bound: of this very module.
         dataset: the images.
         deploy_dtype: arithmetic of the deployed network; `float32` subtracts a bound of its error as well, and runs it
             on each image: no certificate where it gives another class.
@@ -166,11 +168,11 @@ def certify_records(
         skip: indices (`dataset.index`) that already have a record.
 
     Raises:
-        AuditError: the constants are not finite, the deployed arithmetic has no bound, or was seen outside of it.
-        ModelError: the audit is of another module, or the data do not fit the model.
+        BoundError: the constants are not finite, the deployed arithmetic has no bound, or was seen outside of it.
+        ModelError: the bound is of another module, or the data do not fit the model.
     """
-    network = _network(model, audit).to(device)
-    deployed = _deployment(model, audit, device) if deploy_dtype == "float32" else None
+    network = _network(model, bound).to(device)
+    deployed = _deployment(model, bound, device) if deploy_dtype == "float32" else None
     done = set(skip)
     rows = np.array([row for row, index in enumerate(dataset.index) if int(index) not in done], dtype=np.int64)
     for start in range(0, len(rows), batch_size):
@@ -183,32 +185,32 @@ def certify_records(
             )
         logits = _logits(network, inputs, model.outputs, device)
         norms = _norms(inputs)
-        found = certificates(audit, logits, norms, deploy_dtype)
+        found = certificates(bound, logits, norms, deploy_dtype)
         if deployed is not None:
             found = _withdrawn(found, ~deployed.gives(found.predicted, logits, inputs, norms))
         yield from _records(dataset, chunk, inputs, found)
 
 
-def _network(model: Certifiable, audit: Audit) -> nn.Module:
-    """The float64 network, checked to be the one that was audited."""
-    if not (math.isfinite(audit.lipschitz_upper) and audit.rounding):
-        raise AuditError("the audit gives no finite bound, so there is no certificate", hint="audit the model again")
-    if model.outputs > 1 and audit.pairwise.shape != (model.outputs, model.outputs):
-        raise AuditError(
-            f"the audit has no bounds for {model.outputs} classes", hint="the model must return at most 2048 logits"
+def _network(model: Certifiable, bound: LipschitzBound) -> nn.Module:
+    """The float64 network, checked to be the one that was bounded."""
+    if not (math.isfinite(bound.upper) and bound.rounding):
+        raise BoundError("the Lipschitz bound is not finite, so there is no certificate", hint="bound the model again")
+    if model.outputs > 1 and bound.pairwise.shape != (model.outputs, model.outputs):
+        raise BoundError(
+            f"the bound has no constants for {model.outputs} classes", hint="the model must return at most 2048 logits"
         )
     plain = plain_copy(model.module)
-    if fingerprint(plain) != audit.fingerprint:
+    if fingerprint(plain) != bound.fingerprint:
         raise ModelError(
-            "the weights, constants or code of the model are not those that were audited",
-            hint="audit again; if the model changes by being read, certify `robench.lipschitz.plain_copy(model)`",
+            "the weights, constants or code of the model are not those that were bounded",
+            hint="bound it again; if the model changes by being read, certify `robench.lipschitz.plain_copy(model)`",
         )
     return widened(plain)
 
 
-def _deployment(model: Certifiable, audit: Audit, device: torch.device | str) -> Deployment:
+def _deployment(model: Certifiable, bound: LipschitzBound, device: torch.device | str) -> Deployment:
     """The float32 network, and how far its logits are from the computed float64 ones at most."""
-    here, there = _rounding(audit, "float64"), _rounding(audit, "float32")
+    here, there = _rounding(bound, "float64"), _rounding(bound, "float32")
     return Deployment(model.module, (here[0] + there[0], here[1] + there[1]), device)
 
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from robench.devices import exact_arithmetic
-from robench.errors import AuditError
+from robench.errors import BoundError
 from robench.lipschitz import in_float32, plain_copy
 
 Array = npt.NDArray[np.float64]
@@ -51,7 +51,7 @@ class Deployment:
             norms: (n,) upper bounds of the norms of the inputs.
 
         Raises:
-            AuditError: the logits are further apart than was proven, so that the proof does not hold for this model.
+            BoundError: the logits are further apart than was proven, so that the proof does not hold for this model.
         """
         given = np.ones(len(inputs), dtype=bool)
         for single in (self._together(inputs), self._alone(inputs)):
@@ -77,7 +77,7 @@ class Deployment:
         allowed = slope * norms + offset
         worst = int(np.argmax(apart - allowed))
         if not apart[worst] <= allowed[worst] * (1 + 1e-9) and np.isfinite(single[worst]).all():
-            raise AuditError(
+            raise BoundError(
                 f"the float32 logits of the model are {apart[worst]:.3g} from the float64 ones, above the proven bound "
                 f"{allowed[worst]:.3g}",
                 hint="a layer computes something else in float32 than its rule says; use `--deploy-dtype float64`",

@@ -1,7 +1,16 @@
-"""The audit: proven upper bounds of Lipschitz constants, for any torch model."""
+"""Proven upper bounds of Lipschitz constants, for any torch model."""
 
-from robench.lipschitz.bound import Audit, Head, LayerBound, audit, fingerprint
+from robench.lipschitz.bound import Head, LayerBound, LipschitzBound, bound_module, fingerprint
 from robench.lipschitz.rules.modules import in_float32, plain_copy
 from robench.lipschitz.trace.registered import register
 
-__all__ = ["Audit", "Head", "LayerBound", "audit", "fingerprint", "in_float32", "plain_copy", "register"]
+__all__ = [
+    "Head",
+    "LayerBound",
+    "LipschitzBound",
+    "bound_module",
+    "fingerprint",
+    "in_float32",
+    "plain_copy",
+    "register",
+]

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from robench.errors import AuditError
+from robench.errors import BoundError
 from robench.lipschitz.norms.rounding import Growth
 from robench.lipschitz.rules.modules import plain_copy
 from robench.lipschitz.trace.signals import BATCH, View
@@ -50,7 +50,7 @@ def check_agreement(
         errors: bounds of the rounding error, by arithmetic.
 
     Raises:
-        AuditError: two of them are further apart than rounding explains.
+        BoundError: two of them are further apart than rounding explains.
     """
     points = _points(shape)
     with torch.no_grad():
@@ -63,10 +63,10 @@ def check_agreement(
             error = own + other
             allowed = error.slope * lengths[way.first + row] + error.offset + 1e-300
             if not _close(logits.double(), alone[way.first + row], allowed):
-                raise AuditError(way.what, hint=way.hint)
+                raise BoundError(way.what, hint=way.hint)
     if not _close(zero[0], output.zero[0], 2 * errors["float64"].offset + 1e-300):
         what, hint = _differs("outside of the run that was traced")
-        raise AuditError(what, hint=hint)
+        raise BoundError(what, hint=hint)
 
 
 def _points(shape: tuple[int, ...]) -> Tensor:

@@ -1,4 +1,4 @@
-"""The audit: a proven upper bound of the Lipschitz constant of any torch model, operation by operation."""
+"""A proven upper bound of the Lipschitz constant of any torch model, operation by operation."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ import robench.lipschitz.rules.copies
 import robench.lipschitz.rules.elementwise
 import robench.lipschitz.rules.pooling
 import robench.lipschitz.rules.writing  # noqa: F401  (these five register their rules)
-from robench.errors import AuditError
+from robench.errors import BoundError
 from robench.lipschitz.agreement import check_agreement
 from robench.lipschitz.norms.rounding import UNITS, Growth
 from robench.lipschitz.rules.modules import in_float32, plain_copy, walk
@@ -58,26 +58,30 @@ class Head:
 
 @dataclass(frozen=True)
 class LayerBound:
-    """One row of the audit's table.
+    """The bound of one layer.
 
     Fields:
         name: module path; several operations that were bounded as one map are joined by `+`.
         operation: what it does.
-        lipschitz_upper: bound of the constant of this operation alone (a sum of signals: of the network up to here).
+        upper: bound of the constant of this operation alone (a sum of signals: of the network up to here).
     """
 
     name: str
     operation: str
-    lipschitz_upper: float
+    upper: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON data."""
+        return {"name": self.name, "operation": self.operation, "lipschitz_upper": self.upper}
 
 
 @dataclass(frozen=True)
-class Audit:
+class LipschitzBound:
     """What is proven about a network.
 
     Fields:
-        lipschitz_upper: of the whole network, L2 to L2, rounded up.
-        lipschitz_lower: a slope that was found: the true constant lies between the two.
+        upper: of the whole network, L2 to L2, rounded up.
+        lower: a slope that was found: the true constant lies between the two.
         head: the last linear map, if there is one.
         body_upper: bound of everything before the head; of the whole network if there is none.
         pairwise: (q, q) upper bounds of Lip(f_i − f_j); (1, 1) Lip(f) for one logit.
@@ -87,11 +91,11 @@ class Audit:
         by_class: of float64, (a, b, own): the error splits in a vector of norm at most a·‖x‖ + b, and own (q,) for each
             logit alone, which is what rounding of its bias costs; None where it does not split.
         unbounded: why `rounding` says nothing about float32, if so.
-        fingerprint: SHA-256 of the module that was audited, parametrizations computed (see `fingerprint`).
+        fingerprint: SHA-256 of the module that was bounded, parametrizations computed (see `fingerprint`).
     """
 
-    lipschitz_upper: float
-    lipschitz_lower: float
+    upper: float
+    lower: float
     head: Head | None
     body_upper: float
     pairwise: Array
@@ -105,12 +109,12 @@ class Audit:
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON data."""
         return {
-            "lipschitz_upper": self.lipschitz_upper,
-            "lipschitz_lower": self.lipschitz_lower,
+            "lipschitz_upper": self.upper,
+            "lipschitz_lower": self.lower,
             "body_upper": self.body_upper,
             "head": None if self.head is None else self.head.kind,
             "rounding": {name: list(pair) for name, pair in self.rounding.items()},
-            "layers": [vars(layer) for layer in self.layers],
+            "layers": [layer.to_dict() for layer in self.layers],
         }
 
 
@@ -119,7 +123,7 @@ def fingerprint(module: nn.Module) -> str:
     return contents_digest(module)
 
 
-def audit(module: nn.Module, input_shape: tuple[int, ...]) -> Audit:
+def bound_module(module: nn.Module, input_shape: tuple[int, ...]) -> LipschitzBound:
     """Bound the Lipschitz constant of a model, L2 to L2, over all of its input space.
 
     Args:
@@ -127,10 +131,10 @@ def audit(module: nn.Module, input_shape: tuple[int, ...]) -> Audit:
         input_shape: of one input, without the batch.
 
     Raises:
-        AuditError: an operation has no rule, is random, depends on the batch, or the model is in training mode.
+        BoundError: an operation has no rule, is random, depends on the batch, or the model is in training mode.
     """
     if any((torch_module._global_forward_hooks, torch_module._global_forward_pre_hooks)):
-        raise AuditError("torch has global forward hooks, which may change any layer", hint="remove them")
+        raise BoundError("torch has global forward hooks, which may change any layer", hint="remove them")
     plain = plain_copy(module)
     _refuse_non_finite(plain)
     mark = fingerprint(plain)
@@ -142,10 +146,10 @@ def audit(module: nn.Module, input_shape: tuple[int, ...]) -> Audit:
         history = History(network, tuple(input_shape))
         output = walk(trace, inner, start)
         if output.shape[0] != BATCH:
-            raise AuditError("the model mixes the samples of a batch", hint="return one row of logits a sample")
+            raise BoundError("the model mixes the samples of a batch", hint="return one row of logits a sample")
         upper = output.lipschitz
         if not math.isfinite(upper):
-            raise AuditError("the bound is infinite", hint="rescale the weights of the model")
+            raise BoundError("the bound is infinite", hint="rescale the weights of the model")
         errors = {name: output.error(name) for name in UNITS}
         if trace.unbounded and not trace.branches:
             errors["float32"] = Growth(math.inf, math.inf)
@@ -155,15 +159,15 @@ def audit(module: nn.Module, input_shape: tuple[int, ...]) -> Audit:
             del errors["float32"]
     lower = _slope_found(network, plain, input_shape, errors["float64"])
     if lower > upper:
-        raise AuditError(
+        raise BoundError(
             f"a slope of {lower:.6g} was found above the bound {upper:.6g}",
             hint="a registered rule returns too small a constant; mend it",
         )
     head, body, error = _head(output)
     pairwise, paper = _constants(output.size, head, error, body, upper)
-    return Audit(
-        lipschitz_upper=upper,
-        lipschitz_lower=lower,
+    return LipschitzBound(
+        upper=upper,
+        lower=lower,
         head=head,
         body_upper=body,
         pairwise=pairwise,
@@ -187,7 +191,7 @@ def _by_class(output: View) -> tuple[float, float, Array] | None:
 def _refuse_non_finite(module: nn.Module) -> None:
     for name, tensor in module.state_dict().items():
         if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
-            raise AuditError(
+            raise BoundError(
                 f"`{name}` holds NaN or infinity",
                 hint="train the model again; a network with such weights has no Lipschitz constant",
             )

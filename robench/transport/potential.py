@@ -12,7 +12,7 @@ import torch
 
 from robench.data import Dataset
 from robench.errors import ModelError
-from robench.lipschitz import Audit, plain_copy
+from robench.lipschitz import LipschitzBound, plain_copy
 from robench.models.networks.widened import widened
 from robench.statistics.predictions import Prediction, accuracy_facts, record_flags
 from robench.transport.linear_program import Optimum
@@ -137,23 +137,23 @@ def measure(model: torch.nn.Module, dataset: Dataset) -> Potential:
     return found
 
 
-def compare(found: Potential, optimum: Optimum, audit: Audit, *, alpha: float, margin: float) -> dict[str, Any]:
-    """Theorem 2 with numbers: -L^hKR of f, made 1-Lipschitz by the audited constant, against the optimum.
+def compare(
+    found: Potential, optimum: Optimum, bound: LipschitzBound, *, alpha: float, margin: float
+) -> dict[str, Any]:
+    """Theorem 2 with numbers: -L^hKR of f, made 1-Lipschitz by the Lipschitz bound, against the optimum.
 
     Returns:
         `reached`: -L^hKR of f / max(1, L); `optimum`: of any 1-Lipschitz function on these points; `gap`: their
         difference; `share`: their quotient, None where the optimum is not above 0; `exceeded`: whether f does better
-        than a 1-Lipschitz function can, beyond the solver's tolerance. It then has a larger constant than audited.
+        than a 1-Lipschitz function can, beyond the solver's tolerance. It then has a larger constant than its bound.
     """
-    scaled = Potential(
-        found.index, found.positive, found.values / max(1.0, audit.lipschitz_upper), found.gradient_norms
-    )
+    scaled = Potential(found.index, found.positive, found.values / max(1.0, bound.upper), found.gradient_norms)
     separation, hinge = scaled.kantorovich_rubinstein(), scaled.hinge(margin)
     reached = separation - alpha * hinge
     return {
         "alpha": alpha,
         "margin": margin,
-        "lipschitz_upper": audit.lipschitz_upper,
+        "lipschitz_upper": bound.upper,
         "reached": reached,
         "kantorovich_rubinstein": separation,
         "hinge": hinge,

@@ -16,7 +16,7 @@ from robench.attacks.gallery import write_gallery
 from robench.attacks.passes import PassCounter
 from robench.certificates.certify import certify_records
 from robench.data import Dataset
-from robench.errors import AuditError
+from robench.errors import BoundError
 from robench.records.record import AttackRecord, CertifyRecord, attack_record, to_line
 from robench.runs.adversarials import AdversarialStore
 from robench.runs.folder import RunFolder, RunRequest, write_json
@@ -159,8 +159,8 @@ def _certificates(
 ) -> tuple[dict[int, CertifyRecord], dict[str, Any]]:
     """Certificates by index and the audit as plain data; none and the reason where the audit refuses the model."""
     try:
-        bounds = lipschitz.audit(loaded.module, loaded.input_shape)
-    except AuditError as error:
+        bounds = lipschitz.bound_module(loaded.module, loaded.input_shape)
+    except BoundError as error:
         execution.progress.note(f"note: no certificates: {error.message}")
         return {}, {"refused": error.message}
     records = certify_records(

@@ -17,8 +17,8 @@ def audit(model: ModelRef, *, progress: Progress | None = None) -> dict[str, Any
         progress: who is told what a user should know of how the model was read.
 
     Raises:
-        AuditError: an operation has no rule; it is named.
+        BoundError: an operation has no rule; it is named.
     """
     loaded = model.load(progress=progress)
-    result = lipschitz.audit(loaded.module, loaded.input_shape)
+    result = lipschitz.bound_module(loaded.module, loaded.input_shape)
     return {"model": loaded.name, **loaded.identity, **result.to_dict()}

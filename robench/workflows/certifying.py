@@ -43,7 +43,7 @@ def certify(
         execution: device, threads, batch size, progress.
 
     Raises:
-        AuditError: the model has no Lipschitz bound, so there is no certificate.
+        BoundError: the model has no Lipschitz bound, so there is no certificate.
         ModelError: the model does not fit the data.
         RunError: the folder holds another run or cannot be written.
     """
@@ -56,7 +56,7 @@ def certify(
             "the same number, so there is no certificate of the float32 network",
             hint="deploy the network without it (it changes no class) and certify that, or use --deploy-dtype float64",
         )
-    bounds = lipschitz.audit(loaded.module, loaded.input_shape)
+    bounds = lipschitz.bound_module(loaded.module, loaded.input_shape)
     spec = CertifySpec(data=data.spec, split=data.split, deploy_dtype=deploy_dtype)
     flags = doubts(loaded, dataset, execution.progress)
     facts = run_facts(model, data, loaded, dataset, bounds.to_dict(), flags, device)
@@ -93,7 +93,7 @@ def certify(
         return Outcome(run.path, {**shown, "reused": len(done)})
 
 
-def _why_none(bounds: lipschitz.Audit) -> str:
+def _why_none(bounds: lipschitz.LipschitzBound) -> str:
     """Why no image has a certificate of the float32 network."""
     slope, offset = bounds.rounding["float32"]
     return (

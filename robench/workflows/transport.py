@@ -37,7 +37,7 @@ def potential(
 
     Raises:
         ModelError: the model has more than one logit, or does not fit the data.
-        AuditError: the model has no bound.
+        BoundError: the model has no bound.
         SpecError: alpha or margin is not given, and the model was not trained by hKR or KR.
         DataError: a class has no example, or there are too many for the linear program.
         RunError: the folder cannot be written.
@@ -53,7 +53,7 @@ def potential(
             f"`{model.ref}` has {loaded.outputs} logits, and the transport problem is one of two classes",
             hint="train on two classes, such as `--data mnist:0-8`",
         )
-    bounds = lipschitz.audit(loaded.module, loaded.input_shape)
+    bounds = lipschitz.bound_module(loaded.module, loaded.input_shape)
     found = measure(loaded.module, dataset)
     points = dataset.batch(slice(None)).reshape(len(dataset), -1).astype(float)
     optimum = hinge_transport(points[found.positive], points[~found.positive], alpha=alpha, margin=margin)

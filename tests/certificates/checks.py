@@ -17,7 +17,7 @@ from robench.data import Dataset
 from robench.data.dataset import Subset
 from robench.errors import ModelError
 from robench.layers import GroupSort2, InputNormalization
-from robench.lipschitz import Audit, audit
+from robench.lipschitz import LipschitzBound, bound_module
 from robench.lipschitz.norms import groups as groups_module
 from robench.lipschitz.norms import linear as linear_module
 from robench.lipschitz.norms.convolution import Geometry
@@ -49,11 +49,11 @@ def dataset(inputs: np.ndarray, labels: Sequence[int], classes: int) -> Dataset:
 
 
 def records(
-    module: nn.Module, inputs: np.ndarray, outputs: int, bounds: Audit | None = None, **options: object
+    module: nn.Module, inputs: np.ndarray, outputs: int, bounds: LipschitzBound | None = None, **options: object
 ) -> list[CertifyRecord]:
     module = module if isinstance(module, torch.fx.GraphModule) else module.eval()
     shape = inputs.shape[1:]
-    bounds = bounds or audit(module, shape)
+    bounds = bounds or bound_module(module, shape)
     data = dataset(inputs, [0] * len(inputs), max(outputs, 2))
     return list(certify_module.certify_records(Model(module, shape, outputs), bounds, data, **options))  # type: ignore[arg-type]
 
@@ -73,7 +73,7 @@ def exact_radius(layer: nn.Linear, x: np.ndarray) -> float:
     return min((scores[i] - scores[j]) / np.sqrt(np.sum((weight[i] - weight[j]) ** 2)) for j in others)  # type: ignore[no-any-return]
 
 
-def check_linear_radius(bounds: Audit | None = None, seed: int = 0) -> None:
+def check_linear_radius(bounds: LipschitzBound | None = None, seed: int = 0) -> None:
     """Pairwise radius = distance to the nearest boundary, from below, within 1e-9."""
     layer, inputs = linear_classifier(seed)
     for record, x in zip(records(layer, inputs, 5, bounds), inputs, strict=True):
@@ -88,7 +88,7 @@ def plane_network(seed: int, outputs: int) -> nn.Module:
     return nn.Sequential(nn.Linear(2, 6), GroupSort2(), nn.Linear(6, 6), nn.ReLU(), nn.Linear(6, outputs)).eval()
 
 
-def check_plane(seed: int, outputs: int, bounds: Audit | None = None) -> None:
+def check_plane(seed: int, outputs: int, bounds: LipschitzBound | None = None) -> None:
     """No point of a fine polar grid inside the radius is of another class."""
     module = plane_network(seed, outputs)
     inputs = np.random.default_rng(seed).uniform(-2, 2, (8, 2)).astype(np.float32)
@@ -107,7 +107,7 @@ def check_plane(seed: int, outputs: int, bounds: Audit | None = None) -> None:
         assert (classes == record.predicted).all()
 
 
-def check_opposed_rows(bounds: Audit | None = None) -> None:
+def check_opposed_rows(bounds: LipschitzBound | None = None) -> None:
     """A head with rows w and −w: the difference of its logits has constant 2."""
     head = nn.Linear(2, 2, bias=False)
     head.weight.data = torch.tensor([[1.0, 0.0], [-1.0, 0.0]])
@@ -207,7 +207,7 @@ def check_division() -> None:
 def check_changed_weights() -> None:
     """An audit of other weights must not certify."""
     layer, inputs = linear_classifier(1)
-    before = audit(layer.eval(), (40,))
+    before = bound_module(layer.eval(), (40,))
     layer.weight.data *= 3
     try:
         found = records(layer, inputs, 5, before)
@@ -220,6 +220,6 @@ def check_changed_weights() -> None:
 def check_normalisation() -> None:
     """Mean and std inside the network: 1/min(std)."""
     network = nn.Sequential(InputNormalization([0.1, 0.2], [0.5, 0.2]), nn.Flatten(), nn.Linear(8, 3)).eval()
-    assert audit(network, (2, 2, 2)).lipschitz_upper >= largest_slope(network, (2, 2, 2), points=6)
+    assert bound_module(network, (2, 2, 2)).upper >= largest_slope(network, (2, 2, 2), points=6)
     alone = InputNormalization([0.1, 0.2], [0.5, 0.2]).eval()
-    assert audit(alone, (2, 2, 2)).lipschitz_upper >= largest_slope(alone, (2, 2, 2), points=6)
+    assert bound_module(alone, (2, 2, 2)).upper >= largest_slope(alone, (2, 2, 2), points=6)

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from torch import nn
 
 from robench.certificates.certify import certificates, certify_records
-from robench.errors import AuditError, ModelError
+from robench.errors import BoundError, ModelError
 from robench.layers import GroupSort2
-from robench.lipschitz import audit
+from robench.lipschitz import bound_module
 from robench.numerics import gamma
 from robench.records.record import Status
 from tests.certificates import checks
@@ -48,14 +48,14 @@ def test_one_logit_is_the_papers_rule() -> None:
     torch.manual_seed(0)
     network = nn.Sequential(nn.Linear(4, 4), GroupSort2(), nn.Linear(4, 1)).eval()
     inputs = np.random.default_rng(0).standard_normal((10, 4)).astype(np.float32)
-    bounds = audit(network, (4,))
+    bounds = bound_module(network, (4,))
     for record, x in zip(checks.records(network, inputs, 1, bounds), inputs, strict=True):
         value = float(copy.deepcopy(network).double()(torch.from_numpy(x[None]).double()).detach())
         assert record.predicted == int(value > 0)
         assert record.runner_up == 1 - record.predicted
         assert record.radius_paper == record.radius_pairwise
-        assert abs(value) / bounds.lipschitz_upper * (1 - 1e-9) <= record.radius_paper
-        assert record.radius_paper <= abs(value) / bounds.lipschitz_upper
+        assert abs(value) / bounds.upper * (1 - 1e-9) <= record.radius_paper
+        assert record.radius_paper <= abs(value) / bounds.upper
 
 
 def test_unit_rows_and_joint_heads_take_their_own_rule() -> None:
@@ -64,7 +64,7 @@ def test_unit_rows_and_joint_heads_take_their_own_rule() -> None:
     joint = nn.Linear(3, 3, bias=False)
     joint.weight.data = torch.eye(3)
     for head, kind, factor in ((rows, "unit_rows", 2.0), (joint, "joint", 2**0.5)):
-        bounds = audit(head.eval(), (3,))
+        bounds = bound_module(head.eval(), (3,))
         assert bounds.head is not None
         assert bounds.head.kind == kind
         assert bounds.paper == pytest.approx(factor, rel=1e-9)
@@ -100,7 +100,7 @@ def test_forward_errors_are_within_their_bounds(seed: int, scale: float) -> None
     network = nn.Sequential(
         nn.Conv2d(2, 4, 3, padding=1), GroupSort2(), nn.AvgPool2d(2), nn.Tanh(), nn.Flatten(), nn.Linear(36, 5)
     ).eval()
-    bounds = audit(network, (2, 6, 6))
+    bounds = bound_module(network, (2, 6, 6))
     x = torch.randn(4, 2, 6, 6) * scale
     with torch.no_grad():
         single = network(x).double()
@@ -131,24 +131,24 @@ def test_deployed_float32_class_does_not_change_within_the_radius() -> None:
 
 def test_misfits_are_refused() -> None:
     layer, inputs = checks.linear_classifier(0)
-    bounds = audit(layer.eval(), (40,))
+    bounds = bound_module(layer.eval(), (40,))
     with pytest.raises(ModelError, match="shape"):
         data = checks.dataset(inputs[:, :10], [0] * 20, 5)
         list(certify_records(checks.Model(layer, (40,), 5), bounds, data))
-    with pytest.raises(AuditError, match="classes"):
+    with pytest.raises(BoundError, match="classes"):
         checks.records(layer, inputs, 7, bounds)
-    with pytest.raises(AuditError, match="finite"):
-        checks.records(layer, inputs, 5, dataclasses.replace(bounds, lipschitz_upper=float("inf")))
+    with pytest.raises(BoundError, match="finite"):
+        checks.records(layer, inputs, 5, dataclasses.replace(bounds, upper=float("inf")))
 
 
 def test_pairwise_is_never_below_the_papers_rule() -> None:
     generator = np.random.default_rng(0)
     for seed in range(5):
-        bounds = audit(checks.plane_network(seed, 4), (2,))
+        bounds = bound_module(checks.plane_network(seed, 4), (2,))
         found = certificates(bounds, generator.standard_normal((50, 4)), np.full(50, 3.0))
         assert (found.pairwise >= found.paper).all()
 
 
 def test_gamma_is_what_the_bounds_are_made_of() -> None:
-    bounds = audit(nn.Linear(100, 3, bias=False).eval(), (100,))
+    bounds = bound_module(nn.Linear(100, 3, bias=False).eval(), (100,))
     assert bounds.rounding["float64"][0] < 20 * gamma(100) * 3**0.5

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from robench.certificates import deployment
-from robench.errors import AuditError
-from robench.lipschitz import Audit, audit, register
+from robench.errors import BoundError
+from robench.lipschitz import LipschitzBound, bound_module, register
 from robench.lipschitz.norms import rounding
 from robench.lipschitz.rules import pooling
 from robench.lipschitz.trace import twins
@@ -34,7 +34,7 @@ def in_float64(module: nn.Module, x: Tensor) -> Tensor:
     return result
 
 
-def check_bound(module: nn.Module, bounds: Audit, seed: int = 0, side: int = SIDE) -> None:
+def check_bound(module: nn.Module, bounds: LipschitzBound, seed: int = 0, side: int = SIDE) -> None:
     """Float32 logits are as near to the float64 ones as claimed, for inputs of all sizes."""
     generator = torch.Generator().manual_seed(seed)
     (a, b), (c, d) = bounds.rounding["float32"], bounds.rounding["float64"]
@@ -45,7 +45,7 @@ def check_bound(module: nn.Module, bounds: Audit, seed: int = 0, side: int = SID
         assert bool((apart <= (a + c) * x.double().norm(dim=1) + b + d).all()), scale
 
 
-def check_certificates(module: nn.Module, bounds: Audit, seed: int = 0) -> int:
+def check_certificates(module: nn.Module, bounds: LipschitzBound, seed: int = 0) -> int:
     """The certified class is the float32 class, up to the radius; how many are certified."""
     scale = SCALES[seed % 3 + 1]
     x = torch.randn(12, SIDE, generator=torch.Generator().manual_seed(seed)) * scale
@@ -80,7 +80,7 @@ def nearby(module: nn.Module, image: Tensor, predicted: int, radius: float) -> T
 
 
 def check(module: nn.Module, seed: int = 0) -> int:
-    bounds = audit(module, (SIDE,))
+    bounds = bound_module(module, (SIDE,))
     assert "float32" in bounds.rounding, bounds.unbounded
     check_bound(module, bounds, seed)
     return check_certificates(module, bounds, seed)
@@ -119,12 +119,12 @@ def test_many_random_networks_are_bounded(seed: int) -> None:
 
 def test_the_float64_bound_is_not_concerned() -> None:
     for name in ("rank-deficient svd", "clamp", "table"):
-        a, b = audit(network(name), (SIDE,)).rounding["float64"]
+        a, b = bound_module(network(name), (SIDE,)).rounding["float64"]
         assert max(a, b) < 1e-10
 
 
 def check_bare(module: nn.Module, side: int = SIDE) -> None:
-    bounds = audit(module.eval().requires_grad_(False), (side,))
+    bounds = bound_module(module.eval().requires_grad_(False), (side,))
     check_bound(module, bounds, side=side)
 
 
@@ -136,20 +136,20 @@ def no_gap(call: Call, value: Any) -> Tensor:
 def test_planted_constants_taken_for_equal(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     check_bare(Bare(name))
     monkeypatch.setattr(Call, "gap", no_gap)
-    with pytest.raises((AssertionError, AuditError)):
+    with pytest.raises((AssertionError, BoundError)):
         check_bare(Bare(name))
 
 
 def test_planted_weights_computed_in_float64_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(twins.Twins, "follow", lambda self, node, value: None)
-    with pytest.raises((AssertionError, AuditError)):
+    with pytest.raises((AssertionError, BoundError)):
         check_bare(Bare("rank-deficient svd"))
 
 
 def test_planted_interpolation_error_that_does_not_grow_with_the_index(monkeypatch: pytest.MonkeyPatch) -> None:
     check_bare(Widen(), 401)
     monkeypatch.setattr(pooling, "_misplaced", lambda matrices: 4.0)
-    with pytest.raises((AssertionError, AuditError)):
+    with pytest.raises((AssertionError, BoundError)):
         check_bare(Widen(), 401)
 
 
@@ -161,9 +161,9 @@ def test_planted_root_that_does_not_underflow(monkeypatch: pytest.MonkeyPatch) -
 
 def test_a_bound_that_is_seen_violated_is_no_bound() -> None:
     module = network("clamp")
-    bounds = audit(module, (SIDE,))
+    bounds = bound_module(module, (SIDE,))
     small = dataclasses.replace(bounds, rounding={**bounds.rounding, "float32": (0.0, 1e-12)})
-    with pytest.raises(AuditError, match="above the proven bound"):
+    with pytest.raises(BoundError, match="above the proven bound"):
         check_certificates(module, small)
 
 
@@ -202,7 +202,7 @@ class Filled(nn.Module):
 def test_a_constant_of_the_shape_of_the_input_is_its_value(name: str) -> None:
     module = Filled(name).eval()
     check_bare(module)
-    assert audit(module, (SIDE,)).rounding["float32"][1] > (2.0**-30 if "full" in name else 0.0)
+    assert bound_module(module, (SIDE,)).rounding["float32"][1] > (2.0**-30 if "full" in name else 0.0)
 
 
 class Inside(Bare):
@@ -214,7 +214,7 @@ def test_a_registered_layer_is_tried_in_float32() -> None:
     x = np.ones((2, SIDE), dtype=np.float32)
     for name, holds in (("qr", True), ("rank-deficient svd", False)):
         module = nn.Sequential(Inside(name), nn.ReLU(), nn.Linear(SIDE, 3)).eval().requires_grad_(False)
-        bounds = audit(module, (SIDE,))
+        bounds = bound_module(module, (SIDE,))
         assert ("float32" in bounds.rounding) == holds
         assert len(checks.records(module, x, 3, bounds)) == 2
     assert "`0` gives results" in bounds.unbounded
@@ -234,10 +234,10 @@ class Asks(nn.Module):
 @pytest.mark.parametrize("kind", ["divisor", "tiny", "huge"])
 def test_float32_is_refused_by_name(kind: str) -> None:
     module = Asks(kind).eval()
-    bounds = audit(module, (SIDE,))
+    bounds = bound_module(module, (SIDE,))
     assert "float32" not in bounds.rounding
     x = np.ones((2, SIDE), dtype=np.float32)
-    with pytest.raises(AuditError, match="float32"):
+    with pytest.raises(BoundError, match="float32"):
         checks.records(module, x, SIDE, bounds, deploy_dtype="float32")
     assert len(checks.records(module, x, SIDE, bounds)) == 2
 
@@ -264,6 +264,6 @@ def test_a_number_that_depends_on_the_precision_is_bounded(kind: str) -> None:
 
 
 def test_another_number_in_float32_is_refused() -> None:
-    assert "float32" not in audit(Asked("least").eval(), (SIDE,)).rounding
-    with pytest.raises(AuditError, match="other logits"):
-        audit(Asked("branch").eval(), (SIDE,))
+    assert "float32" not in bound_module(Asked("least").eval(), (SIDE,)).rounding
+    with pytest.raises(BoundError, match="other logits"):
+        bound_module(Asked("branch").eval(), (SIDE,))

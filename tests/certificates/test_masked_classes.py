@@ -48,7 +48,7 @@ def points(n: int = 50) -> np.ndarray:
 
 
 def radii(module: nn.Module) -> tuple[np.ndarray, np.ndarray]:
-    bounds = lipschitz.audit(module, (FEATURES,))
+    bounds = lipschitz.bound_module(module, (FEATURES,))
     x = points()
     with torch.no_grad():
         z = copy.deepcopy(module).double()(torch.from_numpy(x).double()).numpy()
@@ -78,7 +78,7 @@ def test_a_constant_that_two_classes_share_is_counted(make):
 def test_the_error_of_each_logit_is_within_its_own_bound(make, mask):
     """Against long double, whose roundoff is 2^11 times smaller."""
     module = make(mask)
-    slope, offset, own = lipschitz.audit(module, (FEATURES,)).by_class
+    slope, offset, own = lipschitz.bound_module(module, (FEATURES,)).by_class
     net = module.net if isinstance(module, Masked) else module
     (a, b), (c, d) = (
         (layer.weight.numpy().astype(np.longdouble), layer.bias.numpy().astype(np.longdouble))
@@ -97,7 +97,7 @@ def test_the_error_of_each_logit_is_within_its_own_bound(make, mask):
 
 def test_the_part_of_each_class_is_needed():
     """Rounding to a multiple of 2^7 at -1e18 is far above what the classes share."""
-    slope, offset, own = lipschitz.audit(added([0.0] * 5 + [-1e18]), (FEATURES,)).by_class
+    slope, offset, own = lipschitz.bound_module(added([0.0] * 5 + [-1e18]), (FEATURES,)).by_class
     x = points(200)
     z = body().double()(torch.from_numpy(x).double()).numpy()[:, 5]
     mask = np.float64(np.float32(-1e18))

@@ -11,22 +11,20 @@ import pytest
 import torch
 
 from robench.certificates import certify as certify_module
-from robench.errors import AuditError
-from robench.lipschitz import audit
+from robench.errors import BoundError
+from robench.lipschitz import bound_module
 from robench.lipschitz.norms import convolution as convolution_module
 from robench.lipschitz.norms import linear as linear_module
 from robench.lipschitz.trace.walk import MODULE_RULES
 from tests.certificates import checks
 
-RED = (AssertionError, AuditError)
+RED = (AssertionError, BoundError)
 
 
 def test_lipschitz_constant_halved() -> None:
     layer, _ = checks.linear_classifier(0)
-    bounds = audit(layer.eval(), (40,))
-    halved = dataclasses.replace(
-        bounds, lipschitz_upper=bounds.lipschitz_upper / 2, pairwise=bounds.pairwise / 2, paper=bounds.paper / 2
-    )
+    bounds = bound_module(layer.eval(), (40,))
+    halved = dataclasses.replace(bounds, upper=bounds.upper / 2, pairwise=bounds.pairwise / 2, paper=bounds.paper / 2)
     checks.check_linear_radius(bounds)
     with pytest.raises(RED):
         checks.check_linear_radius(halved)
@@ -99,7 +97,7 @@ def test_stale_weights(monkeypatch: pytest.MonkeyPatch) -> None:
     """As a weight cache that evaluation mode does not renew: the audit saw other weights than the forward pass."""
     checks.check_changed_weights()
     layer, _ = checks.linear_classifier(1)
-    known = audit(layer.eval(), (40,)).fingerprint
+    known = bound_module(layer.eval(), (40,)).fingerprint
     monkeypatch.setattr(certify_module, "fingerprint", lambda module: known)
     with pytest.raises(RED):
         checks.check_changed_weights()
@@ -107,7 +105,7 @@ def test_stale_weights(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_joint_rule_on_a_unit_row_head() -> None:
     checks.check_opposed_rows()
-    bounds = audit(_opposed(), (2,))
+    bounds = bound_module(_opposed(), (2,))
     root = math.sqrt(2) * bounds.body_upper
     faulty = dataclasses.replace(bounds, paper=root, pairwise=np.array([[0.0, root], [root, 0.0]]))
     with pytest.raises(RED):
@@ -133,8 +131,8 @@ def test_largest_std_for_the_smallest(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_plane_check_finds_a_constant_that_is_too_small() -> None:
     def check(shrink: float) -> None:
         for seed in range(6):
-            bounds = audit(checks.plane_network(seed, 1), (2,))
-            checks.check_plane(seed, 1, dataclasses.replace(bounds, lipschitz_upper=bounds.lipschitz_upper / shrink))
+            bounds = bound_module(checks.plane_network(seed, 1), (2,))
+            checks.check_plane(seed, 1, dataclasses.replace(bounds, upper=bounds.upper / shrink))
 
     check(1.0)
     with pytest.raises(RED):

@@ -22,18 +22,18 @@ def test_a_halved_constant_is_contradicted(
     assert json.loads((tmp_path / "sound" / "contradictions.json").read_text()) == {"contradictions": []}
     assert robench("verify", tmp_path / "sound").code == 0
 
-    honest = lipschitz.audit
+    honest = lipschitz.bound_module
 
     def halved(*args: Any) -> Any:
         audit = honest(*args)
         changes = {
-            "lipschitz_upper": audit.lipschitz_upper / 2,
+            "upper": audit.upper / 2,
             "pairwise": audit.pairwise / 2,
             "paper": audit.paper / 2,
         }
         return dataclasses.replace(audit, **changes)
 
-    monkeypatch.setattr(lipschitz, "audit", halved)
+    monkeypatch.setattr(lipschitz, "bound_module", halved)
     result = robench(*argv, "--out", tmp_path / "faulty", "--full", "--json")
     assert result.code == 1
     assert "CONTRADICTION" in result.stderr
@@ -60,7 +60,7 @@ def test_weights_that_change_after_the_audit(
     robench: Any, linear_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, noticed: bool
 ) -> None:
     """Weights 1.05 times as large: refused by their digest, and contradicted where the digest does not tell."""
-    honest = lipschitz.audit
+    honest = lipschitz.bound_module
 
     def stale(module: nn.Module, *args: Any) -> Any:
         audit = honest(module, *args)
@@ -73,12 +73,12 @@ def test_weights_that_change_after_the_audit(
     argv = ("attack", linear_model, "--data", "two-moons", "--limit", 20, "--eps", EPS, *attacks)
     if not noticed:
         assert robench(*argv, "--out", tmp_path / "sound").code == 0
-    monkeypatch.setattr(lipschitz, "audit", stale)
+    monkeypatch.setattr(lipschitz, "bound_module", stale)
     out = tmp_path / "stale"
     result = robench(*argv, "--out", out)
     if noticed:
         assert result.code == 2
-        assert "not those that were audited" in result.stderr
+        assert "not those that were bounded" in result.stderr
         return
     assert result.code == 1
     assert "CONTRADICTION" in result.stderr

@@ -66,16 +66,16 @@ def test_a_constant_that_is_too_small_is_found_out(
     # the true constant is 10; the planted audit says 1
     path = tmp_path / "net.py"
     path.write_text(LINEAR.replace("[[0.6, -0.8]]", "[[6.0, -8.0]]"))
-    real, found = lipschitz.audit, []
+    real, found = lipschitz.bound_module, []
 
-    def planted_audit(*given: Any) -> lipschitz.Audit:
+    def planted_audit(*given: Any) -> lipschitz.LipschitzBound:
         found.append(real(*given))
-        return replace(found[-1], lipschitz_upper=1.0)
+        return replace(found[-1], upper=1.0)
 
-    monkeypatch.setattr(lipschitz, "audit", planted_audit)
+    monkeypatch.setattr(lipschitz, "bound_module", planted_audit)
     planted = robench("potential", *linear, *SAMPLE, "--alpha", 0, "--margin", 1, "--out", tmp_path / "out", "--json")
     assert planted.code == 1
-    assert [audit.lipschitz_upper for audit in found] == [pytest.approx(10, rel=1e-6)]
+    assert [audit.upper for audit in found] == [pytest.approx(10, rel=1e-6)]
     duality = planted.data["duality"]
     assert duality["exceeded"]
     with (tmp_path / "out" / "outputs.csv").open() as file:

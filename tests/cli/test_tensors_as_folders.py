@@ -39,7 +39,7 @@ def test_records_and_points_are_those_of_the_run_folder(robench: Any, moons_mode
         data.labels,
         eps=["0.05", "0.1", "0.5"],
         attacks=["pgd:steps=5", "deepfool"],
-        certificates=list(certify_records(model, lipschitz.audit(model.module, model.input_shape), data)),
+        certificates=list(certify_records(model, lipschitz.bound_module(model.module, model.input_shape), data)),
         bounds=data.bounds,
     )
     assert [to_line(record) for record in found.records] == (

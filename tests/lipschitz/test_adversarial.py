@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from robench.errors import AuditError
+from robench.errors import BoundError
 from robench.layers import GroupSort2
-from robench.lipschitz import audit, register
+from robench.lipschitz import bound_module, register
 from tests.lipschitz.oracles import largest_slope
 
 
@@ -49,7 +49,7 @@ def shared_weights() -> nn.Module:
 
 @pytest.mark.parametrize(("make", "true"), [(shared_activation, 1.0), (shared_weights, 9.0)])
 def test_a_module_used_twice_counts_twice(make: Callable[[], nn.Module], true: float) -> None:
-    assert audit(make().eval(), (2,)).lipschitz_upper >= true
+    assert bound_module(make().eval(), (2,)).upper >= true
 
 
 def reshaped_convolutions() -> nn.Module:
@@ -77,7 +77,7 @@ def channels_in_other_numbers() -> nn.Module:
 )
 def test_what_is_reshaped_in_between_is_not_joined(make: Callable[[], nn.Module], shape: tuple[int, ...]) -> None:
     network = make().eval()
-    bound = audit(network, shape).lipschitz_upper
+    bound = bound_module(network, shape).upper
     x = -torch.rand(1, *shape, dtype=torch.float64) - 0.5  # where the ReLU of −x is open
     jacobian = torch.autograd.functional.jacobian(network.double(), x).flatten(-4).flatten(0, -2)
     assert bound >= float(torch.linalg.matrix_norm(jacobian, 2))
@@ -104,8 +104,8 @@ def largest_and_where(x: Tensor) -> Tensor:
     ids=["index", "sign", "pool index", "integer sum", "half mean", "half softmax", "complex", "celu", "batch of two"],
 )
 def test_what_has_no_constant_is_refused(function: Callable[[Tensor], Tensor]) -> None:
-    with pytest.raises(AuditError):
-        audit(Function(function).eval(), (4,))
+    with pytest.raises(BoundError):
+        bound_module(Function(function).eval(), (4,))
 
 
 def test_a_forward_of_the_instance_is_what_counts() -> None:
@@ -113,7 +113,7 @@ def test_a_forward_of_the_instance_is_what_counts() -> None:
     layer.forward = lambda x: 5 * torch.relu(-x)
     network = nn.Sequential(layer).eval()
     assert largest_slope(network, (2,), points=9) > 4
-    assert audit(network, (2,)).lipschitz_upper >= 5
+    assert bound_module(network, (2,)).upper >= 5
 
 
 def hidden(x: Tensor) -> Tensor:
@@ -152,8 +152,8 @@ def patched(name: str, layer: nn.Module) -> nn.Module:
 )
 def test_what_hides_outside_of_the_unit_box_is_found(network: nn.Module, shape: tuple[int, ...]) -> None:
     try:
-        bound = audit(network.eval(), shape).lipschitz_upper
-    except AuditError:
+        bound = bound_module(network.eval(), shape).upper
+    except BoundError:
         return
     assert bound >= 49
 
@@ -168,9 +168,9 @@ def test_a_rule_is_for_a_class_and_not_for_its_name() -> None:
 
     gentle, steep = make(1.0), make(50.0)
     register(gentle)(lambda layer, shape: 1.0)
-    assert audit(nn.Sequential(gentle()).eval(), (4,)).lipschitz_upper == 1
-    assert audit(nn.Sequential(steep()).eval(), (4,)).lipschitz_upper >= 50
-    assert audit(Function(lambda x, layer: layer(x), steep()).eval(), (4,)).lipschitz_upper >= 50
+    assert bound_module(nn.Sequential(gentle()).eval(), (4,)).upper == 1
+    assert bound_module(nn.Sequential(steep()).eval(), (4,)).upper >= 50
+    assert bound_module(Function(lambda x, layer: layer(x), steep()).eval(), (4,)).upper >= 50
 
 
 def test_a_registered_class_cannot_pass_for_an_operation() -> None:
@@ -180,13 +180,13 @@ def test_a_registered_class_cannot_pass_for_an_operation() -> None:
 
     register(relu)(lambda layer, shape: 3.0)
     network = Function(lambda x, layer: torch.cat([layer(x), layer(x), torch.relu(-x)], dim=1), relu()).eval()
-    assert audit(network, (4,)).lipschitz_upper >= 18**0.5
+    assert bound_module(network, (4,)).upper >= 18**0.5
 
 
 def test_global_hooks_are_refused() -> None:
     handle = nn.modules.module.register_module_forward_hook(lambda module, given, result: None)
     try:
-        with pytest.raises(AuditError, match="global forward hooks"):
-            audit(nn.Sequential(nn.Tanh()).eval(), (4,))
+        with pytest.raises(BoundError, match="global forward hooks"):
+            bound_module(nn.Sequential(nn.Tanh()).eval(), (4,))
     finally:
         handle.remove()

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from robench.errors import AuditError
-from robench.lipschitz import agreement, audit
+from robench.errors import BoundError
+from robench.lipschitz import agreement, bound_module
 from robench.lipschitz.agreement import Way
 from tests.lipschitz.oracles import largest_slope
 
@@ -52,14 +52,14 @@ CONDITIONS: dict[str, Callable[[nn.Module, Tensor], bool]] = {
 
 @pytest.mark.parametrize("condition", list(CONDITIONS))
 def test_a_branch_on_how_the_model_is_called_is_refused(condition: str) -> None:
-    with pytest.raises(AuditError, match="other logits"):
-        audit(Branch(CONDITIONS[condition]).eval(), (3, 6, 6))
+    with pytest.raises(BoundError, match="other logits"):
+        bound_module(Branch(CONDITIONS[condition]).eval(), (3, 6, 6))
 
 
 @pytest.mark.parametrize("asks", [torch.compiler.is_exporting, torch.compiler.is_compiling])
 def test_a_branch_on_export_is_taken_as_the_model_takes_it(asks: Callable[[], bool]) -> None:
     network = Branch(lambda m, x: not asks()).eval()
-    assert audit(network, (3, 6, 6)).lipschitz_upper >= largest_slope(network, (3, 6, 6), points=9)
+    assert bound_module(network, (3, 6, 6)).upper >= largest_slope(network, (3, 6, 6), points=9)
 
 
 @pytest.mark.parametrize(
@@ -73,14 +73,14 @@ def test_a_branch_on_export_is_taken_as_the_model_takes_it(asks: Callable[[], bo
     ids=["training", "in place", "input in place", "hardswish"],
 )
 def test_honest_models_agree_with_themselves(network: nn.Module) -> None:
-    assert audit(network.eval(), (3, 6, 6)).lipschitz_upper > 0
+    assert bound_module(network.eval(), (3, 6, 6)).upper > 0
 
 
 def test_a_large_net_in_float32_may_overflow_and_is_bounded_in_float64() -> None:
     network = nn.Sequential(nn.Flatten(), nn.Linear(4, 4), nn.Linear(4, 2)).eval()
     for layer in (network[1], network[2]):
         layer.weight.data.fill_(1e19)
-    assert audit(network, (4,)).lipschitz_upper > 1e38
+    assert bound_module(network, (4,)).upper > 1e38
 
 
 def test_a_model_that_cannot_run_on_other_layouts_is_bounded() -> None:
@@ -88,7 +88,7 @@ def test_a_model_that_cannot_run_on_other_layouts_is_bounded() -> None:
         def forward(self, x: Tensor) -> Tensor:
             return functional.hardtanh(x.view(x.shape[0], 27))
 
-    assert audit(Viewed().eval(), (3, 3, 3)).lipschitz_upper == 1.0
+    assert bound_module(Viewed().eval(), (3, 3, 3)).upper == 1.0
 
 
 class Far(nn.Module):
@@ -99,12 +99,12 @@ class Far(nn.Module):
 
 
 def test_planted_trace_that_is_not_replayed_is_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(AuditError, match="run that was traced"):
-        audit(Far().eval(), (4,))
+    with pytest.raises(BoundError, match="run that was traced"):
+        bound_module(Far().eval(), (4,))
     ways = agreement._ways
 
     def without_replay(*given: Any) -> list[Way]:
         return [way for way in ways(*given) if way.arithmetic == "float64" and "traced" not in way.what]
 
     monkeypatch.setattr(agreement, "_ways", without_replay)
-    assert audit(Far().eval(), (4,)).lipschitz_upper < 50
+    assert bound_module(Far().eval(), (4,)).upper < 50

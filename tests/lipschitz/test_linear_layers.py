@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional
 
-from robench.lipschitz import audit
+from robench.lipschitz import bound_module
 from robench.lipschitz.norms import convolution, groups
 from robench.lipschitz.norms.convolution import Geometry, reshaped_kernel_bound
 from robench.lipschitz.norms.groups import convolution_norm_upper
@@ -23,7 +23,7 @@ BIG = settings(max_examples=100, deadline=None, derandomize=True)
 
 
 def upper(module: nn.Module, shape: tuple[int, ...]) -> float:
-    return audit(module.eval(), shape).lipschitz_upper
+    return bound_module(module.eval(), shape).upper
 
 
 @pytest.fixture
@@ -235,7 +235,7 @@ def test_a_chain_of_matrices_is_one_matrix() -> None:
 def test_a_convolution_of_one_tap_has_the_norm_of_its_matrix(stride: int, padding: int) -> None:
     layer = nn.Conv2d(5, 7, 1, stride=stride, padding=padding, bias=False).double()
     exact = float(torch.linalg.svdvals(dense_matrix(layer, (5, 6, 6)))[0])
-    bound = audit(nn.Sequential(layer, nn.Flatten()).eval(), (5, 6, 6)).lipschitz_upper
+    bound = bound_module(nn.Sequential(layer, nn.Flatten()).eval(), (5, 6, 6)).upper
     assert exact <= bound <= exact * (1 + 1e-10)
 
 

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from robench.errors import AuditError, ModelError
-from robench.lipschitz import audit, register
+from robench.errors import BoundError, ModelError
+from robench.lipschitz import bound_module, register
 from robench.lipschitz.trace.walk import MODULE_RULES, qualified_name
 from tests.lipschitz.forms import Form
 
@@ -46,29 +46,29 @@ REFUSED = [
 
 @pytest.mark.parametrize(("form", "named"), REFUSED)
 def test_refused_by_name(form: object, named: str) -> None:
-    with pytest.raises(AuditError) as caught:
-        audit(Form(form).eval(), (4, 3))
+    with pytest.raises(BoundError) as caught:
+        bound_module(Form(form).eval(), (4, 3))
     assert named in caught.value.message
     assert caught.value.hint
 
 
 def test_training_mode_is_refused() -> None:
-    with pytest.raises(AuditError, match="training mode"):
-        audit(nn.Sequential(nn.Linear(2, 2), nn.Dropout()), (2,))
+    with pytest.raises(BoundError, match="training mode"):
+        bound_module(nn.Sequential(nn.Linear(2, 2), nn.Dropout()), (2,))
 
 
 def test_batch_statistics_are_refused() -> None:
     network = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2, track_running_stats=False), nn.Flatten()).eval()
-    with pytest.raises(AuditError, match="statistics"):
-        audit(network, (1, 5, 5))
+    with pytest.raises(BoundError, match="statistics"):
+        bound_module(network, (1, 5, 5))
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_weights_that_are_not_finite_are_refused(value: float) -> None:
     network = nn.Linear(2, 2).eval()
     network.weight.data[0, 0] = value
-    with pytest.raises(AuditError, match="NaN or infinity"):
-        audit(network, (2,))
+    with pytest.raises(BoundError, match="NaN or infinity"):
+        bound_module(network, (2,))
 
 
 class Swirl(nn.Module):
@@ -87,8 +87,8 @@ class Wrapped(nn.Module):
 
 
 def test_a_registered_rule_of_a_users_layer() -> None:
-    with pytest.raises(AuditError, match="square"):
-        audit(Swirl().eval(), (3,))
+    with pytest.raises(BoundError, match="square"):
+        bound_module(Swirl().eval(), (3,))
     try:
 
         @register(Swirl)
@@ -96,10 +96,10 @@ def test_a_registered_rule_of_a_users_layer() -> None:
             assert input_shape == (3,)
             return 1.0
 
-        assert audit(nn.Sequential(nn.Identity(), Swirl()).eval(), (3,)).lipschitz_upper == 1.0
+        assert bound_module(nn.Sequential(nn.Identity(), Swirl()).eval(), (3,)).upper == 1.0
         network = Wrapped().eval()
         exact = float(torch.linalg.matrix_norm(network.first.weight.detach().double(), 2))
-        assert audit(network, (3,)).lipschitz_upper == pytest.approx(exact + 1)
+        assert bound_module(network, (3,)).upper == pytest.approx(exact + 1)
     finally:
         MODULE_RULES.pop(qualified_name(Swirl), None)
 
@@ -107,8 +107,8 @@ def test_a_registered_rule_of_a_users_layer() -> None:
 def test_a_rule_that_is_too_small_is_contradicted_by_a_slope() -> None:
     try:
         register(Swirl)(lambda layer, shape: 0.01)
-        with pytest.raises(AuditError, match="slope"):
-            audit(Swirl().eval(), (3,))
+        with pytest.raises(BoundError, match="slope"):
+            bound_module(Swirl().eval(), (3,))
     finally:
         MODULE_RULES.pop(qualified_name(Swirl), None)
 
@@ -123,14 +123,14 @@ def test_state_that_changes_is_refused() -> None:
             self.count += 1
             return x + self.count
 
-    with pytest.raises(AuditError, match=r"state|alone"):
-        audit(Counter().eval(), (3,))
+    with pytest.raises(BoundError, match=r"state|alone"):
+        bound_module(Counter().eval(), (3,))
 
 
 def test_the_model_is_left_as_it_is() -> None:
     network = nn.utils.parametrizations.orthogonal(nn.Linear(4, 4)).eval()
     before = network.weight.detach().clone()
-    audit(nn.Sequential(network).eval(), (4,))
+    bound_module(nn.Sequential(network).eval(), (4,))
     assert torch.equal(network.weight, before)
     assert network.weight.requires_grad
     assert torch.nn.utils.parametrize.is_parametrized(network)
@@ -148,5 +148,5 @@ def test_the_model_is_left_as_it_is() -> None:
 )
 def test_torchscript_is_named(compiled: Any) -> None:
     with pytest.raises(ModelError, match="is TorchScript") as caught:
-        audit(compiled(nn.Sequential(nn.Linear(4, 3), nn.ReLU()).eval()), (4,))
+        bound_module(compiled(nn.Sequential(nn.Linear(4, 3), nn.ReLU()).eval()), (4,))
     assert "nn.Module" in caught.value.hint

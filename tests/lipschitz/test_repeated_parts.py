@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from robench.errors import AuditError
-from robench.lipschitz import audit
+from robench.errors import BoundError
+from robench.lipschitz import bound_module
 from robench.lipschitz.rules import elementwise
 from robench.lipschitz.trace import joint
 from robench.lipschitz.trace.signals import View
@@ -45,7 +45,7 @@ BROADCASTS: list[Callable[[Tensor], Tensor]] = [
 @pytest.mark.parametrize("form", BROADCASTS)
 def test_what_broadcasts_against_a_constant_is_repeated(form: Callable[[Tensor], Tensor]) -> None:
     network = Form(form).eval()
-    bound = audit(network, (4,)).lipschitz_upper
+    bound = bound_module(network, (4,)).upper
     assert bound == pytest.approx(3.0, rel=1e-9)
     assert bound >= largest_slope(network, (4,), points=6)
 
@@ -53,7 +53,7 @@ def test_what_broadcasts_against_a_constant_is_repeated(form: Callable[[Tensor],
 def test_saturating_levels_are_bounded_from_above() -> None:
     torch.manual_seed(0)
     network = nn.Sequential(Form(lambda x: torch.clamp(x[..., None], max=levels(x)).flatten(1)), nn.Linear(36, 3))
-    assert audit(network.eval(), (4,)).lipschitz_upper >= largest_slope(network, (4,), points=24)
+    assert bound_module(network.eval(), (4,)).upper >= largest_slope(network, (4,), points=24)
 
 
 @pytest.mark.parametrize("rule", ["nonlinear", "pointwise"])
@@ -63,7 +63,7 @@ def test_a_rule_that_forgets_to_repeat_is_refused(rule: str, monkeypatch: pytest
     wide = torch.zeros(2, 4, 9, dtype=torch.float64)
     monkeypatch.setattr(Trace, "spread", lambda self, view, result: view)
     inputs: Any = [view] if rule == "nonlinear" else view
-    with pytest.raises(AuditError, match="repeats its input"):
+    with pytest.raises(BoundError, match="repeats its input"):
         getattr(trace, rule)("clamp", inputs, 1.0, wide)
 
 
@@ -124,7 +124,7 @@ TWINS = [
 @pytest.mark.parametrize(("form", "true"), TWINS)
 def test_twins_count_as_often_as_they_are_used(form: Callable[[Tensor], Tensor], true: float) -> None:
     network = Form(form).eval()
-    bound = audit(network, (4,)).lipschitz_upper
+    bound = bound_module(network, (4,)).upper
     assert bound >= largest_slope(network, (4,), points=12)
     assert bound == pytest.approx(true, rel=1e-6)
 
@@ -132,8 +132,8 @@ def test_twins_count_as_often_as_they_are_used(form: Callable[[Tensor], Tensor],
 def planted(network: nn.Module, shape: tuple[int, ...]) -> float:
     """The bound, or the refusal by a slope that was found above it, as a bound of 0."""
     try:
-        return audit(network.eval(), shape).lipschitz_upper
-    except AuditError:
+        return bound_module(network.eval(), shape).upper
+    except BoundError:
         return 0.0
 
 
@@ -153,9 +153,9 @@ def test_planted_twins_that_are_counted_once_are_seen(monkeypatch: pytest.Monkey
 def test_planted_slopes_of_a_hardsigmoid_are_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     network = Form(functional.hardsigmoid).eval()
     true = largest_slope(network, (1,), points=24)
-    assert audit(network, (1,)).lipschitz_upper >= true
+    assert bound_module(network, (1,)).upper >= true
     monkeypatch.setattr(elementwise, "SIXTH", 1 / 6)
-    assert audit(network, (1,)).lipschitz_upper < true
+    assert bound_module(network, (1,)).upper < true
 
 
 class Dense(nn.Module):
@@ -177,6 +177,6 @@ def test_dense_concatenations_are_bounded_and_take_one_step_a_signal(monkeypatch
     monkeypatch.setattr(joint, "_before", lambda part: (steps.append(1), before(part))[1])
     torch.manual_seed(0)
     network = Dense(24).eval()
-    bound = audit(network, (2,)).lipschitz_upper
+    bound = bound_module(network, (2,)).upper
     assert bound >= largest_slope(network, (2,), points=6)
     assert len(steps) < 24 * 24 * 4  # every path would be 2^24

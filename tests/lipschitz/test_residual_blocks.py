@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn import functional
 
-from robench.errors import AuditError
-from robench.lipschitz import audit
+from robench.errors import BoundError
+from robench.lipschitz import bound_module
 from robench.lipschitz.rules import residual
 from tests.lipschitz.oracles import largest_slope
 
@@ -62,7 +62,7 @@ def test_blocks_are_bounded_by_the_largest_eigenvalue(size: int, wide: int, much
     generator = torch.Generator().manual_seed(seed)
     inner = torch.randn(wide, size, generator=generator)
     block = Block(inner, much * sandwich(inner), ACTIVATIONS[name]).eval()
-    upper = audit(block, (size,)).lipschitz_upper
+    upper = bound_module(block, (size,)).upper
     assert upper <= exact_core(block) * (1 + 1e-6)
     assert upper >= largest_slope(block, (size,), points=9, seed=seed)
 
@@ -72,7 +72,7 @@ def test_a_stack_of_sandwich_layers_keeps_its_theorem(depth: int) -> None:
     generator = torch.Generator().manual_seed(1)
     matrices = [torch.randn(12, 8, generator=generator) for _ in range(depth)]
     network = nn.Sequential(*[Block(a, sandwich(a), torch.relu) for a in matrices]).eval()
-    assert largest_slope(network, (8,), points=6) <= audit(network, (8,)).lipschitz_upper <= 1 + 1e-6
+    assert largest_slope(network, (8,), points=6) <= bound_module(network, (8,)).upper <= 1 + 1e-6
 
 
 @pytest.mark.parametrize(
@@ -92,7 +92,7 @@ def test_other_blocks_are_no_such_blocks(make: Callable[[Tensor, Tensor], Block]
     block = make(inner, sandwich(inner)).eval()
     slope = largest_slope(block, (6,), points=60)
     assert slope > 1.001, why  # they are steeper than a block of this kind would be
-    assert audit(block, (6,)).lipschitz_upper >= slope
+    assert bound_module(block, (6,)).upper >= slope
 
 
 def test_a_convolution_and_its_adjoint() -> None:
@@ -106,12 +106,12 @@ def test_a_convolution_and_its_adjoint() -> None:
             return (x - 0.5 * functional.conv_transpose2d(h, self.kernel, padding=1)).flatten(1)
 
     network = Conv().eval()
-    assert largest_slope(network, (2, 4, 4), points=6) <= audit(network, (2, 4, 4)).lipschitz_upper <= 1 + 1e-6
+    assert largest_slope(network, (2, 4, 4), points=6) <= bound_module(network, (2, 4, 4)).upper <= 1 + 1e-6
 
 
 def test_planted_activation_that_falls_is_contradicted_by_a_slope(monkeypatch: pytest.MonkeyPatch) -> None:
     inner = torch.randn(6, 6, generator=torch.Generator().manual_seed(2))
     block = Block(inner, sandwich(inner), torch.abs).eval()
     monkeypatch.setattr(residual, "RISING", residual.RISING | {"abs"})
-    with pytest.raises(AuditError, match="above the bound 1"):
-        audit(block, (6,))
+    with pytest.raises(BoundError, match="above the bound 1"):
+        bound_module(block, (6,))

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 import robench.lipschitz  # noqa: F401  (registers the rules)
-from robench.errors import AuditError
+from robench.errors import BoundError
 from robench.lipschitz.rules.modules import walk
 from robench.lipschitz.trace.joint import joint_lipschitz
 from robench.lipschitz.trace.signals import BATCH, View
@@ -54,7 +54,7 @@ def check(program: Program, shape: list[int], d: Draws) -> bool:
     try:
         value = program(trace.call, trace.start(tuple(shape[1:])))
         views, places = views_of(trace, value)
-    except (AuditError, RuntimeError, TypeError, IndexError, ValueError, NotImplementedError):
+    except (BoundError, RuntimeError, TypeError, IndexError, ValueError, NotImplementedError):
         return False
     if not views or views[0].size == 0:
         return False

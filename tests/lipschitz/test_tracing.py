@@ -14,8 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from robench.errors import AuditError, ModelError
-from robench.lipschitz import audit, plain_copy
+from robench.errors import BoundError, ModelError
+from robench.lipschitz import bound_module, plain_copy
 from robench.lipschitz.trace.recording import Recorder
 from robench.models.networks.held import detached_copy, held_values
 from robench.models.networks.widened import Widened, widened
@@ -67,7 +67,7 @@ CASTS = {
 @pytest.mark.parametrize("cast", list(CASTS))
 def test_casts_to_float32_are_of_the_network_in_float64(cast: str) -> None:
     model = Model(CASTS[cast]).eval()
-    assert W <= audit(model, (4,)).lipschitz_upper <= W * TIGHT
+    assert W <= bound_module(model, (4,)).upper <= W * TIGHT
     x = np.random.default_rng(0).normal(size=(3, 4))
     exact = x @ model.weight.detach().numpy().astype(np.float64) - 0.5 * (cast == "ones like")
     np.testing.assert_allclose(widened(model)(torch.from_numpy(x)).detach().numpy(), exact, rtol=1e-13, atol=1e-13)
@@ -75,8 +75,8 @@ def test_casts_to_float32_are_of_the_network_in_float64(cast: str) -> None:
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.uint8, torch.int64])
 def test_coarser_types_are_refused_by_name(dtype: torch.dtype) -> None:
-    with pytest.raises(AuditError, match=str(dtype)):
-        audit(Model(lambda m, x: x.to(dtype).to(x.dtype) @ m.weight).eval(), (4,))
+    with pytest.raises(BoundError, match=str(dtype)):
+        bound_module(Model(lambda m, x: x.to(dtype).to(x.dtype) @ m.weight).eval(), (4,))
 
 
 def test_autocast_is_refused_by_name() -> None:
@@ -84,8 +84,8 @@ def test_autocast_is_refused_by_name() -> None:
         with torch.autocast("cpu", dtype=torch.bfloat16):
             return x @ m.weight  # type: ignore[no-any-return]
 
-    with pytest.raises(AuditError, match="autocast"):
-        audit(Model(forward).eval(), (4,))
+    with pytest.raises(BoundError, match="autocast"):
+        bound_module(Model(forward).eval(), (4,))
     assert torch.autocast("cpu", dtype=torch.bfloat16).__enter__ is not None
 
 
@@ -127,7 +127,7 @@ def test_tensors_that_are_neither_parameters_nor_buffers(make: Callable[[], nn.M
     model = make().eval()
     if warm:
         model(torch.rand(2, 4))  # leaves tensors with a history, of float32
-    assert 1 - 1e-6 <= audit(model, (4,)).lipschitz_upper <= TIGHT
+    assert 1 - 1e-6 <= bound_module(model, (4,)).upper <= TIGHT
     x = torch.randn(3, 4)
     wide = widened(plain_copy(model))(x.double())
     assert wide.dtype == torch.float64
@@ -154,7 +154,7 @@ BRANCHES = [
 def test_branches_on_state_are_taken_as_the_model_takes_them(
     forward: Callable[[Any, Tensor], Tensor], exact: float, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    assert exact * (1 - 1e-12) <= audit(Model(forward).eval(), (4,)).lipschitz_upper <= exact * TIGHT
+    assert exact * (1 - 1e-12) <= bound_module(Model(forward).eval(), (4,)).upper <= exact * TIGHT
     assert capfd.readouterr().err == ""
 
 
@@ -173,21 +173,21 @@ OUT_OF_REACH = [
 def test_values_of_the_input_are_out_of_reach(
     forward: Callable[[Any, Tensor], Tensor], capfd: pytest.CaptureFixture[str]
 ) -> None:
-    with pytest.raises(AuditError, match=r"values of the input|numpy"):
-        audit(Model(forward).eval(), (4,))
+    with pytest.raises(BoundError, match=r"values of the input|numpy"):
+        bound_module(Model(forward).eval(), (4,))
     assert capfd.readouterr().err == ""
     assert logging.root.manager.disable == 0
 
 
 def test_planted_recorder_that_lets_values_out_would_bound_one_branch(monkeypatch: pytest.MonkeyPatch) -> None:
     far = Model(lambda m, x: 9 * x if bool((x > 5000).any()) else x).eval()  # steep where no check looks
-    with pytest.raises(AuditError, match="values of the input"):
-        audit(far, (4,))
+    with pytest.raises(BoundError, match="values of the input"):
+        bound_module(far, (4,))
     honest = Recorder._plain
     monkeypatch.setattr(
         Recorder, "_plain", lambda self, func, args, kwargs, dependent: honest(self, func, args, kwargs, False)
     )
-    assert audit(far, (4,)).lipschitz_upper < 9
+    assert bound_module(far, (4,)).upper < 9
 
 
 def _count(m: Any, x: Tensor) -> Tensor:
@@ -209,7 +209,7 @@ def _mean(m: Any, x: Tensor) -> Tensor:
 def test_state_that_does_not_matter_is_fine(forward: Callable[[Any, Tensor], Tensor]) -> None:
     model = Model(forward, mean=torch.zeros(())).eval()
     before = copy.deepcopy(dict(model.state_dict()))
-    assert audit(model, (4,)).lipschitz_upper == pytest.approx(2)
+    assert bound_module(model, (4,)).upper == pytest.approx(2)
     assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
 
 
@@ -236,8 +236,8 @@ def _number(m: Any, x: Tensor) -> Tensor:
 
 @pytest.mark.parametrize("forward", [_count_used, _mean_used, _first_input, _number])
 def test_state_that_changes_the_function_is_refused(forward: Callable[[Any, Tensor], Tensor]) -> None:
-    with pytest.raises(AuditError, match="state"):
-        audit(Model(forward, mean=torch.zeros(()), first=None, calls=0).eval(), (4,))
+    with pytest.raises(BoundError, match="state"):
+        bound_module(Model(forward, mean=torch.zeros(()), first=None, calls=0).eval(), (4,))
 
 
 NO_GRADIENT = [
@@ -250,17 +250,17 @@ NO_GRADIENT = [
 
 @pytest.mark.parametrize("forward", NO_GRADIENT)
 def test_models_without_a_gradient_are_bounded(forward: Callable[[Any, Tensor], Tensor]) -> None:
-    assert W <= audit(Model(forward).eval(), (4,)).lipschitz_upper <= W * TIGHT
+    assert W <= bound_module(Model(forward).eval(), (4,)).upper <= W * TIGHT
 
 
 @pytest.mark.parametrize(("lower", "upper"), [(1 / 8, 1 / 3), (0.5, 0.9), (1.0, 4.0), (-6.0, -2.0)])
 def test_rrelu_has_the_mean_of_its_slopes(lower: float, upper: float) -> None:
     exact = max(1.0, abs(lower + upper) / 2)
     for model in (nn.RReLU(lower, upper), Model(lambda m, x: functional.rrelu(x, lower, upper, training=False))):
-        assert exact <= audit(model.eval(), (4,)).lipschitz_upper <= exact * TIGHT
+        assert exact <= bound_module(model.eval(), (4,)).upper <= exact * TIGHT
         assert largest_slope(model, (4,), points=6) <= exact * TIGHT
-    with pytest.raises(AuditError, match="random"):
-        audit(Model(lambda m, x: functional.rrelu(x, lower, upper, training=True)).eval(), (4,))
+    with pytest.raises(BoundError, match="random"):
+        bound_module(Model(lambda m, x: functional.rrelu(x, lower, upper, training=True)).eval(), (4,))
 
 
 def rows(module: nn.Module) -> nn.Module:
@@ -312,8 +312,8 @@ REASONS = [
 
 @pytest.mark.parametrize(("model", "reason"), REASONS, ids=lambda value: value if isinstance(value, str) else "")
 def test_refused_for_the_true_reason(model: nn.Module, reason: str) -> None:
-    with pytest.raises(AuditError) as caught:
-        audit(model.eval(), (4,))
+    with pytest.raises(BoundError) as caught:
+        bound_module(model.eval(), (4,))
     assert reason in caught.value.message
     for other in {"random", "samples of a batch", "values of the input"} - {reason}:
         assert other not in caught.value.message
@@ -323,12 +323,12 @@ def test_tracked_instance_norm_has_fixed_statistics() -> None:
     norm_ = nn.InstanceNorm1d(2, track_running_stats=True, affine=True).eval()
     norm_.running_var.copy_(torch.tensor([4.0, 0.25]))  # type: ignore[union-attr,operator]
     norm_.weight.data.copy_(torch.tensor([3.0, 1.0]))
-    assert audit(rows(norm_).eval(), (4,)).lipschitz_upper == pytest.approx(2.0, rel=1e-4)
+    assert bound_module(rows(norm_).eval(), (4,)).upper == pytest.approx(2.0, rel=1e-4)
 
 
 def test_own_errors_of_a_forward_are_the_models() -> None:
-    with pytest.raises((AuditError, ModelError), match="AttributeError"):
-        audit(Model(lambda m, x: m.nothing).eval(), (4,))
+    with pytest.raises((BoundError, ModelError), match="AttributeError"):
+        bound_module(Model(lambda m, x: m.nothing).eval(), (4,))
 
 
 def test_layers_of_torch_need_no_watching() -> None:
@@ -369,7 +369,7 @@ def test_arrays_of_numpy_are_constants(forward: Callable[[Any, Tensor], Tensor],
     model = Model(forward).eval()
     expected = norm(torch.from_numpy(np.diag(ARRAY)) @ model.weight) if true is None else true
     for network in (model, nn.Sequential(model, nn.Linear(4, 4, bias=False)).eval()):
-        bound = audit(network, (4,)).lipschitz_upper
+        bound = bound_module(network, (4,)).upper
         factor = norm(network[1].weight) if isinstance(network, nn.Sequential) else 1.0
         slope = norm(torch.autograd.functional.jacobian(network, torch.full((4,), -1.0)))
         assert slope * (1 - 1e-6) <= bound <= expected * factor * TIGHT

@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from robench.errors import AuditError
-from robench.lipschitz import audit
+from robench.errors import BoundError
+from robench.lipschitz import bound_module
 from tests.lipschitz.oracles import largest_slope
 
 SHAPE = (3, 4)
@@ -101,10 +101,10 @@ def check_float32(module: nn.Module, pairs: dict[str, tuple[float, float]]) -> N
 def test_what_is_written_is_bounded(name: str) -> None:
     write, true = FORMS[name]
     module = Written(write).eval()
-    bounds = audit(module, SHAPE)
+    bounds = bound_module(module, SHAPE)
     slope = largest_slope(nn.Sequential(Spare(), module), SHAPE)
-    assert slope <= bounds.lipschitz_upper
-    assert true * (1 - 1e-12) <= bounds.lipschitz_upper <= 2.0 * true * (1 + 1e-9)
+    assert slope <= bounds.upper
+    assert true * (1 - 1e-12) <= bounds.upper <= 2.0 * true * (1 + 1e-9)
     check_float32(module, dict(bounds.rounding))
 
 
@@ -135,6 +135,6 @@ class Spare(nn.Module):
     ],
 )
 def test_what_is_not_known_or_mixes_samples_is_refused(write: Callable[[Tensor, Tensor], Tensor], named: str) -> None:
-    with pytest.raises(AuditError) as caught:
-        audit(Written(write).eval(), SHAPE)
+    with pytest.raises(BoundError) as caught:
+        bound_module(Written(write).eval(), SHAPE)
     assert named in caught.value.message

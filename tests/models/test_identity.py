@@ -20,7 +20,7 @@ from robench.data import Dataset
 from robench.data.dataset import Subset
 from robench.errors import ModelError
 from robench.layers import FullSort, GroupSort2, HouseHolder, InputNormalization, L2NormPool2d, ScaledAvgPool2d
-from robench.lipschitz import audit, fingerprint
+from robench.lipschitz import bound_module, fingerprint
 from robench.models import LoadedModel, load_model
 from robench.models.identity.contents import contents_digest
 from robench.models.identity.function import identify
@@ -374,7 +374,7 @@ def test_an_audit_is_refused_for_a_steeper_network(place: str) -> None:
         name="x", split="test", inputs=inputs, labels=np.zeros(5, np.int64), index=np.arange(5),
         class_names=("a", "b", "c"), bounds=(0.0, 1.0), sha256="", subset=Subset("first", None, 5),
     )  # fmt: skip
-    bounds = audit(module, (4,))
+    bounds = bound_module(module, (4,))
     model = LoadedModel(
         module=module, input_shape=(4,), outputs=3, name="x", recipe=None, weights_sha256="", trained_on=None,
         function=identify(module, (4,)),
@@ -382,7 +382,7 @@ def test_an_audit_is_refused_for_a_steeper_network(place: str) -> None:
     assert len(list(certify_records(model, bounds, data))) == 5
     module.put(100.0)
     assert fingerprint(module) != known
-    with pytest.raises(ModelError, match="not those that were audited"):
+    with pytest.raises(ModelError, match="not those that were bounded"):
         list(certify_records(model, bounds, data))
 
 

@@ -80,7 +80,7 @@ def inputs(n: int = 40) -> np.ndarray:
 
 def radii(module: nn.Module, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Classes and pairwise radii of the stripped module."""
-    bounds = lipschitz.audit(module, (FEATURES,))
+    bounds = lipschitz.bound_module(module, (FEATURES,))
     with torch.no_grad():
         z = lipschitz.plain_copy(module).double()(torch.from_numpy(x).double()).numpy()
     found = certificates(bounds, z, np.linalg.norm(x.astype(float), axis=1))

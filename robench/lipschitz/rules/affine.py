@@ -24,7 +24,7 @@ def per_sample(call: Call, constant: Tensor, what: str) -> Tensor:
     """A constant spread over the result, of one sample, flat; a scalar if all entries are equal.
 
     Raises:
-        AuditError: it is not the same for each sample of the batch.
+        BoundError: it is not the same for each sample of the batch.
     """
     spread = constant.expand(call.zero.shape).reshape(BATCH, -1)
     if not torch.equal(spread[0], spread[1]):

@@ -46,7 +46,7 @@ def copy_view(call: Call, result: Tensor, index: Tensor) -> View:
     """The view with these positions, of the signal of the call's first view.
 
     Raises:
-        AuditError: samples of the batch are mixed.
+        BoundError: samples of the batch are mixed.
     """
     signal = _views(call.args)[0].signal
     positions = index.round().long()

@@ -9,7 +9,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from robench.errors import AuditError
+from robench.errors import BoundError
 from robench.layers import FullSort, GroupSort2, HouseHolder, InputNormalization, L2NormPool2d, ScaledAvgPool2d
 from robench.lipschitz.norms.rounding import Slack
 from robench.lipschitz.trace.signals import View
@@ -26,7 +26,7 @@ def plain_copy(module: nn.Module) -> nn.Module:
     A parametrized weight is computed once, in the module's own precision; the certificate is about that value.
 
     Raises:
-        AuditError: the module is in training mode.
+        BoundError: the module is in training mode.
         ModelError: it cannot be copied, or computes weights in a way that is not known.
     """
     if isinstance(module, torch.fx.GraphModule):  # an exported program: its operations say themselves how they run
@@ -35,7 +35,7 @@ def plain_copy(module: nn.Module) -> nn.Module:
             return copy.deepcopy(module).requires_grad_(False).cpu()
     training = [name or "the model" for name, child in module.named_modules() if getattr(child, "training", False)]
     if training:
-        raise AuditError(
+        raise BoundError(
             f"`{training[0]}` is in training mode, so the model may be random or depend on its batch",
             hint="call `model.eval()` first",
         )
@@ -54,7 +54,7 @@ def walk(trace: Trace, module: nn.Module, view: View) -> View:
     """The view that a module makes of a view.
 
     Raises:
-        AuditError: an operation has no rule.
+        BoundError: an operation has no rule.
     """
     registered = rule_of(module)
     if registered is not None:
@@ -81,7 +81,7 @@ def _single(trace: Trace, value: Value) -> View:
             what = "the square of a signal, which grows without bound"
         if isinstance(value, Tensor):
             what = "a tensor that does not depend on the input"
-        raise AuditError(f"`{trace.where}` returns {what}", hint="return one tensor of logits")
+        raise BoundError(f"`{trace.where}` returns {what}", hint="return one tensor of logits")
     return value
 
 

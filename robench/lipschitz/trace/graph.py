@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from robench.errors import AuditError, RobenchError
+from robench.errors import BoundError, RobenchError
 from robench.lipschitz.trace.recording import AS_IT_IS, WIDE, record
 from robench.lipschitz.trace.signals import View
 from robench.lipschitz.trace.twins import Twins
@@ -45,7 +45,7 @@ def walk_recorded(trace: Trace, module: nn.Module, view: View) -> Value:
     """What a module makes of a view, operation by operation of its recorded graph.
 
     Raises:
-        AuditError: the module cannot be recorded, or an operation has no rule.
+        BoundError: the module cannot be recorded, or an operation has no rule.
     """
     leaves = {
         path: child
@@ -80,7 +80,7 @@ def _twins(trace: Trace, graph: torch.fx.GraphModule, view: View, leaves: Iterab
         with torch.no_grad(), contextlib.suppress(Exception):
             module(example)  # as the model was asked before it was recorded: caches are filled
         narrow = _functional(trace, record(module, example, trace.where, AS_IT_IS), example)
-    except AuditError as error:
+    except BoundError as error:
         trace.refuse_float32(f"the float32 network cannot be traced: {error}")
         return None
     finally:
@@ -114,7 +114,7 @@ def _functional(trace: Trace, graph: torch.fx.GraphModule, example: Tensor) -> t
         except RobenchError:
             raise
         except Exception as error:  # torch raises many kinds here
-            raise AuditError(
+            raise BoundError(
                 f"`{trace.where}` changes tensors in place in a way that cannot be followed: {first_line(error)}",
                 hint="write it without operations in place, or register a rule for the module: "
                 "`robench.lipschitz.register(YourLayer)`",
@@ -181,7 +181,7 @@ class Interpreter:
         if node.target is torch.ops.robench.registered.default:
             return self._registered(args[0], args[1])
         if not isinstance(node.target, torch._ops.OpOverload):
-            raise AuditError(
+            raise BoundError(
                 f"`{node.target}` in `{self._trace.where}` is not a tensor operation",
                 hint="write the model without data-dependent control flow",
             )

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn.modules import module as torch_module
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from robench.errors import AuditError, RobenchError
+from robench.errors import BoundError, RobenchError
 from robench.lipschitz.trace.walk import ATTENTION, OPERATION_RULES, UNBOUNDED, operation_name
 from robench.models.networks.held import held_values
 from robench.models.networks.widened import first_line, float32_default, float64_default, wide_argument
@@ -80,7 +80,7 @@ class Traced(Tensor):
     def __torch_dispatch__(  # type: ignore[override]
         cls, func: Any, types: Any, args: Any = (), kwargs: Any = None
     ) -> Any:
-        raise AuditError(
+        raise BoundError(
             f"`{operation_name(func)}` is run on a value that was kept from another evaluation",
             hint="keep nothing between evaluations that depends on the input",
         )
@@ -133,7 +133,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
             state: after the run, as it was given before it.
 
         Raises:
-            AuditError: the output depends on a state that the run changes.
+            BoundError: the output depends on a state that the run changes.
         """
         if isinstance(output, Tensor):
             output = self._constant(output)
@@ -185,7 +185,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if name == "aten.detach_":
             return args[0]  # there is no history to forget
         if any(isinstance(value, torch.Generator) for value in kwargs.values()):
-            raise AuditError(
+            raise BoundError(
                 f"`{name}` in `{self._at}` is random: it draws numbers each time that the model runs",
                 hint="switch it off in evaluation mode; numbers that are drawn once belong into a buffer",
             )
@@ -225,7 +225,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def _plain(self, func: Any, args: Any, kwargs: Any, dependent: bool) -> Any:
         """A number or a truth value, which leaves torch."""
         if dependent and func._schema.returns and operation_name(func).split(".")[-1] not in METADATA:
-            raise AuditError(
+            raise BoundError(
                 f"`{self._at}` uses values of the input in Python (`{operation_name(func)}`): a branch on them, or a "
                 "number taken from them",
                 hint="write it with plain tensor operations, such as torch.where or torch.maximum, or register a rule "
@@ -281,9 +281,9 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self._changed[traced.node] = self._names.get(id(value), "a tensor")
         self._constants[id(value)] = (value, self._traced(traced.known.clone(), node))
 
-    def state_refusal(self, what: str) -> AuditError:
+    def state_refusal(self, what: str) -> BoundError:
         """The run changes a state that its output depends on."""
-        return AuditError(
+        return BoundError(
             f"`{self._at}` changes its own state when it runs: {what}; so it is another function each time",
             hint="keep the state fixed in evaluation mode: a certificate holds for one function",
         )
@@ -363,7 +363,7 @@ def record(module: nn.Module, example: Tensor, where: str, precision: Precision)
         precision: what it computes in.
 
     Raises:
-        AuditError: it uses values of the input outside of torch, is a function of a state that it changes, or fails.
+        BoundError: it uses values of the input outside of torch, is a function of a state that it changes, or fails.
     """
     before = [
         (child, vars(child).copy(), child._buffers.copy(), child._parameters.copy()) for child in module.modules()
@@ -383,7 +383,7 @@ def record(module: nn.Module, example: Tensor, where: str, precision: Precision)
             reason = "it makes an array of numpy, or a list, of a tensor that it computes"
         if "SparseTensorImpl" in str(error) or "SparseCsrTensorImpl" in str(error):
             reason = "it computes with a sparse tensor; keep it dense (`to_dense()`)"
-        raise AuditError(
+        raise BoundError(
             f"`{where}` fails while it is traced: {reason}",
             hint="its `forward` must be made of torch operations alone, and run on float64 inputs; or register a rule "
             "for the module: `robench.lipschitz.register(YourLayer)`",
@@ -411,7 +411,7 @@ def _no_autocast(where: str) -> Iterator[None]:
 
     def enter(block: Any) -> Any:
         if block._enabled and block.fast_dtype in (torch.float16, torch.bfloat16):
-            raise AuditError(
+            raise BoundError(
                 f"`{where}` computes in {block.fast_dtype} under torch.autocast, whose rounding has no bound",
                 hint="leave autocast out of `forward`, so that the model that is certified is the one that runs",
             )
@@ -432,7 +432,7 @@ def _paths(module: nn.Module, recorder: Recorder) -> Iterator[None]:
 
     def enter(child: nn.Module, inputs: Any) -> None:
         if isinstance(child, nn.MultiheadAttention) and any(isinstance(value, Traced) for value in inputs):
-            raise AuditError(f"`{names.get(id(child), 'the model')}` cannot be bounded: {ATTENTION}", hint=REPLACE)
+            raise BoundError(f"`{names.get(id(child), 'the model')}` cannot be bounded: {ATTENTION}", hint=REPLACE)
         stack.append(recorder.path)
         name = names.get(id(child))
         recorder.path = recorder.path if name is None else [part for part in name.split(".") if part]

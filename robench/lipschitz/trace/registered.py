@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from robench.errors import AuditError
+from robench.errors import BoundError
 from robench.lipschitz.norms.rounding import UNITS, rounding
 from robench.lipschitz.trace.signals import View
 from robench.lipschitz.trace.walk import Trace, store
@@ -36,7 +36,7 @@ def register(kind: type[nn.Module]) -> Callable[[Callable[[Any, tuple[int, ...]]
         def apply(trace: Trace, module: nn.Module, view: View) -> View:
             slope = float(function(module, view.shape[1:]))
             if not 0.0 <= slope < float("inf"):
-                raise AuditError(
+                raise BoundError(
                     f"the rule for `{kind.__name__}` returned {slope}", hint="return a finite number, 0 or above"
                 )
             zero = Widened(module)(view.zero)

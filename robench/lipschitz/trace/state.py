@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from robench.errors import AuditError
+from robench.errors import BoundError
 from robench.models.networks.held import PLAIN, detached_copy, held_values
 from robench.models.networks.widened import Widened
 
@@ -24,7 +24,7 @@ class History:
         shape: of one input.
 
     Raises:
-        AuditError: a plain value that the model keeps, such as a counter, changes with each evaluation.
+        BoundError: a plain value that the model keeps, such as a counter, changes with each evaluation.
     """
 
     def __init__(self, network: nn.Module, shape: tuple[int, ...]) -> None:
@@ -44,7 +44,7 @@ class History:
         changed = sorted(name for name in before.keys() | after.keys() if before.get(name) != after.get(name))
         if changed:
             names = ", ".join(f"`{name.removeprefix('module.')}`" for name in changed[:3])
-            raise AuditError(f"the model changes its own state at each evaluation: {names}", hint=HINT)
+            raise BoundError(f"the model changes its own state at each evaluation: {names}", hint=HINT)
 
     def _ask(self, network: nn.Module) -> None:
         answer = network(self.inputs.clone())
@@ -59,7 +59,7 @@ class History:
             offset: see there.
 
         Raises:
-            AuditError: the model answers in another way after other evaluations.
+            BoundError: the model answers in another way after other evaluations.
         """
         if not self.answers:
             return
@@ -67,7 +67,7 @@ class History:
         for answer in self.answers[1:]:
             moved = torch.linalg.vector_norm((answer - self.answers[0]).flatten(1), dim=1)
             if answer.shape != self.answers[0].shape or not bool((moved <= allowed).all()):
-                raise AuditError(
+                raise BoundError(
                     "the model gives an input other logits after another evaluation: it changes its own state, "
                     "or is random",
                     hint=HINT,

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from robench.errors import AuditError
+from robench.errors import BoundError
 from robench.lipschitz.norms.linear import LinearOp
 from robench.lipschitz.norms.rounding import EXACT, Slack, vector_norm_upper
 from robench.lipschitz.trace.signals import BATCH, Signal, View, whole_view
@@ -136,7 +136,7 @@ class Call:
         if not isinstance(value, Tensor):
             return torch.as_tensor(value, dtype=torch.float64)
         if value.is_floating_point() and not bool(torch.isfinite(value).all()):
-            raise AuditError(
+            raise BoundError(
                 f"the {what} of `{self.trace.where}` ({self.operation}) holds NaN or infinity",
                 hint="train the model again; a network with such weights has no Lipschitz constant",
             )
@@ -159,9 +159,9 @@ class Call:
         rounded = twin.to(torch.float32).to(torch.float64)  # an operation may take it as it is, or rounded
         return torch.maximum(apart(own, twin), apart(own, rounded))
 
-    def refusal(self, reason: str) -> AuditError:
+    def refusal(self, reason: str) -> BoundError:
         """This call cannot be bounded, and why."""
-        return AuditError(
+        return BoundError(
             f"`{operation_name(self.target)}` in `{self.trace.where}` cannot be bounded: {reason}",
             hint="replace it with a Lipschitz layer, or register a rule for the module around it: "
             "`robench.lipschitz.register(YourLayer)`",
@@ -363,7 +363,7 @@ class Trace:
         """An operation with Lipschitz constant `slope` on its inputs taken jointly, of which it repeats none.
 
         Raises:
-            AuditError: the result is larger than its inputs, so that entries are repeated which `slope` cannot know of.
+            BoundError: the result is larger than its inputs, so that entries are repeated which `slope` cannot know of.
         """
         entries = sum(view.zero.numel() for view in views)
         if zero.numel() > entries or (entrywise and zero.numel() != entries):
@@ -379,8 +379,8 @@ class Trace:
             slack=slack,
         )
 
-    def _repetition(self, operation: str) -> AuditError:
-        return AuditError(
+    def _repetition(self, operation: str) -> BoundError:
+        return BoundError(
             f"`{operation}` in `{self.where}` cannot be bounded: it repeats its input",
             hint="write the repetition as an operation of its own: `x.expand(...)`",
         )
@@ -467,11 +467,11 @@ class Trace:
         """The value of one ATen operation: by its rule if it depends on the input, else computed.
 
         Raises:
-            AuditError: it depends on the input and has no rule, or is random.
+            BoundError: it depends on the input and has no rule, or is random.
         """
         name = operation_name(target)
         if name not in OPERATION_RULES and _draws(target, args, kwargs):
-            raise AuditError(
+            raise BoundError(
                 f"`{name}` in `{self.where}` is random: it draws numbers each time that the model runs",
                 hint="switch it off in evaluation mode; numbers that are drawn once belong into a buffer",
             )
@@ -480,7 +480,7 @@ class Trace:
             return zero
         if name not in OPERATION_RULES:
             reason = COMPLEX if isinstance(zero, Tensor) and zero.is_complex() else UNBOUNDED.get(name)
-            raise AuditError(
+            raise BoundError(
                 f"`{name}` in `{self.where}` has no Lipschitz rule" + (f": {reason}" if reason else ""),
                 hint="replace it with a Lipschitz layer, or register a rule for the module around it: "
                 "`robench.lipschitz.register(YourLayer)`",
