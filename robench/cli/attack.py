@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from robench.cli import options
-from robench.cli.console import Command, Screen, print_json
+from robench.cli.console import Command, print_json, print_reason
+
+if TYPE_CHECKING:
+    from robench.specs.evaluation import SuiteName
+    from robench.workflows import DataRef, Execution, ModelRef
 
 
 @click.command(cls=Command, short_help="Attack every image and check against the certificates")
 @options.model
 @options.data
-@options.subset
 @options.eps(required=True)
 @click.option(
     "--suite",
@@ -35,9 +39,21 @@ from robench.cli.console import Command, Screen, print_json
 @options.out(required=False, help_text="Run folder; the same command on it resumes.  [default: under runs/]")
 @options.fail_under("Exit with 1 if combined robust accuracy at any ε is below RATE, or all images get one class.")
 @options.as_json
-@options.batch_size
-@options.execution
-def attack(fail_under: float | None, json_output: bool, **given: Any) -> int:
+@options.batches
+def attack(
+    *,
+    model: ModelRef,
+    data: DataRef,
+    eps: tuple[str, ...],
+    suite: SuiteName,
+    attacks: tuple[str, ...],
+    full: bool,
+    seed: int,
+    out: Path | None,
+    fail_under: float | None,
+    json_output: bool,
+    execution: Execution,
+) -> int:
     """Attack every image, keep the smallest verified distance, and check it against the certificate.
 
     \b
@@ -55,28 +71,24 @@ def attack(fail_under: float | None, json_output: bool, **given: Any) -> int:
     """
     from robench import workflows
     from robench.cli.main import FINDING
-    from robench.cli.requests import data_ref, execution, model_ref
     from robench.cli.results import attack_result, show_flags, unmet
     from robench.specs.attacks import parse_attack_options
 
-    screen = Screen(quiet=given["quiet"])
     outcome = workflows.attack(
-        model_ref(given),
-        data_ref(given),
-        eps=given["eps"],
-        suite=given["suite"],
-        attacks=parse_attack_options(given["attacks"]),
-        full=given["full"],
-        seed=given["seed"],
-        out=given["out"],
-        execution=execution(given, screen),
+        model,
+        data,
+        eps=eps,
+        suite=suite,
+        attacks=parse_attack_options(attacks),
+        full=full,
+        seed=seed,
+        out=out,
+        execution=execution,
     )
     (print_json if json_output else attack_result)(outcome.summary)
-    screen.note(f"run folder: {outcome.folder}")
-    show_flags(outcome.summary["flags"], screen)
+    execution.progress.note(f"run folder: {outcome.folder}")
+    show_flags(outcome.summary["flags"], execution.progress)
     if outcome.summary["violations"]:
-        screen.reason(
-            f"CONTRADICTION: {outcome.summary['violations']} images; see {outcome.folder}/contradictions.json"
-        )
+        print_reason(f"CONTRADICTION: {outcome.summary['violations']} images; see {outcome.folder}/contradictions.json")
         return FINDING
-    return unmet(outcome.summary["n_robust"]["combined"], outcome.summary, fail_under, screen)
+    return unmet(outcome.summary["n_robust"]["combined"], outcome.summary, fail_under)

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 import click
 
 from robench.cli import options
 from robench.cli.console import Command, Screen, print_json
 
+if TYPE_CHECKING:
+    from robench.workflows import ModelRef
+
 
 @click.command(cls=Command, short_help="Bound the Lipschitz constant of any torch model")
 @options.model
 @options.as_json
-@options.quiet
-def audit(json_output: bool, **given: Any) -> None:
+@options.screen
+def audit(*, model: ModelRef, json_output: bool, screen: Screen) -> None:
     """Bound the Lipschitz constant of any torch model, layer by layer.
 
     \b
@@ -29,8 +32,7 @@ def audit(json_output: bool, **given: Any) -> None:
     gap between the two shows how loose the bound may be. An operation without a rule is refused by name.
     """
     from robench import workflows
-    from robench.cli.requests import model_ref
     from robench.cli.results import audit_result
 
-    summary = workflows.audit(model_ref(given), progress=Screen(quiet=given["quiet"]))
+    summary = workflows.audit(model, progress=screen)
     (print_json if json_output else audit_result)(summary)

@@ -3,25 +3,24 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import click
 
 from robench.cli import options
-from robench.cli.console import Command, Screen, print_json, print_line
+from robench.cli.console import Command, print_json, print_line, print_reason
+
+if TYPE_CHECKING:
+    from robench.workflows import Execution
 
 
 @click.command(cls=Command, short_help="Train, certify, attack and report in one go")
 @click.argument("suite", default="embedded", metavar="[SUITE]")
-@click.option(
-    "--data-dir",
-    type=click.Path(file_okay=False, path_type=Path),
-    help="Folder that holds the data set's own files.  [default: a per-user cache, filled by download]",
-)
+@options.data_dir
 @options.out(required=False, help_text="Folder for models, runs and the report.  [default: runs/bench-SUITE]")
 @options.as_json
 @options.execution
-def bench(suite: str, data_dir: Path | None, out: Path | None, json_output: bool, **given: Any) -> int:
+def bench(*, suite: str, data_dir: Path | None, out: Path | None, json_output: bool, execution: Execution) -> int:
     """Train, certify, attack and report in one go.
 
     \b
@@ -35,19 +34,17 @@ def bench(suite: str, data_dir: Path | None, out: Path | None, json_output: bool
     The same command goes on where it was stopped. It ends with the comparison table and the path of the report.
     """
     from robench.cli.main import FINDING
-    from robench.cli.requests import execution
     from robench.cli.results import bench_result
     from robench.workflows.bench import run_suite, suite_named
 
-    screen = Screen(quiet=given["quiet"])
     chosen = suite_named(suite)
     folder = out or Path("runs") / f"bench-{chosen.name}"
-    result = run_suite(chosen, folder, data_dir=data_dir, execution=execution(given, screen))
+    result = run_suite(chosen, folder, data_dir=data_dir, execution=execution)
     for row in result.rows:
         for flag in row["flags"]:
-            screen.note(f"flag {flag['name']} of {row['model']} on {row['data']}: {flag['message']}")
+            execution.progress.note(f"flag {flag['name']} of {row['model']} on {row['data']}: {flag['message']}")
         if row["violations"]:
-            screen.reason(f"CONTRADICTION: {row['violations']} images of {row['model']} on {row['data']}")
+            print_reason(f"CONTRADICTION: {row['violations']} images of {row['model']} on {row['data']}")
     if json_output:
         print_json({"models": result.rows, "violations": result.violations, "report": str(result.page)})
     else:

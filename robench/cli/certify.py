@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from robench.cli import options
-from robench.cli.console import Command, Screen, print_json
+from robench.cli.console import Command, print_json
+
+if TYPE_CHECKING:
+    from robench.specs.evaluation import DeployDtype
+    from robench.workflows import DataRef, Execution, ModelRef
 
 
 @click.command(cls=Command, short_help="Prove a certified L2 radius for every image")
 @options.model
 @options.data
-@options.subset
 @options.eps(required=False, default_text="36/255,0.5,1,1.58,2,3")
 @click.option(
     "--deploy-dtype",
@@ -26,9 +30,18 @@ from robench.cli.console import Command, Screen, print_json
 @options.out(required=False, help_text="Run folder; the same command on it resumes.  [default: under runs/]")
 @options.fail_under("Exit with 1 if pairwise certified accuracy at any ε is below RATE, or all images get one class.")
 @options.as_json
-@options.batch_size
-@options.execution
-def certify(fail_under: float | None, json_output: bool, **given: Any) -> int:
+@options.batches
+def certify(
+    *,
+    model: ModelRef,
+    data: DataRef,
+    eps: tuple[str, ...],
+    deploy_dtype: DeployDtype,
+    out: Path | None,
+    fail_under: float | None,
+    json_output: bool,
+    execution: Execution,
+) -> int:
     """Prove a certified L2 radius for every image.
 
     \b
@@ -45,19 +58,17 @@ def certify(fail_under: float | None, json_output: bool, **given: Any) -> int:
     constant), which is never smaller.
     """
     from robench import workflows
-    from robench.cli.requests import data_ref, execution, model_ref
     from robench.cli.results import certify_result, show_flags, unmet
 
-    screen = Screen(quiet=given["quiet"])
     outcome = workflows.certify(
-        model_ref(given),
-        data_ref(given),
-        eps=given["eps"] or workflows.DEFAULT_EPS,
-        deploy_dtype=given["deploy_dtype"],
-        out=given["out"],
-        execution=execution(given, screen),
+        model,
+        data,
+        eps=eps or workflows.DEFAULT_EPS,
+        deploy_dtype=deploy_dtype,
+        out=out,
+        execution=execution,
     )
     (print_json if json_output else certify_result)(outcome.summary)
-    screen.note(f"run folder: {outcome.folder}")
-    show_flags(outcome.summary["flags"], screen)
-    return unmet(outcome.summary["n_certified"]["pairwise"], outcome.summary, fail_under, screen)
+    execution.progress.note(f"run folder: {outcome.folder}")
+    show_flags(outcome.summary["flags"], execution.progress)
+    return unmet(outcome.summary["n_certified"]["pairwise"], outcome.summary, fail_under)

@@ -98,6 +98,11 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]
     print_line(drawn.get().removesuffix("\n"))
 
 
+def print_reason(text: str) -> None:
+    """One line on stderr that says why the exit code is 1: part of the result, so `--quiet` keeps it."""
+    click.echo(text, err=True)
+
+
 class Screen:
     """Progress on stderr: bars on a terminal, else a line where a stage begins (see `robench.progress.Progress`).
 
@@ -145,10 +150,6 @@ class Screen:
         if not self._quiet and text not in self._noted:
             self._noted.add(text)
             self._console.print(text, markup=False)
-
-    def reason(self, text: str) -> None:
-        """One line that says why the exit code is what it is: part of the result, so `--quiet` keeps it."""
-        self._console.print(text, markup=False)
 
     def close(self) -> None:
         """Take the bar away."""

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import click
 
 from robench.cli import options
 from robench.cli.console import Command, Screen, print_line
+
+if TYPE_CHECKING:
+    from robench.workflows import ModelRef
 
 
 @click.command(cls=Command, short_help="Write a model for another runtime")
@@ -23,8 +26,8 @@ from robench.cli.console import Command, Screen, print_line
 @click.option(
     "--out", type=click.Path(dir_okay=False, path_type=Path), required=True, metavar="FILE", help="File to write."
 )
-@options.quiet
-def export(file_format: Literal["state-dict", "pt2", "onnx"], out: Path, **given: Any) -> None:
+@options.screen
+def export(*, model: ModelRef, file_format: Literal["state-dict", "pt2", "onnx"], out: Path, screen: Screen) -> None:
     """Write a model for another runtime, and check that its outputs agree.
 
     \b
@@ -32,9 +35,6 @@ def export(file_format: Literal["state-dict", "pt2", "onnx"], out: Path, **given
       robench export hkr --format pt2 --out hkr.pt2
       robench export hkr --format state-dict --out hkr.safetensors
     """
-    from robench.cli.requests import model_ref
-    from robench.models.export import export_model
+    from robench import workflows
 
-    model = model_ref(given).load(progress=Screen(quiet=given["quiet"]))
-    export_model(model, file_format, out)
-    print_line(out)
+    print_line(workflows.export(model, file_format, out, progress=screen))

@@ -1,20 +1,58 @@
-"""Options that several commands share, each checked before torch is loaded."""
+"""Options that several commands share, each checked before torch is loaded.
+
+A group of options is joined into one parameter of the command: `model` into a `ModelRef`, `data` into a `DataRef`,
+`execution` and `batches` into an `Execution`, `screen` into a `Screen`.
+"""
 
 from __future__ import annotations
 
+import functools
+import inspect
 import math
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import click
 
+from robench.cli.console import Screen
+from robench.specs.data import DataSpec, Split, Subset
 from robench.specs.epsilon import split_epsilons
 
-F = TypeVar("F", bound=Callable[..., Any])
+if TYPE_CHECKING:
+    from robench.workflows import DataRef, Execution, ModelRef
+
+Decorator: TypeAlias = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 
-def shape_callback(ctx: click.Context, param: click.Parameter, value: str | None) -> tuple[int, ...] | None:
+def joined(name: str, *options: Decorator) -> Callable[[Callable[..., object]], Decorator]:
+    """Make a decorator of commands out of a function of options: the command takes its result as one parameter.
+
+    Args:
+        name: the parameter of the command.
+        options: click's decorators of the function's parameters, in the order of the help.
+    """
+
+    def with_options(build: Callable[..., object]) -> Decorator:
+        taken = inspect.signature(build).parameters
+
+        def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
+            @functools.wraps(command)
+            def call(**given: Any) -> Any:
+                value = build(**{key: given.pop(key) for key in taken})
+                return command(**given, **{name: value})
+
+            decorated: Callable[..., Any] = call
+            for option in reversed(options):
+                decorated = option(decorated)
+            return decorated
+
+        return decorate
+
+    return with_options
+
+
+def _shape(ctx: click.Context, param: click.Parameter, value: str | None) -> tuple[int, ...] | None:
     """`C,H,W`, or one number for points, as integers."""
     if value is None:
         return None
@@ -27,130 +65,141 @@ def shape_callback(ctx: click.Context, param: click.Parameter, value: str | None
     return shape
 
 
-def finite_callback(ctx: click.Context, param: click.Parameter, value: float | None) -> float | None:
+def _finite(ctx: click.Context, param: click.Parameter, value: float | None) -> float | None:
     """A number that is neither infinite nor NaN."""
     if value is not None and not math.isfinite(value):
         raise click.BadParameter(f"`{value}` is not finite", ctx, param)
     return value
 
 
-def epsilon_callback(ctx: click.Context, param: click.Parameter, value: tuple[str, ...]) -> tuple[str, ...]:
+def _epsilons(ctx: click.Context, param: click.Parameter, value: tuple[str, ...]) -> tuple[str, ...]:
     """Radii as written, checked, ascending; none stays none."""
     return split_epsilons(value) if value else ()
 
 
-def eps(*, required: bool, default_text: str = "") -> Callable[[F], F]:
+data_name = click.option(
+    "--data",
+    required=True,
+    metavar="NAME",
+    help="two-moons, digits, mnist, fashion-mnist, cifar10, celeba, npz:PATH or folder:PATH; "
+    "`mnist:0-8` for two classes.",
+)
+data_dir = click.option(
+    "--data-dir",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Folder that holds the data set's own files.  [default: a per-user cache, filled by download]",
+)
+as_json = click.option("--json", "json_output", is_flag=True, help="Print the summary as one JSON document.")
+_quiet = click.option(
+    "-q", "--quiet", is_flag=True, help="No progress and no notes. The result and the reason of exit code 1 stay."
+)
+_device = click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda:N.")
+_threads = click.option("--threads", type=click.IntRange(1), metavar="N", help="CPU threads.  [default: all cores]")
+
+
+@joined(
+    "model",
+    click.argument("model", metavar="MODEL"),
+    click.option(
+        "--weights",
+        type=click.Path(exists=True, dir_okay=False, path_type=Path),
+        help="Weights (.safetensors, or .pt holding tensors only) for FILE.py:factory.  [default: the factory's]",
+    ),
+    click.option(
+        "--input-shape",
+        callback=_shape,
+        metavar="C,H,W",
+        help="Input shape without the batch, where MODEL leaves it open.  [default: that of --data, if given]",
+    ),
+    click.option(
+        "--threshold",
+        type=float,
+        callback=_finite,
+        metavar="T",
+        help="For one output: class 1 where it is above T.  [default: 0; 0.5 after a sigmoid]",
+    ),
+)
+def model(model: str, weights: Path | None, input_shape: tuple[int, ...] | None, threshold: float | None) -> ModelRef:
+    """MODEL, `--weights`, `--input-shape` and `--threshold`."""
+    from robench.workflows import ModelRef
+
+    return ModelRef(ref=model, weights=weights, input_shape=input_shape, threshold=threshold)
+
+
+@joined(
+    "data",
+    data_name,
+    data_dir,
+    click.option("--split", type=click.Choice(["train", "validation", "test"]), default="test", show_default=True),
+    click.option("--limit", type=click.IntRange(1), metavar="N", help="Number of images.  [default: all]"),
+    click.option(
+        "--subset",
+        type=click.Choice(["first", "draw"]),
+        default="first",
+        show_default=True,
+        help="Take the first images of the split, or a seeded draw.",
+    ),
+    click.option("--subset-seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of the draw."),
+)
+def data(
+    data: str, data_dir: Path | None, split: Split, limit: int | None, subset: Subset, subset_seed: int
+) -> DataRef:
+    """`--data`, `--data-dir`, `--split`, `--limit`, `--subset` and `--subset-seed`."""
+    from robench.workflows import DataRef
+
+    spec = DataSpec(name=data, subset=subset, subset_seed=subset_seed)
+    return DataRef(spec=spec, split=split, data_dir=data_dir, limit=limit)
+
+
+@joined("screen", _quiet)
+def screen(quiet: bool) -> Screen:
+    """`-q`."""
+    return Screen(quiet=quiet)
+
+
+@joined("execution", _device, _threads, _quiet)
+def execution(device: str, threads: int | None, quiet: bool) -> Execution:
+    """`--device`, `--threads` and `-q`: none of them is part of what a run is."""
+    from robench.workflows import Execution
+
+    return Execution(device=device, threads=threads, progress=Screen(quiet=quiet))
+
+
+@joined(
+    "execution",
+    click.option(
+        "--batch-size",
+        type=click.IntRange(1),
+        default=500,
+        show_default=True,
+        help="Images held in memory at a time.",
+    ),
+    _device,
+    _threads,
+    _quiet,
+)
+def batches(batch_size: int, device: str, threads: int | None, quiet: bool) -> Execution:
+    """`--batch-size` and what `execution` has."""
+    from robench.workflows import Execution
+
+    return Execution(device=device, threads=threads, batch_size=batch_size, progress=Screen(quiet=quiet))
+
+
+def eps(*, required: bool, default_text: str = "") -> Decorator:
     """`--eps`, repeatable, with comma lists and fractions."""
     help_text = "L2 radius in input units, above 0; repeatable; takes `0.5,1` and `36/255`."
     if default_text:
         help_text += f"  [default: {default_text}]"
-    return click.option(
-        "--eps", multiple=True, required=required, callback=epsilon_callback, metavar="E", help=help_text
-    )
+    return click.option("--eps", multiple=True, required=required, callback=_epsilons, metavar="E", help=help_text)
 
 
-def data(function: F) -> F:
-    """`--data` and `--data-dir`."""
-    for decorator in (
-        click.option(
-            "--data-dir",
-            type=click.Path(file_okay=False, path_type=Path),
-            help="Folder that holds the data set's own files.  [default: a per-user cache, filled by download]",
-        ),
-        click.option(
-            "--data",
-            required=True,
-            metavar="NAME",
-            help="two-moons, digits, mnist, fashion-mnist, cifar10, celeba, npz:PATH or folder:PATH; "
-            "`mnist:0-8` for two classes.",
-        ),
-    ):
-        function = decorator(function)
-    return function
-
-
-def subset(function: F) -> F:
-    """`--split`, `--limit`, `--subset` and `--subset-seed`."""
-    for decorator in (
-        click.option("--subset-seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of the draw."),
-        click.option(
-            "--subset",
-            type=click.Choice(["first", "draw"]),
-            default="first",
-            show_default=True,
-            help="Take the first images of the split, or a seeded draw.",
-        ),
-        click.option("--limit", type=click.IntRange(1), metavar="N", help="Number of images.  [default: all]"),
-        click.option("--split", type=click.Choice(["train", "validation", "test"]), default="test", show_default=True),
-    ):
-        function = decorator(function)
-    return function
-
-
-def model(function: F) -> F:
-    """MODEL, `--weights`, `--input-shape` and `--threshold`."""
-    for decorator in (
-        click.option(
-            "--threshold",
-            type=float,
-            callback=finite_callback,
-            metavar="T",
-            help="For one output: class 1 where it is above T.  [default: 0; 0.5 after a sigmoid]",
-        ),
-        click.option(
-            "--input-shape",
-            callback=shape_callback,
-            metavar="C,H,W",
-            help="Input shape without the batch, where MODEL leaves it open.  [default: that of --data, if given]",
-        ),
-        click.option(
-            "--weights",
-            type=click.Path(exists=True, dir_okay=False, path_type=Path),
-            help="Weights (.safetensors, or .pt holding tensors only) for FILE.py:factory.  [default: the factory's]",
-        ),
-        click.argument("model", metavar="MODEL"),
-    ):
-        function = decorator(function)
-    return function
-
-
-def execution(function: F) -> F:
-    """`--device`, `--threads` and `-q`: none of them is part of what a run is."""
-    for decorator in (
-        quiet,
-        click.option("--threads", type=click.IntRange(1), metavar="N", help="CPU threads.  [default: all cores]"),
-        click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda:N."),
-    ):
-        function = decorator(function)
-    return function
-
-
-def batch_size(function: F) -> F:
-    """`--batch-size`."""
-    return click.option(
-        "--batch-size", type=click.IntRange(1), default=500, show_default=True, help="Images held in memory at a time."
-    )(function)
-
-
-def quiet(function: F) -> F:
-    """`-q`."""
-    return click.option(
-        "-q", "--quiet", is_flag=True, help="No progress and no notes; the result stays, and why it is exit code 1."
-    )(function)
-
-
-def as_json(function: F) -> F:
-    """`--json`."""
-    return click.option("--json", "json_output", is_flag=True, help="Print the summary as one JSON document.")(function)
-
-
-def out(*, required: bool, help_text: str) -> Callable[[F], F]:
+def out(*, required: bool, help_text: str) -> Decorator:
     """`--out`."""
     return click.option(
         "--out", type=click.Path(file_okay=False, path_type=Path), required=required, metavar="DIR", help=help_text
     )
 
 
-def fail_under(help_text: str) -> Callable[[F], F]:
+def fail_under(help_text: str) -> Decorator:
     """`--fail-under`."""
     return click.option("--fail-under", type=click.FloatRange(0, 1), metavar="RATE", help=help_text)

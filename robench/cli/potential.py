@@ -2,24 +2,36 @@
 
 from __future__ import annotations
 
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from robench.cli import options
-from robench.cli.console import Command, Screen, print_json
+from robench.cli.console import Command, print_json
+
+if TYPE_CHECKING:
+    from robench.workflows import DataRef, Execution, ModelRef
 
 
 @click.command(cls=Command, short_help="Hold a two-class model against its optimal transport problem")
 @options.model
 @options.data
-@options.subset
 @click.option("--alpha", type=click.FloatRange(0), help="Weight of the hinge.  [default: as trained]")
 @click.option("--margin", type=click.FloatRange(0), help="Margin m of the hinge.  [default: as trained]")
 @options.out(required=True, help_text="Folder for the numbers and figures.")
 @options.as_json
 @options.execution
-def potential(json_output: bool, **given: Any) -> int:
+def potential(
+    *,
+    model: ModelRef,
+    data: DataRef,
+    alpha: float | None,
+    margin: float | None,
+    out: Path,
+    json_output: bool,
+    execution: Execution,
+) -> int:
     """Hold a two-class model against its optimal transport problem.
 
     \b
@@ -34,19 +46,10 @@ def potential(json_output: bool, **given: Any) -> int:
     """
     from robench import workflows
     from robench.cli.main import FINDING
-    from robench.cli.requests import data_ref, execution, model_ref
     from robench.cli.results import potential_result, show_flags
 
-    screen = Screen(quiet=given["quiet"])
-    outcome = workflows.potential(
-        model_ref(given),
-        data_ref(given),
-        out=given["out"],
-        alpha=given["alpha"],
-        margin=given["margin"],
-        execution=execution(given, screen),
-    )
+    outcome = workflows.potential(model, data, out=out, alpha=alpha, margin=margin, execution=execution)
     (print_json if json_output else potential_result)(outcome.summary)
-    screen.note(f"figures: {outcome.folder}")
-    show_flags(outcome.summary["flags"], screen)
+    execution.progress.note(f"figures: {outcome.folder}")
+    show_flags(outcome.summary["flags"], execution.progress)
     return FINDING if outcome.summary["duality"]["exceeded"] else 0

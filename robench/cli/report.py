@@ -7,14 +7,14 @@ from pathlib import Path
 import click
 
 from robench.cli import options
-from robench.cli.console import Command, print_line
+from robench.cli.console import Command, Screen, print_line
 
 
 @click.command(cls=Command, short_help="Write curves, tables and one HTML page")
 @click.argument("runs", nargs=-1, required=True, metavar="RUN...", type=click.Path(path_type=Path))
 @options.out(required=True, help_text="Folder for the report.")
-@options.quiet
-def report(runs: tuple[Path, ...], out: Path, quiet: bool) -> None:
+@options.screen
+def report(*, runs: tuple[Path, ...], out: Path, screen: Screen) -> None:
     """Write curves, tables and one self-contained HTML page over run folders.
 
     \b
@@ -27,7 +27,6 @@ def report(runs: tuple[Path, ...], out: Path, quiet: bool) -> None:
 
     The report is a function of the run folders alone: the same runs give the same bytes.
     """
-    from robench.reporting import build_report
+    from robench import workflows
 
-    page = build_report(runs, out)
-    print_line(page)
+    print_line(workflows.report(runs, out))

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from robench.cli.console import Screen, print_table
+from robench.cli.console import print_reason, print_table
 from robench.cli.main import FINDING
 from robench.display import ABSENT, broke, lower, lower_percent, upper, upper_percent, with_sign
+from robench.progress import Progress
 from robench.statistics.predictions import CONSTANT
 
 SHOWN = 6
@@ -122,20 +123,19 @@ def bench_result(rows: Sequence[Mapping[str, Any]]) -> None:
         print_table(title, columns, cells)
 
 
-def show_flags(flags: Sequence[Mapping[str, Any]], screen: Screen) -> None:
+def show_flags(flags: Sequence[Mapping[str, Any]], progress: Progress) -> None:
     """Each flag on a line of stderr."""
     for flag in flags:
-        screen.note(f"flag {flag['name']}: {flag['message']}")
+        progress.note(f"flag {flag['name']}: {flag['message']}")
 
 
-def unmet(counts: Mapping[str, int], summary: Mapping[str, Any], fail_under: float | None, screen: Screen) -> int:
+def unmet(counts: Mapping[str, int], summary: Mapping[str, Any], fail_under: float | None) -> int:
     """Exit code of `--fail-under`: 1 if a rate is below it, or means nothing since one class is predicted for all.
 
     Args:
         counts: of images that are certified, or stand, by ε.
         summary: of the run, with its number of images and its flags.
         fail_under: least rate; None where none was asked.
-        screen: told the reasons.
     """
     if fail_under is None:
         return 0
@@ -148,7 +148,7 @@ def unmet(counts: Mapping[str, int], summary: Mapping[str, Any], fail_under: flo
     if any(flag["name"] == CONSTANT for flag in summary["flags"]):
         reasons.append(f"--fail-under {fail_under} is not met: the model predicts one class for all {n} images")
     for reason in reasons:
-        screen.reason(reason)
+        print_reason(reason)
     return FINDING if reasons else 0
 
 

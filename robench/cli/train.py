@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from robench.cli import options
-from robench.cli.console import Command, Screen, print_json, print_line
+from robench.cli.console import Command, print_json, print_line
 from robench.errors import SpecError
 from robench.specs.data import DataSpec
+
+if TYPE_CHECKING:
+    from robench.workflows import Execution
 
 
 @click.command(cls=Command, short_help="Train a 1-Lipschitz network or a baseline")
 @click.option(
     "--recipe", required=True, metavar="NAME", help="hkr, gnp-hinge, gnp-log, 1lip-log, adv, plain, kr, margin."
 )
-@options.data
+@options.data_name
+@options.data_dir
 @click.option("--arch", metavar="NAME|FILE", help="Architecture, or a JSON file of layers.  [default: the recipe's]")
 @click.option("--epochs", type=click.IntRange(1), help="Passes over the training split.  [default: the recipe's]")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of weights and data order.")
@@ -33,7 +37,20 @@ from robench.specs.data import DataSpec
 @options.out(required=False, help_text="Model folder to write; required unless --show-spec.")
 @options.as_json
 @options.execution
-def train(**given: Any) -> None:
+def train(
+    *,
+    recipe: str,
+    data: str,
+    data_dir: Path | None,
+    arch: str | None,
+    epochs: int | None,
+    seed: int,
+    changes: tuple[str, ...],
+    show_spec: bool,
+    out: Path | None,
+    json_output: bool,
+    execution: Execution,
+) -> None:
     """Train a model by a recipe and write its model folder.
 
     \b
@@ -46,36 +63,32 @@ def train(**given: Any) -> None:
     same folder resumes a training that was stopped.
     """
     from robench import workflows
-    from robench.cli.requests import execution
     from robench.cli.results import accuracy_line, show_flags
 
-    out: Path | None = given["out"]
-    if out is None and not given["show_spec"]:
+    if out is None and not show_spec:
         raise SpecError("no folder to write the model to", hint="give one with --out DIR")
-    screen = Screen(quiet=given["quiet"])
     spec = workflows.train_spec(
-        given["recipe"],
-        DataSpec(name=given["data"]),
-        data_dir=given["data_dir"],
-        arch=given["arch"],
-        epochs=given["epochs"],
-        seed=given["seed"],
-        changes=dict(parse_change(text) for text in given["changes"]),
-        progress=screen,
+        recipe,
+        DataSpec(name=data),
+        data_dir=data_dir,
+        arch=arch,
+        epochs=epochs,
+        seed=seed,
+        changes=dict(parse_change(text) for text in changes),
+        progress=execution.progress,
     )
-    if given["show_spec"]:
+    if out is None or show_spec:
         print_json(spec.to_dict())
         return
-    assert out is not None
-    outcome = workflows.train(spec, out, data_dir=given["data_dir"], execution=execution(given, screen))
-    if given["json_output"]:
+    outcome = workflows.train(spec, out, data_dir=data_dir, execution=execution)
+    if json_output:
         print_json(outcome.summary)
     else:
         print_line(outcome.folder)
     if outcome.summary["n"]:
-        screen.note(accuracy_line("accuracy", outcome.summary, "validation images"))
-    show_flags(outcome.summary["flags"], screen)
-    screen.note(f"next: robench certify {outcome.folder} --data {given['data']}")
+        execution.progress.note(accuracy_line("accuracy", outcome.summary, "validation images"))
+    show_flags(outcome.summary["flags"], execution.progress)
+    execution.progress.note(f"next: robench certify {outcome.folder} --data {data}")
 
 
 def parse_change(text: str) -> tuple[str, Any]:

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from robench.cli import options
-from robench.cli.console import Command, Screen, print_json, print_table
+from robench.cli.console import Command, Screen, print_json, print_reason, print_table
 
 
 @click.command(cls=Command, short_help="Re-execute a run's certificates and adversarials with other code")
@@ -24,8 +24,8 @@ from robench.cli.console import Command, Screen, print_json, print_table
     help="Folder that holds the data set's own files.  [default: where the run found them]",
 )
 @options.as_json
-@options.quiet
-def verify(run: Path, model: Path | None, data_dir: Path | None, json_output: bool, quiet: bool) -> int:
+@options.screen
+def verify(*, run: Path, model: Path | None, data_dir: Path | None, json_output: bool, screen: Screen) -> int:
     """Re-execute every certificate and adversarial of a run in numpy float64, with code that shares nothing.
 
     \b
@@ -40,12 +40,11 @@ def verify(run: Path, model: Path | None, data_dir: Path | None, json_output: bo
     from robench.cli.main import FINDING
 
     summary = workflows.verify(run, model=model, data_dir=data_dir)
-    screen = Screen(quiet=quiet)
     if json_output:
         print_json(summary)
     else:
         counts = [[name, str(summary[name])] for name in ("n", "certificates", "adversarials", "failed")]
         print_table(f"verified {run}", ["what", "count"], counts)
         for problem in summary["problems"]:
-            screen.reason(f"FAILED: {problem}")
+            print_reason(f"FAILED: {problem}")
     return FINDING if summary["failed"] else 0

@@ -9,6 +9,7 @@ from robench.errors import SpecError
 from robench.specs.base import Spec
 
 Split = Literal["train", "validation", "test"]
+Subset = Literal["first", "draw"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,7 +25,7 @@ class DataSpec(Spec):
     """
 
     name: str
-    subset: Literal["first", "draw"] = "first"
+    subset: Subset = "first"
     subset_seed: int = 0
 
     def __post_init__(self) -> None:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from robench.workflows.attacking import attack
     from robench.workflows.auditing import audit
     from robench.workflows.certifying import DEFAULT_EPS, certify
+    from robench.workflows.exporting import export
     from robench.workflows.reading import report, verify
     from robench.workflows.references import DataRef, Execution, ModelRef, Outcome
     from robench.workflows.training import train, train_spec
@@ -24,6 +25,7 @@ _MODULES = {
     "audit": "auditing",
     "certify": "certifying",
     "DEFAULT_EPS": "certifying",
+    "export": "exporting",
     "report": "reading",
     "verify": "reading",
     "DataRef": "references",
@@ -44,6 +46,7 @@ __all__ = [
     "attack",
     "audit",
     "certify",
+    "export",
     "potential",
     "report",
     "train",
