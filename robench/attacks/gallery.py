@@ -14,7 +14,7 @@ from robench.attacks.cascade import AttackedData, AttackedModel, Cascade, planne
 from robench.attacks.classifier import Classifier
 from robench.attacks.passes import PassCounter
 from robench.devices import exact_arithmetic
-from robench.runs.folder import write_atomic
+from robench.files import write_atomic
 from robench.specs.evaluation import AttackSpec
 
 FILE = "gallery.safetensors"

@@ -15,9 +15,9 @@ import torch
 from torch import Tensor, nn
 
 from robench.errors import ModelError, SpecError, did_you_mean
+from robench.files import create_folder, write_atomic
 from robench.models import LoadedModel
 from robench.models.build import check_agreement
-from robench.runs.folder import create_folder, write_atomic
 
 Format = Literal["state-dict", "pt2", "onnx"]
 ONNX_PACKAGES = ("onnx", "onnxscript", "onnxruntime")

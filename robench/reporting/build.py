@@ -10,11 +10,11 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from robench import __version__
+from robench.files import create_folder, write_atomic
 from robench.reporting import formats, plots, tables
 from robench.reporting.evaluations import read_evaluations
 from robench.reporting.page import FigureExhibit, Page, TableExhibit
 from robench.reporting.sections import compose
-from robench.runs.folder import create_folder, write_atomic
 
 HTML, MARKDOWN = "report.html", "report.md"
 TABLES, FIGURES = "tables", "figures"

@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from robench.errors import RunError
+from robench.files import read_json
 from robench.records.crosscheck import Contradiction, contradictions
 from robench.records.record import SCHEMA_VERSION, AttackRecord, CertifyRecord, attack_record, certify_record
 from robench.records.shapes import misfit
 from robench.runs import shapes as run_shapes
-from robench.runs.folder import MANIFEST, SUMMARY, check_unchanged, find_runs, read_effort, read_json, read_records
+from robench.runs.folder import MANIFEST, SUMMARY, check_unchanged, find_runs, read_effort, read_records
 from robench.specs.epsilon import ascending
 from robench.statistics import curves
 from robench.statistics.budget import AttackBudget, budgets

@@ -9,8 +9,8 @@ from typing import Any, Protocol
 import numpy.typing as npt
 import pandas as pd
 
+from robench.files import create_folder, write_atomic, write_json
 from robench.reporting import plots
-from robench.runs.folder import create_folder, write_atomic, write_json
 
 SUMMARY, OUTPUTS = "potential.json", "outputs.csv"
 

@@ -15,7 +15,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 from robench.errors import RunError
-from robench.runs.folder import create_folder, write_atomic
+from robench.files import create_folder, write_atomic
 
 FOLDER = "adversarials"
 

@@ -8,10 +8,8 @@ missing image, another spec is refused, and a finished run is a no-op.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import json
-import os
 import platform
 import subprocess
 import sys
@@ -22,99 +20,19 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, Generic, TextIO, TypeVar
 
+from filelock import BaseFileLock
+
 from robench.errors import RunError
+from robench.files import LOCK, create_folder, lock_folder, read_json, write_json
 from robench.records.record import SCHEMA_VERSION, AttackRecord
 from robench.records.shapes import ANY, LARGEST, misfit
 from robench.runs import shapes as run_shapes
 from robench.specs.base import digest
 
 MANIFEST, RECORDS, SUMMARY, EFFORT = "manifest.json", "records.jsonl", "summary.json", "effort.jsonl"
-LOCK = ".lock"
 PACKAGES = ("robench", "torch", "foolbox", "numpy", "pandas", "matplotlib", "safetensors")
 
 R = TypeVar("R")
-
-
-def write_atomic(path: Path, content: str | bytes) -> None:
-    """Write a file so that a reader, or a crash, never sees half of it.
-
-    Raises:
-        RunError: the folder cannot be written.
-    """
-    data = content.encode("utf-8", errors="replace") if isinstance(content, str) else content
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
-        raise RunError(
-            f"cannot write `{path}`: {error.strerror or error}",
-            hint="give a folder you can write to, on a disk with free space",
-        ) from None
-
-
-def write_json(path: Path, data: Mapping[str, Any]) -> None:
-    """Write plain data as indented JSON, atomically; NaN is refused."""
-    write_atomic(path, json.dumps(data, indent=2, allow_nan=False) + "\n")
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """The JSON object in a file.
-
-    Raises:
-        RunError: missing, unreadable or not a JSON object.
-    """
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise RunError(f"`{path}` does not exist", hint="name a folder that robench has written") from None
-    except (OSError, ValueError, RecursionError) as error:
-        raise RunError(f"`{path}` cannot be read: {error}", hint="move it elsewhere and make the run again") from None
-    if not isinstance(data, dict):
-        raise RunError(f"`{path}` holds no JSON object", hint="move it elsewhere and make the run again")
-    return data
-
-
-def create_folder(path: Path) -> None:
-    """Make a folder and its parents.
-
-    Raises:
-        RunError: it cannot be made, or a file of that name is in the way.
-    """
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise RunError(
-            f"cannot make the folder `{path}`: {error.strerror or error}", hint="give another --out folder"
-        ) from None
-
-
-def lock_folder(folder: Path, *, doing: str) -> TextIO:
-    """Take a folder for this process, until the file that is returned is closed.
-
-    Raises:
-        RunError: another process holds it, which is said to be `doing` something there, or it cannot be written.
-    """
-    file: TextIO | None = None
-    try:
-        file = (folder / LOCK).open("w")
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        return file
-    except OSError as error:
-        if file is not None:
-            file.close()
-        if isinstance(error, BlockingIOError):
-            raise RunError(
-                f"another process is {doing} `{folder}`", hint="wait for it, or give another --out folder"
-            ) from None
-        raise RunError(
-            f"cannot write in `{folder}`: {error.strerror or error}", hint="give a folder you can write to"
-        ) from None
 
 
 def utc_now() -> str:
@@ -183,7 +101,7 @@ class RunFolder(Generic[R]):
         self._parse = parse
         self._to_line = to_line
         self._records: TextIO | None = None
-        self._lock: TextIO | None = None
+        self._lock: BaseFileLock | None = None
         self.manifest: dict[str, Any] = {}
         self.finished_before = False
 
@@ -372,9 +290,10 @@ class RunFolder(Generic[R]):
         write_json(self.path / MANIFEST, self.manifest)
 
     def _release(self) -> None:
-        for file in (self._records, self._lock):
-            if file is not None:
-                file.close()
+        if self._records is not None:
+            self._records.close()
+        if self._lock is not None:
+            self._lock.release()
         self._records = self._lock = None
 
 

@@ -16,9 +16,9 @@ from robench.data import Dataset
 from robench.devices import device_facts, exact_arithmetic, resolve_device
 from robench.display import lower, upper
 from robench.errors import DataError
+from robench.files import create_folder
 from robench.models import STATE, save_model
 from robench.progress import NoProgress, Progress
-from robench.runs.folder import create_folder
 from robench.specs.model import ModelDescription
 from robench.specs.training import TrainSpec
 from robench.statistics.predictions import accuracy_facts, record_flags

@@ -2,27 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
+
+from filelock import BaseFileLock
 
 from robench.errors import RunError
+from robench.files import LOCK, create_folder, lock_folder, read_json, write_atomic, write_json
 from robench.models import DESCRIPTION, HISTORY, STATE, TRAINING, WEIGHTS
-from robench.runs.folder import (
-    LOCK,
-    create_folder,
-    differences,
-    environment,
-    flatten,
-    lock_folder,
-    read_json,
-    utc_now,
-    write_atomic,
-    write_json,
-)
+from robench.runs.folder import differences, environment, flatten, utc_now
 from robench.specs.training import TrainSpec
 
 SCHEMA_VERSION = 1
@@ -47,7 +38,7 @@ class Journal:
         self._identity = dict(identity)
         self._facts = dict(facts)
         self._resume = resume
-        self._lock: TextIO | None = None
+        self._lock: BaseFileLock | None = None
         self.record: dict[str, Any] = {}
 
     @property
@@ -140,8 +131,7 @@ class Journal:
 
     def _release(self) -> None:
         if self._lock is not None:
-            with contextlib.suppress(OSError):
-                self._lock.close()
+            self._lock.release()
         self._lock = None
 
 

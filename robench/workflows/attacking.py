@@ -17,9 +17,10 @@ from robench.attacks.passes import PassCounter
 from robench.certificates.certify import certify_records
 from robench.data import Dataset
 from robench.errors import BoundError
+from robench.files import write_json
 from robench.records.record import AttackRecord, CertifyRecord, attack_record, to_line
 from robench.runs.adversarials import AdversarialStore
-from robench.runs.folder import RunFolder, RunRequest, write_json
+from robench.runs.folder import RunFolder, RunRequest
 from robench.specs.epsilon import split_epsilons
 from robench.specs.evaluation import AttackSpec, SuiteName
 from robench.statistics.attacked import summarize

@@ -8,7 +8,7 @@ from typing import Any
 
 from robench import lipschitz, models
 from robench.errors import ModelError, SpecError
-from robench.runs.folder import read_json
+from robench.files import read_json
 from robench.specs.training import TrainSpec
 from robench.transport.linear_program import hinge_transport
 from robench.transport.potential import compare, level_map, measure

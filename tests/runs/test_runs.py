@@ -1,6 +1,5 @@
 import dataclasses
 import hashlib
-import json
 import os
 import stat
 from collections.abc import Callable
@@ -11,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from robench.errors import RunError
+from robench.files import read_json
 from robench.records.record import CertifyRecord, Status, certify_record, to_line
-from robench.runs.folder import RunFolder, RunRequest, find_runs, read_json, read_records, write_atomic, write_json
+from robench.runs.folder import RunFolder, RunRequest, find_runs, read_records
 
 REQUEST = RunRequest(command="certify", spec={"data": {"name": "mnist"}, "split": "test"}, identity={"weights": "aa"})
 
@@ -137,16 +137,6 @@ def test_a_line_that_is_no_record_is_named(tmp_path: Path) -> None:
         list(read_records(tmp_path, certify_record))
 
 
-def test_json_is_written_whole_and_without_nan(tmp_path: Path) -> None:
-    write_json(tmp_path / "a.json", {"x": 1})
-    with pytest.raises(ValueError, match="not JSON compliant"):
-        write_json(tmp_path / "a.json", {"x": float("nan")})
-    assert json.loads((tmp_path / "a.json").read_text()) == {"x": 1}
-    with pytest.raises(RunError, match="cannot write"):
-        write_atomic(tmp_path / "absent" / "a", "x")
-    assert [path.name for path in tmp_path.iterdir()] == ["a.json"]
-
-
 def test_runs_are_found_below_a_folder(tmp_path: Path) -> None:
     for name in ("b", "a"):
         with folder(tmp_path / "runs" / name) as run:
@@ -157,13 +147,6 @@ def test_runs_are_found_below_a_folder(tmp_path: Path) -> None:
     for path in (tmp_path / "empty", tmp_path / "absent"):
         with pytest.raises(RunError):
             find_runs(path)
-
-
-@pytest.mark.parametrize("text", ["", "[]", "{", "\ud800".encode("utf-8", "surrogatepass")])
-def test_a_broken_json_file_is_an_error_with_its_name(tmp_path: Path, text: str | bytes) -> None:
-    (tmp_path / "a.json").write_bytes(text if isinstance(text, bytes) else text.encode())
-    with pytest.raises(RunError, match=r"a\.json"):
-        read_json(tmp_path / "a.json")
 
 
 def test_a_finished_run_that_gets_more_images_is_not_finished_until_it_says_so(tmp_path: Path) -> None:

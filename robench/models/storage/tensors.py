@@ -15,7 +15,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from robench.errors import ModelError
-from robench.runs.folder import write_atomic
+from robench.files import write_atomic
 
 METADATA_KEY = "robench"
 """One key only: safetensors does not keep the order of several, and equal contents shall give equal bytes."""
