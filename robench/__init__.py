@@ -8,7 +8,6 @@ torch.
 from __future__ import annotations
 
 import importlib
-from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -28,7 +27,7 @@ if TYPE_CHECKING:
         verify,
     )
 
-__version__ = version("robench")
+    __version__: str
 
 _ROOMS = {
     "AttackResult": "robench.attacks.tensors",
@@ -56,6 +55,10 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from importlib.metadata import version  # a quarter of the time of `robench --help`
+
+        return version("robench")
     if name not in __all__:
         raise AttributeError(f"module `robench` has no attribute `{name}`")
     return getattr(importlib.import_module(_ROOMS.get(name, "robench.workflows")), name)

@@ -11,7 +11,6 @@ from collections.abc import Sequence
 
 import click
 
-from robench import __version__
 from robench.cli.console import claim_stdout
 from robench.errors import RobenchError, did_you_mean
 
@@ -49,7 +48,7 @@ class LazyGroup(click.Group):
     epilog="Exit codes: 0 done; 1 done, and the finding is negative; 2 you can mend it; 3 a bug of robench; "
     "130 interrupted.",
 )
-@click.version_option(__version__, prog_name="robench")
+@click.version_option(package_name="robench", prog_name="robench")
 def robench() -> None:
     """Certify and attack classifiers, and check one against the other.
 
@@ -99,6 +98,8 @@ def run(argv: list[str]) -> int:
         if isinstance(error, SystemExit):  # click's and rich's answer to a closed pipe: all that is read was said
             return 0
         import traceback
+
+        from robench import __version__
 
         click.echo(f"{traceback.format_exc()}\nerror: this is a bug of robench {__version__}", err=True)
         click.echo("\nhint: please report it with the lines above", err=True)
