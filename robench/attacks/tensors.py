@@ -14,12 +14,13 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from robench.attacks.arrays import Certified, Images, certified, epsilons, images, radii_of
+from robench.attacks.arrays import Certified, certified, radii_of
 from robench.attacks.cascade import Plan, attack_chunks
 from robench.attacks.choice import AttackChoice, chosen
 from robench.attacks.chunk import Chunk
 from robench.attacks.diagnostics import look
 from robench.attacks.passes import PassCounter
+from robench.data.memory import Images, images
 from robench.devices import resolve_device
 from robench.errors import RobenchError, SpecError
 from robench.models import HeldModel, doubts, hold
@@ -28,7 +29,7 @@ from robench.models.reading.blame import late_blame
 from robench.records.crosscheck import Contradiction, contradictions
 from robench.records.record import AttackRecord, AttackStatus, CertifyRecord
 from robench.specs.attacks import check_radii
-from robench.specs.epsilon import epsilon_value
+from robench.specs.epsilon import epsilon_value, epsilons
 from robench.statistics.predictions import record_flags
 
 
@@ -85,7 +86,7 @@ def attack(
     eps: Any,
     attacks: AttackChoice = "paper",
     certificates: Certified | None = None,
-    bounds: tuple[float, float] = (0.0, 1.0),
+    bounds: tuple[float, float] | None = None,
     full: bool = False,
     seed: int = 0,
     batch_size: int = 500,
@@ -105,7 +106,7 @@ def attack(
             `foolbox.attacks` in L2, and functions `(model, x, y, eps) -> points`; docs/adding-an-attack.md.
         certificates: of these images, in their order: radii (N,) or records. What is certified at ε is not attacked at
             ε, less one in twenty images that are certified everywhere.
-        bounds: least and greatest value of an input.
+        bounds: least and greatest value of an input; None for 0 and 1.
         full: run every attack on every image that is not certified everywhere.
         seed: of the random starts, drawn image by image from the seed and the row. Attacks that are given as objects or
             functions draw for a batch: their records hold for one `batch_size`, with 1 for each image by itself.
@@ -130,7 +131,8 @@ def attack(
         >>> [found.robust_accuracy(eps) for eps in (0.2, 0.3)]
         [1.0, 0.0]
     """
-    data = images(x, y, bounds)
+    data = images(x, y, bounds=bounds)
+    assert isinstance(data, Images)
     radii = epsilons(eps)
     seed, batch_size = _whole("seed", seed, 0), _whole("batch_size", batch_size, 1)
     if not isinstance(full, bool | np.bool_):

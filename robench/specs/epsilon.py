@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+import numbers
+from collections.abc import Iterable, Sequence, Set
 from fractions import Fraction
+from typing import Any
 
 from robench.errors import SpecError
 
@@ -48,3 +50,28 @@ def split_epsilons(given: Iterable[str]) -> tuple[str, ...]:
     if not texts:
         raise SpecError("no radius given", hint=HINT)
     return tuple(sorted(texts, key=epsilon_value))
+
+
+def epsilons(eps: Any) -> tuple[str, ...]:
+    """Radii as written, in ascending order, each once.
+
+    Args:
+        eps: a number, a fraction, a text such as `36/255` or `0.5,1`; or several of these, also as array or tensor.
+
+    Raises:
+        SpecError: one of them is not a finite number above 0, or there is none.
+    """
+    if hasattr(eps, "flatten"):  # an array, a tensor, or a scalar of numpy
+        eps = eps.flatten().tolist()
+    several = isinstance(eps, Sequence | Set) and not isinstance(eps, str)
+    return split_epsilons(_written(value) for value in (eps if several else [eps]))
+
+
+def _written(value: Any) -> str:
+    if isinstance(value, str):
+        return value
+    if isinstance(value, Fraction):
+        return f"{value.numerator}/{value.denominator}"
+    if isinstance(value, numbers.Real) and not isinstance(value, bool):
+        return str(value) if isinstance(value, int) else repr(float(value))
+    raise SpecError(f"`{value!r}` is not a radius", hint=HINT)

@@ -488,7 +488,7 @@ HOSTILE = {
     "boolean radius": ({"eps": True}, "not a radius"),
     "no number": ({"eps": [None]}, "not a radius"),
     "bounds reversed": ({"bounds": (1.0, 0.0)}, "bounds"),
-    "bounds missing": ({"bounds": None}, "bounds"),
+    "bounds missing": ({"bounds": None}, r"outside of \[0, 1\]"),
     "bounds infinite": ({"bounds": (-np.inf, np.inf)}, "bounds"),
     "seed": ({"seed": -1}, "seed"),
     "batch size": ({"batch_size": 0}, "batch_size"),

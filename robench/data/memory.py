@@ -1,0 +1,194 @@
+"""Images and labels in the memory of the user's program, or the name of a data set, brought into one form.
+
+Arrays are whatever numpy takes, and torch tensors on any device: no torch is loaded for them.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from robench.data.dataset import PIXEL_BOUNDS, Dataset, Labels, Rows, check_limit
+from robench.data.loading import load
+from robench.errors import DataError, SpecError
+from robench.specs.data import DataSpec, Split
+
+Floats = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Unlabelled:
+    """Images in memory; the index of an image is its row.
+
+    Fields:
+        inputs: (N, *shape) float32, finite.
+        index: (N,) 0..N-1.
+        bounds: least and greatest value of an input.
+    """
+
+    inputs: Floats
+    index: Rows
+    bounds: tuple[float, float]
+
+    def __len__(self) -> int:
+        return len(self.inputs)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of one input."""
+        return self.inputs.shape[1:]
+
+    def batch(self, rows: slice | Rows) -> Floats:
+        """A copy of some rows."""
+        return self.inputs[rows].copy()
+
+
+@dataclass(frozen=True)
+class Images(Unlabelled):
+    """Images in memory with their classes.
+
+    Fields:
+        labels: (N,) int64, from 0 up.
+    """
+
+    labels: Labels
+
+
+def unlabelled(x: Any, *, bounds: Any = None, limit: int | None = None) -> Unlabelled:
+    """Images without labels, checked as far as they can be without the model.
+
+    Args:
+        x: (N, *shape), floats.
+        bounds: least and greatest value of an input; None for 0 and 1.
+        limit: at most this many, the first ones; None for all.
+
+    Raises:
+        DataError: x is no finite real (N, *shape) with N > 0.
+        SpecError: the bounds are not two finite numbers, the first below the second.
+    """
+    check_limit(limit)
+    inputs = _inputs(x, limit)
+    return Unlabelled(inputs, np.arange(len(inputs), dtype=np.int64), _bounds(bounds))
+
+
+def images(
+    x: Any,
+    y: Any = None,
+    *,
+    bounds: Any = None,
+    limit: int | None = None,
+    split: Split = "test",
+    data_dir: str | Path | None = None,
+) -> Images | Dataset:
+    """Images with labels, in memory or by name.
+
+    Args:
+        x: (N, *shape), floats; or the name of a data set, which brings its labels and bounds.
+        y: (N,), integers from 0 up; None with a name.
+        bounds: least and greatest value of an input; None for 0 and 1, or those of the data set.
+        limit: at most this many, the first ones; None for all.
+        split: of the data set.
+        data_dir: folder with its files; None for the cache, which downloads what it lacks.
+
+    Raises:
+        DataError: x is no finite real (N, *shape) with N > 0, y no integers (N,) from 0 up, or there is no such data
+            set.
+        SpecError: the bounds are not two finite numbers, the first below the second.
+    """
+    if isinstance(x, str):
+        return _named(x, y, bounds, limit, split, data_dir)
+    if y is None:
+        raise DataError("the images have no labels", hint="give a class for each image, integers from 0 up")
+    whole = unlabelled(x, bounds=bounds)
+    labels = _labels(y, len(whole))
+    if limit is None:
+        return Images(whole.inputs, whole.index, whole.bounds, labels)
+    check_limit(limit)
+    return Images(whole.inputs[:limit], whole.index[:limit], whole.bounds, labels[:limit])
+
+
+def _named(name: str, y: Any, bounds: Any, limit: int | None, split: Split, data_dir: str | Path | None) -> Dataset:
+    if y is not None:
+        raise DataError(f"`{name}` brings its own labels, and others are given", hint="leave out the labels")
+    if bounds is not None:
+        raise SpecError(f"`{name}` brings its own bounds, and others are given", hint="leave out the bounds")
+    place = None if data_dir is None else Path(data_dir)
+    return load(DataSpec(name=name), split, data_dir=place, limit=limit)
+
+
+def _inputs(x: Any, limit: int | None = None) -> Floats:
+    array = as_array(x, "images")
+    if not np.issubdtype(array.dtype, np.floating):
+        raise DataError(
+            f"images of type {array.dtype} are not the model's inputs",
+            hint="give floats within the bounds; for pixels 0..255, `x / 255`",
+        )
+    if array.ndim < 2 or 0 in array.shape:
+        raise DataError(
+            f"images of shape {array.shape} are no batch (N, *shape) of at least one",
+            hint="for a single image give `x[None]` and `[label]`",
+        )
+    with np.errstate(over="ignore"):
+        inputs = np.ascontiguousarray(array[:limit], dtype=np.float32)
+    if not np.isfinite(inputs).all():
+        raise DataError("the images hold inputs that are NaN, infinite, or beyond float32", hint="mend or remove them")
+    return inputs
+
+
+def _labels(y: Any, count: int) -> Labels:
+    array = as_array(y, "labels")
+    if array.ndim == 2 and array.shape[0] == count and array.shape[1] > 1:
+        raise DataError(f"labels of shape {array.shape} are one row an image", hint="give classes: `y.argmax(1)`")
+    if array.shape != (count,):
+        raise DataError(
+            f"labels of shape {array.shape} are not one class for each of {count} images",
+            hint=f"give classes of shape ({count},)",
+        )
+    if not np.issubdtype(array.dtype, np.integer):
+        raise DataError(f"labels of type {array.dtype} are no classes", hint="give integers from 0 up")
+    if array.min() < 0:
+        raise DataError(
+            f"labels go from {array.min()} to {array.max()}, but classes count from 0",
+            hint="for labels -1 and 1 give `(y + 1) // 2`",
+        )
+    return array.astype(np.int64)
+
+
+def _bounds(bounds: Any) -> tuple[float, float]:
+    if bounds is None:
+        return PIXEL_BOUNDS
+    try:
+        low, high = (float(value) for value in bounds)
+    except (TypeError, ValueError):
+        low = high = math.nan
+    if not (math.isfinite(low) and math.isfinite(high) and low < high):
+        raise SpecError(
+            f"the bounds {bounds!r} are not a least and a greatest value of an input",
+            hint="give two numbers, such as `bounds=(0.0, 1.0)`",
+        )
+    return low, high
+
+
+def as_array(values: Any, what: str) -> npt.NDArray[Any]:
+    """A numpy array of what is one, of a tensor on any device, or of rows of equal length.
+
+    Args:
+        values: the numbers.
+        what: how to call them in a message.
+
+    Raises:
+        DataError: rows of unequal length.
+    """
+    if hasattr(values, "detach"):  # a tensor of torch
+        values = values.detach().cpu()
+        values = values.float() if str(values.dtype) == "torch.bfloat16" else values
+        return np.asarray(values.numpy())
+    try:
+        return np.asarray(values)
+    except ValueError:
+        raise DataError(f"{what} of unequal shapes are no array", hint="give one tensor or array") from None
