@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from robench.errors import SpecError, did_you_mean
-from robench.specs.base import Spec
+from robench.specs.base import from_plain
 from robench.specs.model import (
     Activation,
     ActivationKind,
@@ -113,11 +113,6 @@ def architecture(name: str, input_shape: Shape, style: Style) -> Layers:
     return ARCHITECTURES[name](input_shape, style)
 
 
-@dataclass(frozen=True, kw_only=True)
-class _LayerList(Spec):
-    layers: tuple[LayerSpec, ...]
-
-
 def layers_from_file(path: Path, input_shape: Shape, style: Style) -> Layers:
     """The layers in a JSON or TOML file: a table `layers`, a list of tables such as {type = "dense", units = 64}.
 
@@ -134,7 +129,7 @@ def layers_from_file(path: Path, input_shape: Shape, style: Style) -> Layers:
     shape = input_shape
     for number, item in enumerate(items, start=1):
         try:
-            layer = _LayerList.from_dict({"layers": [_with_style(item, style, flat=len(shape) == 1)]}).layers[0]
+            layer: LayerSpec = from_plain(LayerSpec, _with_style(item, style, flat=len(shape) == 1), "layer")
             if not isinstance(layer, Head):
                 shape = shapes_through([layer], shape, outputs=1)[-1]
         except SpecError as error:

@@ -1,7 +1,8 @@
 """Specs: frozen dataclasses that say all that decides a result.
 
-A spec is built from plain data (`from_dict`), goes back to it (`to_dict`), and has a digest; unknown fields and wrong
-types are refused, all of them at once, each with name, expectation and what was given.
+A spec is built from plain data (`from_dict`), goes back to it (`to_dict`), and has a digest. Unknown fields, wrong
+types and numbers out of range are refused, all of them at once, each with name, expectation and what was given.
+Why no library does this: docs/design/0013-specs.md.
 """
 
 from __future__ import annotations
@@ -9,22 +10,57 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import math
 import types
 from collections.abc import Mapping
-from typing import Any, ClassVar, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, ClassVar, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from robench.errors import SpecError, did_you_mean
 
 S = TypeVar("S", bound="Spec")
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Range:
+    """The finite numbers that a field may hold; it stands in the annotation: `Annotated[int, Range(smallest=1)]`."""
+
+    smallest: float = -math.inf
+    above: float = -math.inf
+    below: float = math.inf
+    largest: float = math.inf
+
+    def __contains__(self, value: float) -> bool:
+        return math.isfinite(value) and self.smallest <= value <= self.largest and self.above < value < self.below
+
+    def __str__(self) -> str:
+        low = f"above {self.above:g}" if self.above > -math.inf else f"{self.smallest:g} or more"
+        high = f" and below {self.below:g}" if self.below < math.inf else ""
+        return low + (f" and at most {self.largest:.0f}" if self.largest < math.inf else high)
+
+
+PositiveInt = Annotated[int, Range(smallest=1)]
+NonNegativeInt = Annotated[int, Range(smallest=0)]
+PositiveFloat = Annotated[float, Range(above=0.0)]
+NonNegativeFloat = Annotated[float, Range(smallest=0.0)]
+
+
 class Spec:
     """Base of every spec; subclasses are `@dataclass(frozen=True, kw_only=True)`.
 
-    Subclasses check ranges in `__post_init__` and raise `SpecError`.
+    Annotations say types and ranges. A subclass whose fields must also fit each other checks that in its own
+    `__post_init__`, after this class's, and raises `SpecError`.
     """
 
     __dataclass_fields__: ClassVar[dict[str, Any]]
+
+    def __post_init__(self) -> None:
+        """Check types and ranges, and make each value what its annotation says: 2 in a float field is 2.0."""
+        problems: list[str] = []
+        for name, expected in _annotations(type(self)).items():
+            value = _build(expected, getattr(self, name), f"{type(self).__name__}.{name}", problems)
+            object.__setattr__(self, name, value)
+        if problems:
+            raise _refused(problems)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON data; `from_dict` of it equals this spec."""
@@ -35,12 +71,9 @@ class Spec:
         """Build from plain data.
 
         Raises:
-            SpecError: unknown or missing fields, or values of the wrong type; all of them in one message.
+            SpecError: unknown or missing fields, or values of the wrong type or out of range; all in one message.
         """
-        problems: list[str] = []
-        value = _build(cls, data, cls.__name__, problems)
-        if problems:
-            raise SpecError("; ".join(problems), hint="mend the fields named above")
+        value = from_plain(cls, data, cls.__name__)
         assert isinstance(value, cls)
         return value
 
@@ -64,14 +97,42 @@ class Spec:
         return type(self).from_dict(data)
 
     def digest(self) -> str:
-        """SHA-256 of the canonical JSON; 2 and 2.0 in a float field are the same."""
-        return digest(type(self).from_dict(self.to_dict()).to_dict())
+        """SHA-256 of the canonical JSON."""
+        return digest(self.to_dict())
+
+
+def from_plain(expected: Any, data: Any, name: str) -> Any:
+    """Plain data as what an annotation says, such as a union of specs.
+
+    Args:
+        expected: the annotation.
+        data: what JSON or TOML gives.
+        name: how to call the data in a message.
+
+    Raises:
+        SpecError: as `Spec.from_dict`.
+    """
+    problems: list[str] = []
+    value = _build(expected, data, name, problems)
+    if problems:
+        raise _refused(problems)
+    return value
 
 
 def digest(data: Any) -> str:
     """SHA-256 of plain data as canonical JSON (sorted keys, no NaN)."""
     text = json.dumps(data, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _refused(problems: list[str]) -> SpecError:
+    return SpecError("; ".join(problems), hint="correct the fields named above")
+
+
+def _annotations(spec: type[Spec]) -> dict[str, Any]:
+    """The fields with their annotations."""
+    hints = get_type_hints(spec, include_extras=True)
+    return {field.name: hints[field.name] for field in dataclasses.fields(spec)}
 
 
 def _unknown_field(path: str, part: str, target: Any) -> SpecError:
@@ -94,6 +155,8 @@ def _build(expected: Any, value: Any, name: str, problems: list[str]) -> Any:
     origin, args = get_origin(expected), get_args(expected)
     if isinstance(expected, type) and issubclass(expected, Spec):
         return _build_spec(expected, value, name, problems)
+    if origin is Annotated:
+        return _build_in_range(args[0], args[1], value, name, problems)
     if origin in (Union, types.UnionType):
         return _build_union(args, value, name, problems)
     if origin is Literal:
@@ -117,25 +180,32 @@ def _build(expected: Any, value: Any, name: str, problems: list[str]) -> Any:
     return value
 
 
+def _build_in_range(expected: Any, allowed: Range, value: Any, name: str, problems: list[str]) -> Any:
+    before = len(problems)
+    built = _build(expected, value, name, problems)
+    if len(problems) == before and built not in allowed:
+        problems.append(f"`{name}` must be {allowed}; got `{value!r}`")
+    return built
+
+
 def _build_spec(expected: type[Spec], value: Any, name: str, problems: list[str]) -> Any:
     if isinstance(value, expected):
         return value
     if not isinstance(value, Mapping):
         problems.append(f"`{name}` must be a table of fields; got `{value!r}`")
         return value
-    hints = get_type_hints(expected)
-    fields = {field.name: field for field in dataclasses.fields(expected)}
+    hints = _annotations(expected)
     before = len(problems)
     for key in value:
-        if key not in fields:
-            problems.append(f"unknown field `{name}.{key}` ({did_you_mean(str(key), fields)})")
+        if key not in hints:
+            problems.append(f"unknown field `{name}.{key}` ({did_you_mean(str(key), hints)})")
     required = {
-        key
-        for key, field in fields.items()
+        field.name
+        for field in dataclasses.fields(expected)
         if field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
     }
     problems.extend(f"field `{name}.{key}` is missing" for key in sorted(required - set(value)))
-    known = {key: _build(hints[key], item, f"{name}.{key}", problems) for key, item in value.items() if key in fields}
+    known = {key: _build(hints[key], item, f"{name}.{key}", problems) for key, item in value.items() if key in hints}
     if len(problems) > before:
         return value
     try:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from robench.errors import SpecError
-from robench.specs.base import Spec
+from robench.specs.base import NonNegativeInt, Spec
 
 Split = Literal["train", "validation", "test"]
 Subset = Literal["first", "draw"]
@@ -26,11 +26,10 @@ class DataSpec(Spec):
 
     name: str
     subset: Subset = "first"
-    subset_seed: int = 0
+    subset_seed: NonNegativeInt = 0
 
     def __post_init__(self) -> None:
-        """Refuse an empty name and a negative seed."""
+        """Refuse an empty name."""
+        super().__post_init__()
         if not self.name:
             raise SpecError("the data set has no name", hint="give one, such as `mnist`")
-        if self.subset_seed < 0:
-            raise SpecError(f"the subset seed `{self.subset_seed}` is negative", hint="give an integer from 0 up")

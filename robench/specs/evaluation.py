@@ -9,9 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from robench.errors import SpecError
 from robench.specs.attacks import AttackOptions, check_radii, resolve_attacks
-from robench.specs.base import Spec
+from robench.specs.base import NonNegativeInt, Spec
 from robench.specs.data import DataSpec, Split
 from robench.specs.epsilon import epsilon_value
 
@@ -52,16 +51,15 @@ class AttackSpec(Spec):
     suite: SuiteName = "paper"
     attacks: dict[str, dict[str, Any]] = field(default_factory=dict)
     full: bool = False
-    seed: int = 0
+    seed: NonNegativeInt = 0
 
     def __post_init__(self) -> None:
-        """Check radii, seed and attacks; fill in the options."""
+        """Check radii and attacks; fill in the options."""
+        super().__post_init__()
         for text in self.eps:
             epsilon_value(text)
         if not self.attacks:
             check_radii(self.suite, self.eps)
-        if self.seed < 0:
-            raise SpecError(f"the seed `{self.seed}` is negative", hint="give an integer from 0 up")
         filled = {name: options.to_dict() for name, options in self.resolved().items()}
         object.__setattr__(self, "attacks", filled)
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 from robench.errors import SpecError
-from robench.specs.base import Spec
+from robench.specs.base import PositiveFloat, Range, Spec
 
 ActivationKind = Literal["relu", "groupsort2", "fullsort", "householder"]
 PoolKind = Literal["l2", "avg", "max"]
@@ -16,6 +16,9 @@ Shape = tuple[int, ...]
 
 LARGEST = 1 << 20
 """No size in a spec may be above this, so that a hostile file cannot ask for all memory."""
+WIDEST = LARGEST * 64
+"""And no flat width above this."""
+Size = Annotated[int, Range(smallest=1, largest=LARGEST)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,12 +26,8 @@ class Dense(Spec):
     """`nn.Linear` on a flat input: (N, d) to (N, units)."""
 
     type: Literal["dense"] = "dense"
-    units: int
+    units: Size
     bias: bool = True
-
-    def __post_init__(self) -> None:
-        """Check the range."""
-        _check_size("units", self.units)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,17 +35,11 @@ class Conv(Spec):
     """`nn.Conv2d` with a square kernel and zero padding: (N, C, H, W) to (N, channels, H', W')."""
 
     type: Literal["conv"] = "conv"
-    channels: int
-    kernel: int = 3
-    stride: int = 1
-    padding: int = 1
+    channels: Size
+    kernel: Size = 3
+    stride: Size = 1
+    padding: Annotated[int, Range(smallest=0, largest=LARGEST)] = 1
     bias: bool = True
-
-    def __post_init__(self) -> None:
-        """Check the ranges."""
-        for name in ("channels", "kernel", "stride"):
-            _check_size(name, getattr(self, name))
-        _check_size("padding", self.padding, smallest=0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,11 +65,7 @@ class Pool(Spec):
 
     type: Literal["pool"] = "pool"
     kind: PoolKind
-    size: int = 2
-
-    def __post_init__(self) -> None:
-        """Check the range."""
-        _check_size("size", self.size)
+    size: Size = 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,15 +90,15 @@ LayerSpec = Dense | Conv | Activation | Pool | Flatten | Head
 class Normalization(Spec):
     """(x - mean) / std by channel, inside the model; multiplies its Lipschitz constant by 1/min(std)."""
 
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
+    mean: tuple[Annotated[float, Range()], ...]
+    std: tuple[PositiveFloat, ...]
 
     def __post_init__(self) -> None:
-        """Check that both have the same length and std is above 0."""
-        finite = all(math.isfinite(value) for value in (*self.mean, *self.std))
-        if len(self.mean) != len(self.std) or not self.std or not finite or min(self.std) <= 0:
+        """Check that both have the same length."""
+        super().__post_init__()
+        if not len(self.mean) == len(self.std) > 0:
             raise SpecError(
-                f"the normalisation mean {list(self.mean)}, std {list(self.std)} is not usable",
+                f"the normalisation has {len(self.mean)} means and {len(self.std)} stds",
                 hint="give one finite mean and one std above 0 for each channel",
             )
 
@@ -124,21 +113,19 @@ class ModelSpec(Spec):
         outputs: 1 (one logit, two classes: class 1 iff f(x) > 0) or q.
     """
 
-    input_shape: Shape
-    classes: int
+    input_shape: tuple[Size, ...]
+    classes: Annotated[int, Range(smallest=2, largest=LARGEST)]
     outputs: int
     layers: tuple[LayerSpec, ...]
     normalization: Normalization | None = None
 
     def __post_init__(self) -> None:
         """Check that the layers fit each other."""
+        super().__post_init__()
         if len(self.input_shape) not in (1, 3):
             raise SpecError(
                 f"the input shape {list(self.input_shape)} is neither (C, H, W) nor (d,)", hint="give 1 or 3 sizes"
             )
-        for size in self.input_shape:
-            _check_size("input_shape", size)
-        _check_size("classes", self.classes, smallest=2)
         if self.outputs != self.classes and (self.outputs, self.classes) != (1, 2):
             raise SpecError(
                 f"{self.outputs} outputs do not fit {self.classes} classes",
@@ -180,7 +167,9 @@ def shapes_through(layers: Sequence[LayerSpec], input_shape: Shape, outputs: int
 
 def _shape_after(layer: LayerSpec, shape: Shape, outputs: int) -> Shape:
     if isinstance(layer, Flatten):
-        return (_checked_product(shape),)
+        if (width := math.prod(shape)) > WIDEST:
+            raise SpecError(f"the flat width is {width}", hint=f"give an input of {WIDEST} numbers at most")
+        return (width,)
     if isinstance(layer, Activation):
         if layer.kind in ("groupsort2", "householder") and shape[0] % 2:
             raise SpecError(
@@ -205,17 +194,6 @@ def _shape_after(layer: LayerSpec, shape: Shape, outputs: int) -> Shape:
             f"nothing is left of an input of {shape[1]}x{shape[2]}", hint="use fewer pools or smaller kernels"
         )
     return (channels, *sides)
-
-
-def _checked_product(shape: Shape) -> int:
-    product = math.prod(shape)
-    _check_size("flat width", product, largest=LARGEST * 64)
-    return product
-
-
-def _check_size(name: str, value: int, *, smallest: int = 1, largest: int = LARGEST) -> None:
-    if not smallest <= value <= largest:
-        raise SpecError(f"`{name}` is {value}", hint=f"give an integer from {smallest} to {largest}")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Annotated, Literal
 
 from robench.errors import SpecError
-from robench.specs.base import Spec
+from robench.specs.base import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, Range, Spec
 from robench.specs.data import DataSpec
 from robench.specs.epsilon import epsilon_value
 from robench.specs.model import Head, ModelSpec
@@ -27,13 +26,8 @@ class HKRLossSpec(Spec):
     """
 
     type: Literal["hkr"] = "hkr"
-    alpha: float = 50.0
-    margin: float = 1.0
-
-    def __post_init__(self) -> None:
-        """Check the ranges."""
-        _check("loss.alpha", self.alpha, smallest=0.0)
-        _check("loss.margin", self.margin, above=0.0)
+    alpha: NonNegativeFloat = 50.0
+    margin: PositiveFloat = 1.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,11 +42,7 @@ class HingeLossSpec(Spec):
     """Multi-class hinge, sum over j != y of max(0, m - (f_y - f_j)) / q (Li et al. 2019); binary: max(0, m - y f)."""
 
     type: Literal["hinge"] = "hinge"
-    margin: float = 1.0
-
-    def __post_init__(self) -> None:
-        """Check the range."""
-        _check("loss.margin", self.margin, above=0.0)
+    margin: PositiveFloat = 1.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,11 +50,7 @@ class LogLossSpec(Spec):
     """Log-entropy (cross-entropy) of the logits times `temperature`, divided by it."""
 
     type: Literal["log"] = "log"
-    temperature: float = 1.0
-
-    def __post_init__(self) -> None:
-        """Check the range."""
-        _check("loss.temperature", self.temperature, above=0.0)
+    temperature: PositiveFloat = 1.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,16 +65,10 @@ class PairwiseMarginLossSpec(Spec):
     """
 
     type: Literal["pairwise-margin"] = "pairwise-margin"
-    margin: float = 3.0
-    focus: float = 0.0
-    target: float = 1.0
-    width: float = 0.2
-
-    def __post_init__(self) -> None:
-        """Check the ranges."""
-        for name in ("margin", "target", "width"):
-            _check(f"loss.{name}", getattr(self, name), above=0.0)
-        _check("loss.focus", self.focus, smallest=0.0)
+    margin: PositiveFloat = 3.0
+    focus: NonNegativeFloat = 0.0
+    target: PositiveFloat = 1.0
+    width: PositiveFloat = 0.2
 
 
 LossSpec = HKRLossSpec | KRLossSpec | HingeLossSpec | LogLossSpec | PairwiseMarginLossSpec
@@ -105,17 +85,10 @@ class OptimizerSpec(Spec):
     """
 
     name: Literal["adam", "adamw", "sgd"] = "adam"
-    lr: float = 1e-3
+    lr: PositiveFloat = 1e-3
     schedule: Literal["constant", "one-cycle", "cosine"] = "constant"
-    momentum: float = 0.9
-    weight_decay: float = 0.0
-
-    def __post_init__(self) -> None:
-        """Check the ranges."""
-        _check("optimizer.lr", self.lr, above=0.0)
-        _check("optimizer.weight_decay", self.weight_decay, smallest=0.0)
-        if not 0.0 <= self.momentum < 1.0:
-            raise SpecError(f"`optimizer.momentum` is {self.momentum}", hint="give a number from 0 up to, not at, 1")
+    momentum: Annotated[float, Range(smallest=0.0, below=1.0)] = 0.9
+    weight_decay: NonNegativeFloat = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,15 +101,9 @@ class AdversarialSpec(Spec):
         relative_step: step size as a multiple of eps / steps.
     """
 
-    eps: float
-    steps: int = 7
-    relative_step: float = 2.5
-
-    def __post_init__(self) -> None:
-        """Check the ranges."""
-        _check("adversarial.eps", self.eps, above=0.0)
-        _check("adversarial.steps", self.steps, smallest=1)
-        _check("adversarial.relative_step", self.relative_step, above=0.0)
+    eps: PositiveFloat
+    steps: PositiveInt = 7
+    relative_step: PositiveFloat = 2.5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -162,7 +129,7 @@ class TrainSpec(Spec):
     recipe: str
     arch: str
     data: DataSpec
-    limit: int | None = None
+    limit: PositiveInt | None = None
     model: ModelSpec
     constraint: Constraint
     conv_scheme: ConvScheme = "paper"
@@ -171,28 +138,23 @@ class TrainSpec(Spec):
     balance: bool = False
     centre: bool = False
     optimizer: OptimizerSpec = field(default_factory=OptimizerSpec)
-    batch_size: int = 256
-    epochs: int
-    seed: int = 0
+    batch_size: PositiveInt = 256
+    epochs: PositiveInt
+    seed: NonNegativeInt = 0
     adversarial: AdversarialSpec | None = None
     select_eps: str
     keep: Literal["best", "last"] = "best"
     precision: Literal["float32", "bfloat16"] = "float32"
 
     def __post_init__(self) -> None:
-        """Check ranges and what excludes each other."""
-        _check("batch_size", self.batch_size, smallest=1)
-        _check("epochs", self.epochs, smallest=1)
-        _check("seed", self.seed, smallest=0)
-        if self.limit is not None:
-            _check("limit", self.limit, smallest=1)
+        """Check what excludes each other."""
+        super().__post_init__()
         epsilon_value(self.select_eps)
         if (self.constraint == "none") != (self.head == "none"):
             raise SpecError(
                 f"constraint `{self.constraint}` and head `{self.head}` do not go together",
                 hint="constrain both the layers and the head, or neither",
             )
-
         if self.centre and not any(isinstance(layer, Head) and layer.bias for layer in self.model.layers):
             raise SpecError("centring moves the bias of the head, and the head has none", hint="give the head a bias")
 
@@ -200,13 +162,3 @@ class TrainSpec(Spec):
     def constrained(self) -> bool:
         """Whether the layers are kept 1-Lipschitz in training."""
         return self.constraint != "none"
-
-
-def _check(name: str, value: float, *, smallest: float | None = None, above: float | None = None) -> None:
-    if (
-        not math.isfinite(value)
-        or (smallest is not None and value < smallest)
-        or (above is not None and value <= above)
-    ):
-        limit = f"from {smallest:g} up" if smallest is not None else f"above {above:g}"
-        raise SpecError(f"`{name}` is {value}", hint=f"give a number {limit}")

@@ -1,5 +1,5 @@
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Annotated, Literal
 
 import pytest
 from hypothesis import given
@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from robench.errors import SpecError
 from robench.specs import Spec, epsilon_value, split_epsilons
+from robench.specs.base import Range
 from robench.specs.data import DataSpec
 from robench.specs.evaluation import AttackSpec
 
@@ -31,6 +32,12 @@ class Net(Spec):
     shape: tuple[int, int] = (1, 1)
     note: str | None = None
     options: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ranged(Spec):
+    rate: Annotated[float, Range(above=0.0, below=2.0)]
+    size: Annotated[int, Range(smallest=1, largest=8)] | None = None
 
 
 NET = Net(name="n", layers=(Dense(width=3), Pool(kind="max", scale=2)), note=None, options={"a": 1.0})
@@ -79,7 +86,7 @@ def test_override_takes_dotted_paths_and_refuses_unknown_ones() -> None:
             spec.override({path: 1})
     with pytest.raises(SpecError, match="must be of type int"):
         spec.override({"seed": "x"})
-    with pytest.raises(SpecError, match="negative"):
+    with pytest.raises(SpecError, match=r"`AttackSpec\.seed` must be 0 or more; got `-1`"):
         spec.override({"seed": -1})
 
 
@@ -108,3 +115,19 @@ def test_a_radius_reads_back_as_written(value: float) -> None:
 def test_the_reason_against_a_radius_is_the_true_one(text: str, reason: str) -> None:
     with pytest.raises(SpecError, match=reason):
         epsilon_value(text)
+
+
+def test_a_constructor_refuses_what_from_dict_refuses() -> None:
+    with pytest.raises(SpecError, match=r"`Net\.name` must be of type str; got `3`; `Net\.shape` must have 2 items"):
+        Net(name=3, shape=(1,))
+    assert Pool(scale=2).scale == 2.0
+    assert Net(name="n", shape=[2, 3]).shape == (2, 3)
+
+
+@pytest.mark.parametrize("value", [0, -1.0, float("nan"), float("inf"), 2.5])
+def test_a_number_out_of_its_range_is_named_with_the_range(value: float) -> None:
+    with pytest.raises(SpecError, match=r"`Ranged\.rate` must be above 0 and below 2; got"):
+        Ranged(rate=value)
+    with pytest.raises(SpecError, match=r"`Ranged\.size` must be 1 or more and at most 8; got `9`"):
+        Ranged.from_dict({"rate": 1, "size": 9})
+    assert Ranged.from_dict({"rate": 1}).size is None
