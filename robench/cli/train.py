@@ -19,7 +19,10 @@ if TYPE_CHECKING:
 
 @click.command(cls=Command, short_help="Train a 1-Lipschitz network or a baseline")
 @click.option(
-    "--recipe", required=True, metavar="NAME", help="hkr, gnp-hinge, gnp-log, 1lip-log, adv, plain, kr, margin."
+    "--recipe",
+    required=True,
+    metavar="NAME",
+    help="hkr, gnp-hinge, gnp-log, 1lip-log, adv, plain (standard), kr, margin.",
 )
 @options.data_name
 @options.data_dir

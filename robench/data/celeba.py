@@ -1,4 +1,4 @@
-"""`celeba`: eyeglasses or none, centred faces of 128 x 128, from the canonical layout.
+"""`celeba`: eyeglasses or none, centered faces of 128 x 128, from the canonical layout.
 
 Z. Liu, P. Luo, X. Wang, X. Tang, http://mmlab.ie.cuhk.edu.hk/projects/CelebA.html: `img_align_celeba/` with JPEG
 files of 178 x 218, and `list_attr_celeba.txt`: number of images, 40 attribute names, then a file name and 40 times 1 or
@@ -33,7 +33,7 @@ CLASS_NAMES = ("no eyeglasses", "eyeglasses")
 LAYOUT = Layout(178, 218, "RGB")
 SIDE = 128
 CROP = (0, 20, 178, 198)
-"""The centred square of an aligned face: left, upper, right, lower."""
+"""The centered square of an aligned face: left, upper, right, lower."""
 PER_SPLIT = 16_914
 WITH_EYEGLASSES = 6_427
 """38 % of 16 914."""
@@ -61,7 +61,7 @@ def celeba(split: Split, folder: Path, progress: Progress) -> Source:
     if not len(rows):
         raise broken(attributes, f"lists too few images for a {split} split: both classes are needed", hint=HINT)
     paths = [images / names[row] for row in rows]
-    return image_source(paths, labels[rows], CLASS_NAMES, LAYOUT, transform=_centred, progress=progress)
+    return image_source(paths, labels[rows], CLASS_NAMES, LAYOUT, transform=_centered, progress=progress)
 
 
 def read_attributes(path: Path) -> tuple[list[str], Labels]:
@@ -125,7 +125,7 @@ def _find(folder: Path) -> tuple[Path, Path]:
     raise DataError(f"`list_attr_celeba.txt` is not in `{folder}`", hint=HINT)
 
 
-def _centred(image: PILImage) -> PILImage:
+def _centered(image: PILImage) -> PILImage:
     from PIL import Image
 
     return image.crop(CROP).resize((SIDE, SIDE), Image.Resampling.BILINEAR)

@@ -47,10 +47,10 @@ class HingeLossSpec(Spec):
 
 @dataclass(frozen=True, kw_only=True)
 class LogLossSpec(Spec):
-    """Log-entropy (cross-entropy) of the logits times `temperature`, divided by it."""
+    """Log-entropy (cross-entropy) of the logits times `inverse_temperature`, divided by it."""
 
     type: Literal["log"] = "log"
-    temperature: PositiveFloat = 1.0
+    inverse_temperature: PositiveFloat = 1.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,14 +59,14 @@ class PairwiseMarginLossSpec(Spec):
 
     Fields:
         margin: m of the hinge max(0, m - r), in L2 units of the input.
-        focus: weight of the count, the mean of sigmoid((target - r) / width).
+        count_weight: weight of the count, the mean of sigmoid((target - r) / width).
         target: radius to be certified, in L2 units of the input.
         width: of the step of the count, in the same units.
     """
 
     type: Literal["pairwise-margin"] = "pairwise-margin"
     margin: PositiveFloat = 3.0
-    focus: NonNegativeFloat = 0.0
+    count_weight: NonNegativeFloat = 0.0
     target: PositiveFloat = 1.0
     width: PositiveFloat = 0.2
 
@@ -120,7 +120,7 @@ class TrainSpec(Spec):
         head: `unit_rows` makes each output 1-Lipschitz by itself (paper, §4.2), `joint` all outputs together.
         balance: classes count alike: every batch holds as many examples of each, and the scores by which an epoch is
             chosen are means over the classes.
-        centre: after training, shift each output by Eq. 2.
+        center: after training, shift each output by Eq. 2.
         select_eps: L2 radius, as written by the user, at which certified accuracy is estimated on the validation split.
         keep: the epoch whose weights are exported: the best on the validation split, or the last.
         precision: arithmetic of the forward pass; `bfloat16` is autocast, weights stay float32.
@@ -136,7 +136,7 @@ class TrainSpec(Spec):
     head: HeadKind
     loss: LossSpec
     balance: bool = False
-    centre: bool = False
+    center: bool = False
     optimizer: OptimizerSpec = field(default_factory=OptimizerSpec)
     batch_size: PositiveInt = 256
     epochs: PositiveInt
@@ -155,8 +155,8 @@ class TrainSpec(Spec):
                 f"constraint `{self.constraint}` and head `{self.head}` do not go together",
                 hint="constrain both the layers and the head, or neither",
             )
-        if self.centre and not any(isinstance(layer, Head) and layer.bias for layer in self.model.layers):
-            raise SpecError("centring moves the bias of the head, and the head has none", hint="give the head a bias")
+        if self.center and not any(isinstance(layer, Head) and layer.bias for layer in self.model.layers):
+            raise SpecError("centering moves the bias of the head, and the head has none", hint="give the head a bias")
 
     @property
     def constrained(self) -> bool:

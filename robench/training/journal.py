@@ -17,6 +17,25 @@ from robench.runs.folder import differences, environment, flatten, utc_now
 from robench.specs.training import TrainSpec
 
 SCHEMA_VERSION = 1
+RENAMED = {"centre": "center", "temperature": "inverse_temperature", "focus": "count_weight"}
+"""Fields of a spec, and of its loss, that older versions of robench called otherwise."""
+
+
+def read_training(folder: Path) -> dict[str, Any]:
+    """What `training.json` says; the fields of an older spec have their names of today.
+
+    Raises:
+        RunError: it is missing, cannot be read, or holds no spec.
+    """
+    record = read_json(folder / TRAINING)
+    spec = record.get("spec")
+    if not isinstance(spec, dict):
+        raise RunError(f"`{folder / TRAINING}` holds no spec of a training", hint="train the model again")
+    return {**record, "spec": {**_renamed(spec), "loss": _renamed(spec.get("loss"))}}
+
+
+def _renamed(fields: Any) -> Any:
+    return {RENAMED.get(key, key): value for key, value in fields.items()} if isinstance(fields, dict) else fields
 
 
 class Journal:
@@ -115,10 +134,10 @@ class Journal:
         write_json(self.path / TRAINING, self.record)
 
     def _continue(self) -> None:
-        self.record = read_json(self.path / TRAINING)
-        stored = _comparable(self.record.get("spec"), self.record.get("identity"))
-        asked = _comparable(self._spec.to_dict(), self._identity)
-        found = differences(stored, asked)
+        self.record = read_training(self.path)
+        identity = self.record.get("identity")
+        stored = {**flatten(self.record["spec"]), **(identity if isinstance(identity, dict) else {})}
+        found = differences(stored, {**flatten(self._spec.to_dict()), **self._identity})
         if found:
             raise RunError(
                 f"`{self.path}` holds a model of another training: {'; '.join(found)}",
@@ -133,11 +152,6 @@ class Journal:
         if self._lock is not None:
             self._lock.release()
         self._lock = None
-
-
-def _comparable(spec: Any, identity: Any) -> dict[str, Any]:
-    tables = [table if isinstance(table, Mapping) else {} for table in (spec, identity)]
-    return {**flatten(tables[0]), **tables[1]}
 
 
 def _line(row: Mapping[str, Any]) -> str:

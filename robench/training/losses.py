@@ -69,7 +69,7 @@ def one_vs_all_hinge(logits: Tensor, labels: Tensor, margin: float) -> Tensor:
     return (margin - signs(logits, labels) * logits).clamp_min(0).mean(0).sum()
 
 
-def centring_shift(logits: Tensor, labels: Tensor) -> Tensor:
+def centering_shift(logits: Tensor, labels: Tensor) -> Tensor:
     """What Eq. (2) subtracts from f: (E_{P+}[f] + E_{P-}[f]) / 2, for each column, (1,) or (q,).
 
     Raises:
@@ -78,13 +78,13 @@ def centring_shift(logits: Tensor, labels: Tensor) -> Tensor:
     positive = signs(logits, labels) > 0
     counts = torch.stack((positive.sum(0), (~positive).sum(0)))
     if bool((counts == 0).any()):
-        raise DataError("a class has no example to centre on", hint="compute the shift on the whole training set")
+        raise DataError("a class has no example to center on", hint="compute the shift on the whole training set")
     sums = torch.stack(((logits * positive).sum(0), (logits * ~positive).sum(0)))
     return (sums / counts).mean(0)
 
 
 class KRLoss:
-    """-(Kantorovich-Rubinstein): minimised by the transport potential, lambda = 0 in Eq. (5); centre with Eq. (2)."""
+    """-(Kantorovich-Rubinstein): minimised by the transport potential, lambda = 0 in Eq. (5); center with Eq. (2)."""
 
     def __call__(self, logits: Tensor, labels: Tensor, head_weight: Tensor | None = None) -> Tensor:
         """See `kantorovich_rubinstein`."""
@@ -141,48 +141,48 @@ class LogEntropyLoss:
     """Cross-entropy of tau f, divided by tau: softmax over q logits, sigmoid for one.
 
     Args:
-        temperature: tau, an inverse temperature; large tau comes near to a hinge without margin.
+        inverse_temperature: tau; a large one comes near to a hinge without margin.
 
     Raises:
-        SpecError: temperature not above 0.
+        SpecError: inverse_temperature not above 0.
     """
 
-    def __init__(self, temperature: float = 1.0) -> None:
-        _require(temperature > 0, "temperature", temperature, "above 0")
-        self.temperature = temperature
+    def __init__(self, inverse_temperature: float = 1.0) -> None:
+        _require(inverse_temperature > 0, "inverse_temperature", inverse_temperature, "above 0")
+        self.inverse_temperature = inverse_temperature
 
     def __call__(self, logits: Tensor, labels: Tensor, head_weight: Tensor | None = None) -> Tensor:
         """Mean cross-entropy."""
         y = signs(logits, labels)
-        scaled = self.temperature * logits
+        scaled = self.inverse_temperature * logits
         if logits.shape[1] == 1:
-            return binary_cross_entropy_with_logits(scaled, (y + 1) / 2) / self.temperature
-        loss: Tensor = cross_entropy(scaled, labels) / self.temperature
+            return binary_cross_entropy_with_logits(scaled, (y + 1) / 2) / self.inverse_temperature
+        loss: Tensor = cross_entropy(scaled, labels) / self.inverse_temperature
         return loss
 
 
 class PairwiseMarginLoss:
     """Hinge on the pairwise radius r, and a smooth count of the examples not certified at a target radius.
 
-    r = min over j != y of (f_y - f_j) / ||w_y - w_j||; the loss is E (m - r)_+ + focus E sigmoid((target - r) / width).
+    r = min over j != y of (f_y - f_j) / ||w_y - w_j||; the loss is E (m - r)_+ + c E sigmoid((target - r) / width).
     r is the certified radius of a network with 1-Lipschitz body and head rows w; negative when misclassified. One
     logit: Y f / ||w||. Needs the head's weight.
 
     Args:
         margin: m, in L2 units of the input.
-        focus: weight of the count, from 0 up.
+        count_weight: c, the weight of the count, from 0 up.
         target: radius that the count is about, in L2 units of the input.
         width: of the step of the count, in the same units.
 
     Raises:
-        SpecError: margin, target or width not above 0, focus below 0; at the call, no head weight.
+        SpecError: margin, target or width not above 0, count_weight below 0; at the call, no head weight.
     """
 
-    def __init__(self, margin: float = 1.0, focus: float = 0.0, target: float = 1.0, width: float = 0.2) -> None:
+    def __init__(self, margin: float = 1.0, count_weight: float = 0.0, target: float = 1.0, width: float = 0.2) -> None:
         for name, value in (("margin", margin), ("target", target), ("width", width)):
             _require(value > 0, name, value, "above 0")
-        _require(focus >= 0, "focus", focus, "from 0 up")
-        self.margin, self.focus, self.target, self.width = margin, focus, target, width
+        _require(count_weight >= 0, "count_weight", count_weight, "from 0 up")
+        self.margin, self.count_weight, self.target, self.width = margin, count_weight, target, width
 
     def __call__(self, logits: Tensor, labels: Tensor, head_weight: Tensor | None = None) -> Tensor:
         """Mean hinge on the radius, plus the weighted count."""
@@ -192,7 +192,7 @@ class PairwiseMarginLoss:
             )
         radius = _pairwise_radius(logits, labels, head_weight)
         count = torch.sigmoid((self.target - radius) / self.width)
-        return (self.margin - radius).clamp_min(0).mean() + self.focus * count.mean()
+        return (self.margin - radius).clamp_min(0).mean() + self.count_weight * count.mean()
 
 
 def _pairwise_radius(logits: Tensor, labels: Tensor, head_weight: Tensor) -> Tensor:

@@ -37,7 +37,7 @@ class Defaults(NamedTuple):
         margin: m of the hinge terms, in input units: the paper's 1 where classes lie that far apart, less where not.
         radius_margin: m of the recipe `margin`; somewhat above the radius to be certified, `select_eps`.
         radius_epochs: epochs of the recipe `margin`; None for `epochs`.
-        temperature: of log-entropy under a constraint: the paper's 1 where logits span several units, more where not.
+        inverse_temperature: of log-entropy under a constraint: the paper's 1 where logits span several units, or more.
         select_eps: L2 radius of the validation estimate.
         adversarial_eps: L2 radius of adversarial training.
         tried: whether the values were tried on this very set; else they are lowered where two classes lie nearer.
@@ -48,7 +48,7 @@ class Defaults(NamedTuple):
     batch_size: int
     margin: float
     radius_margin: float
-    temperature: float
+    inverse_temperature: float
     select_eps: str
     adversarial_eps: float
     radius_epochs: int | None = None
@@ -68,7 +68,7 @@ class Defaults(NamedTuple):
         return self._replace(
             margin=_two_digits(margin),
             radius_margin=_two_digits(self.radius_margin * scale),
-            temperature=_two_digits(self.temperature / scale),
+            inverse_temperature=_two_digits(self.inverse_temperature / scale),
             select_eps=str(_two_digits(epsilon_value(self.select_eps) * scale)),
             adversarial_eps=_two_digits(self.adversarial_eps * scale),
         )
@@ -84,7 +84,7 @@ DEFAULTS: Mapping[str, Defaults] = {
         batch_size=256,
         margin=0.3,
         radius_margin=0.3,
-        temperature=10.0,
+        inverse_temperature=10.0,
         select_eps="0.2",
         adversarial_eps=0.2,
         tried=True,
@@ -95,7 +95,7 @@ DEFAULTS: Mapping[str, Defaults] = {
         batch_size=128,
         margin=0.7,
         radius_margin=1.5,
-        temperature=1.0,
+        inverse_temperature=1.0,
         select_eps="0.5",
         adversarial_eps=0.5,
         tried=True,
@@ -106,7 +106,7 @@ DEFAULTS: Mapping[str, Defaults] = {
         batch_size=256,
         margin=1.0,
         radius_margin=2.3,
-        temperature=1.0,
+        inverse_temperature=1.0,
         select_eps="1.58",
         adversarial_eps=1.5,
         radius_epochs=26,
@@ -118,7 +118,7 @@ DEFAULTS: Mapping[str, Defaults] = {
         batch_size=256,
         margin=1.0,
         radius_margin=1.5,
-        temperature=1.0,
+        inverse_temperature=1.0,
         select_eps="0.5",
         adversarial_eps=1.0,
     ),
@@ -128,7 +128,7 @@ DEFAULTS: Mapping[str, Defaults] = {
         batch_size=256,
         margin=1.0,
         radius_margin=0.6,
-        temperature=1.0,
+        inverse_temperature=1.0,
         select_eps="36/255",
         adversarial_eps=0.5,
     ),
@@ -138,7 +138,7 @@ DEFAULTS: Mapping[str, Defaults] = {
         batch_size=128,
         margin=1.0,
         radius_margin=3.0,
-        temperature=1.0,
+        inverse_temperature=1.0,
         select_eps="1",
         adversarial_eps=1.0,
     ),
@@ -189,7 +189,7 @@ class Task:
             batch_size=256,
             margin=1.0,
             radius_margin=1.0,
-            temperature=1.0,
+            inverse_temperature=1.0,
             select_eps="0.5",
             adversarial_eps=0.5,
         )
@@ -209,19 +209,19 @@ def gnp_hinge(task: Task) -> TrainSpec:
 
 def gnp_log(task: Task) -> TrainSpec:
     """Gradient norm preserving with log-entropy (GNP_log)."""
-    loss = LogLossSpec(temperature=task.defaults.temperature)
+    loss = LogLossSpec(inverse_temperature=task.defaults.inverse_temperature)
     return _constrained(task, "gnp-log", GRADIENT_NORM_PRESERVING, head="unit_rows", loss=loss)
 
 
 def one_lip_log(task: Task) -> TrainSpec:
     """Björck weights, ReLU and max-pooling with log-entropy, similar to Parseval networks (1LIP_log)."""
-    loss = LogLossSpec(temperature=task.defaults.temperature)
+    loss = LogLossSpec(inverse_temperature=task.defaults.inverse_temperature)
     return _constrained(task, "1lip-log", RELU, head="unit_rows", loss=loss)
 
 
 def kr(task: Task) -> TrainSpec:
-    """Kantorovich-Rubinstein classifier, centred by Eq. 2 after training; the paper shows that it is sub-optimal."""
-    return _constrained(task, "kr", GRADIENT_NORM_PRESERVING, head="unit_rows", loss=KRLossSpec(), centre=True)
+    """Kantorovich-Rubinstein classifier, centered by Eq. 2 after training; the paper shows that it is sub-optimal."""
+    return _constrained(task, "kr", GRADIENT_NORM_PRESERVING, head="unit_rows", loss=KRLossSpec(), center=True)
 
 
 def margin(task: Task) -> TrainSpec:
@@ -243,7 +243,7 @@ def margin(task: Task) -> TrainSpec:
         constraint="polar",
         conv_scheme="orthogonal",
         head="unit_rows",
-        loss=PairwiseMarginLossSpec(margin=defaults.radius_margin, focus=1.0, target=target, width=target / 5),
+        loss=PairwiseMarginLossSpec(margin=defaults.radius_margin, count_weight=1.0, target=target, width=target / 5),
         optimizer=OptimizerSpec(lr=1e-2, schedule="one-cycle"),
     )
 
@@ -270,14 +270,20 @@ RECIPES: Mapping[str, Callable[[Task], TrainSpec]] = {
 }
 
 
-def check_recipe(recipe: str) -> None:
-    """Refuse an unknown recipe.
+ALIASES: Mapping[str, str] = {"standard": "plain"}
+"""Other names of recipes; a spec keeps the one in `RECIPES`."""
+
+
+def recipe_named(name: str) -> Callable[[Task], TrainSpec]:
+    """The recipe of that name or alias.
 
     Raises:
-        SpecError: it is no key of `RECIPES`.
+        SpecError: there is none.
     """
-    if recipe not in RECIPES:
-        raise SpecError(f"unknown recipe `{recipe}`", hint=did_you_mean(recipe, RECIPES))
+    recipe = RECIPES.get(ALIASES.get(name, name))
+    if recipe is None:
+        raise SpecError(f"unknown recipe `{name}`", hint=did_you_mean(name, [*RECIPES, *ALIASES]))
+    return recipe
 
 
 def build_spec(
@@ -296,7 +302,7 @@ def build_spec(
     """The spec of a recipe on a task.
 
     Args:
-        recipe: a key of `RECIPES`.
+        recipe: a key of `RECIPES`, or of `ALIASES`.
         data: the data set.
         input_shape: of one input: (C, H, W) or (d,).
         classes: number of classes.
@@ -310,7 +316,7 @@ def build_spec(
     Raises:
         SpecError: an unknown name or field, or values that do not fit each other.
     """
-    check_recipe(recipe)
+    make = recipe_named(recipe)
     spec = data if isinstance(data, DataSpec) else DataSpec(name=data)
     task = Task(
         data=spec,
@@ -322,7 +328,7 @@ def build_spec(
         limit=limit,
         apart=apart,
     )
-    return RECIPES[recipe](task).override(overrides or {})
+    return make(task).override(overrides or {})
 
 
 def _two_digits(value: float) -> float:

@@ -1,4 +1,4 @@
-"""How good a plain model is on the validation split, and the centring of Eq. 2."""
+"""How good a plain model is on the validation split, and the centering of Eq. 2."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from robench.models.build import HEAD
 from robench.training.batches import DeviceData
-from robench.training.losses import centring_shift
+from robench.training.losses import centering_shift
 
 CHUNK = 1000
 
@@ -98,13 +98,13 @@ def pairwise_radii(logits: Tensor, head_weight: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def centre(model: nn.Sequential, data: DeviceData) -> None:
+def center(model: nn.Sequential, data: DeviceData) -> None:
     """Shift each output by Eq. 2: f_k - (E_{P_k}[f_k] + E_{not P_k}[f_k]) / 2 over a data set.
 
     Raises:
         DataError: a class has no example.
     """
-    shift = centring_shift(all_logits(model, data).double(), data.labels)
+    shift = centering_shift(all_logits(model, data).double(), data.labels)
     head = head_of(model)
     head.bias.copy_((head.bias.double() - shift).to(head.bias))
 

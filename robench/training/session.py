@@ -22,7 +22,7 @@ from robench.training.adversary import perturb
 from robench.training.batches import Batch, DeviceData, generator
 from robench.training.losses import build_loss
 from robench.training.schedule import learning_rate, make_optimizer, set_step
-from robench.training.scoring import Score, all_logits, centre, classes, head_of, score
+from robench.training.scoring import Score, all_logits, center, classes, head_of, score
 
 ANOTHER_FOLDER = "give another --out folder, or move this one elsewhere"
 AGREEMENT_INPUTS = 64
@@ -145,7 +145,7 @@ class Session:
         return reached
 
     def exported(self) -> nn.Sequential:
-        """The plain model of this moment, centred if the spec says so; its outputs agree with the trained model's.
+        """The plain model of this moment, centered if the spec says so; its outputs agree with the trained model's.
 
         Raises:
             ModelError: they do not.
@@ -154,8 +154,8 @@ class Session:
         self.model.eval()
         inputs = next(self._validation.batches(AGREEMENT_INPUTS)).inputs
         check_agreement(self.model, plain, inputs, tolerance=TRAINED_AGREEMENT)
-        if self.spec.centre:
-            centre(plain, self._train)
+        if self.spec.center:
+            center(plain, self._train)
         return plain
 
     def kept_model(self) -> nn.Sequential:

@@ -36,7 +36,7 @@ def train_spec(
         SpecError: an unknown recipe, architecture or field, or a value of the wrong type.
         DataError: the data cannot be read.
     """
-    recipes.check_recipe(recipe)  # refused before any data is read
+    recipes.recipe_named(recipe)  # refused before any data is read
     sample = load(data, "train", data_dir=data_dir, limit=1, progress=progress)
     apart = _apart(data, data_dir) if sample.classes == 2 else None
     return recipes.build_spec(

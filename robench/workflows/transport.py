@@ -8,8 +8,8 @@ from typing import Any
 
 from robench import lipschitz, models
 from robench.errors import ModelError, SpecError
-from robench.files import read_json
 from robench.specs.training import TrainSpec
+from robench.training.journal import read_training
 from robench.transport.linear_program import hinge_transport
 from robench.transport.potential import compare, level_map, measure
 from robench.workflows.pairs import load_pair
@@ -74,7 +74,7 @@ def _dual_terms(model: ModelRef, alpha: float | None, margin: float | None) -> t
     trained: Mapping[str, Any] = {}
     folder = Path(model.ref)
     if (alpha is None or margin is None) and (folder / models.TRAINING).exists():
-        loss = TrainSpec.from_dict(read_json(folder / models.TRAINING)["spec"]).loss.to_dict()
+        loss = TrainSpec.from_dict(read_training(folder)["spec"]).loss.to_dict()
         trained = {"hkr": loss, "kr": {"alpha": 0.0, "margin": 1.0}}.get(loss["type"], {})
     alpha = trained.get("alpha") if alpha is None else alpha
     margin = trained.get("margin") if margin is None else margin

@@ -82,16 +82,16 @@ def test_reads_the_layout_as_distributed(tmp_path):
     assert len(get(tmp_path)) > 0
 
 
-def test_the_crop_is_the_centred_square(tmp_path):
+def test_the_crop_is_the_centered_square(tmp_path):
     write_celeba(tmp_path, GLASSES)
     pixels = np.zeros((218, 178, 3), dtype=np.uint8)
     pixels[:20], pixels[198:] = 255, 255
     pixels[20:198, :, 1] = np.linspace(0, 250, 178).astype(np.uint8)
     for path in (tmp_path / "img_align_celeba").iterdir():
         write_image(path, pixels, quality=95)
-    centred = get(tmp_path, limit=1).inputs[0].astype(float)
-    assert centred[[0, 2]].max() < 60
-    columns = centred[1, 20:-20].mean(0)
+    centered = get(tmp_path, limit=1).inputs[0].astype(float)
+    assert centered[[0, 2]].max() < 60
+    columns = centered[1, 20:-20].mean(0)
     expected = np.interp((np.arange(128) + 0.5) * 178 / 128 - 0.5, np.arange(178), np.linspace(0, 250, 178))
     assert np.abs(columns - expected)[2:-2].max() < 4
 

@@ -199,7 +199,7 @@ PIECES = {
     "half": lambda z: z / 2,
     "clamp": lambda z: z.clamp(0.25, 0.75),
     "square": lambda z: z * z,
-    "centre": lambda z: z - z.mean(dim=1, keepdim=True),
+    "center": lambda z: z - z.mean(dim=1, keepdim=True),
     "softmax": lambda z: F.softmax(z, dim=1),
 }
 

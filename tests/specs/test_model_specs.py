@@ -47,6 +47,11 @@ def test_hkr_is_the_papers():
     assert [layer.channels for layer in spec.model.layers if isinstance(layer, Conv)] == [16, 32]
 
 
+def test_standard_is_another_name_of_plain():
+    specs = [build_spec(name, data="mnist", input_shape=(1, 28, 28), classes=10) for name in ("plain", "standard")]
+    assert specs[0] == specs[1]
+
+
 def test_unknown_recipe_names_the_nearest():
     with pytest.raises(SpecError) as caught:
         build_spec("hrk", data="mnist", input_shape=(1, 28, 28), classes=10)
@@ -61,7 +66,7 @@ def test_unknown_recipe_names_the_nearest():
         ({"select_eps": "-1"}, "not above 0"),
         ({"loss.margin": 0.0}, "loss.margin"),
         ({"optimizer.lr": float("nan")}, "optimizer.lr"),
-        ({"centre": True, "model.layers": [{"type": "flatten"}, {"type": "head", "bias": False}]}, "bias"),
+        ({"center": True, "model.layers": [{"type": "flatten"}, {"type": "head", "bias": False}]}, "bias"),
     ],
 )
 def test_settings_out_of_range_are_refused(changes, message):

@@ -16,7 +16,9 @@ from robench.errors import DataError, ModelError, RobenchError, RunError
 from robench.models import load_model
 from robench.progress import NoProgress
 from robench.specs.data import DataSpec
+from robench.specs.training import TrainSpec
 from robench.training import fit
+from robench.training.journal import read_training
 from robench.training.recipes import RECIPES, build_spec
 
 DATA = {
@@ -151,6 +153,26 @@ def test_a_finished_training_is_left_alone_and_another_spec_is_refused(tmp_path)
     assert third.weights_sha256 != first.weights_sha256
 
 
+def test_a_folder_of_older_words_is_read_and_left_alone(tmp_path):
+    spec = spec_of("margin", epochs=1)
+    fit_to(tmp_path, spec)
+    file = tmp_path / "training.json"
+    old = file.read_text().replace('"center"', '"centre"').replace('"count_weight"', '"focus"')
+    file.write_text(old)
+    assert TrainSpec.from_dict(read_training(tmp_path)["spec"]) == spec
+    assert fit_to(tmp_path, spec).finished_before
+    with pytest.raises(RunError, match=r"`loss.count_weight` is 1.0 there and 2.0 here"):
+        fit_to(tmp_path, spec.override({"loss.count_weight": 2.0}))
+    assert file.read_text() == old
+
+
+@pytest.mark.parametrize("content", ["{}", '{"spec": []}', '{"spec": {"loss": 1}}'])
+def test_a_damaged_training_is_refused(tmp_path, content):
+    (tmp_path / "training.json").write_text(content)
+    with pytest.raises(RunError):
+        fit_to(tmp_path, spec_of("plain"))
+
+
 def test_a_diverging_training_stops_and_says_so(tmp_path):
     spec = spec_of("plain", **{"optimizer.lr": 1e30, "optimizer.schedule": "constant", "optimizer.name": "sgd"})
     with pytest.raises(RobenchError, match="diverged") as caught:
@@ -174,7 +196,7 @@ def test_data_of_another_shape_is_refused(tmp_path):
         fit(spec_of("plain"), *DATA["digits"], out=tmp_path, device="cpu")
 
 
-def test_kr_is_centred_by_equation_two(tmp_path):
+def test_kr_is_centered_by_equation_two(tmp_path):
     fit_to(tmp_path, spec_of("kr", epochs=2))
     model = load_model(str(tmp_path))
     train = DATA["two-moons"][0].take(400)

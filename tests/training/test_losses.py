@@ -20,7 +20,7 @@ from robench.training.losses import (
     LogEntropyLoss,
     PairwiseMarginLoss,
     build_loss,
-    centring_shift,
+    centering_shift,
 )
 
 
@@ -88,12 +88,12 @@ def test_a_missing_class_adds_nothing_to_kr():
 @pytest.mark.parametrize("q", [1, 3])
 def test_centring_is_equation_2(q):
     logits, labels = batch(20, q)
-    shifted = logits - centring_shift(logits, labels)
+    shifted = logits - centering_shift(logits, labels)
     for k in range(q):
         positive = labels == (1 if q == 1 else k)
         assert float(shifted[positive, k].mean() + shifted[~positive, k].mean()) == pytest.approx(0, abs=1e-12)
     with pytest.raises(DataError):
-        centring_shift(logits, torch.ones(20, dtype=torch.int64))
+        centering_shift(logits, torch.ones(20, dtype=torch.int64))
 
 
 def test_hinge():
@@ -123,7 +123,7 @@ def test_log_entropy():
             for f, y in zip(logits, labels.tolist(), strict=True)
         ]
     )
-    assert float(LogEntropyLoss(temperature=tau)(logits, labels)) == pytest.approx(expected, rel=1e-12)
+    assert float(LogEntropyLoss(inverse_temperature=tau)(logits, labels)) == pytest.approx(expected, rel=1e-12)
     logits, labels = batch(8, 1)
     expected = mean(
         [
@@ -131,7 +131,7 @@ def test_log_entropy():
             for f, y in zip(logits[:, 0], labels.tolist(), strict=True)
         ]
     )
-    assert float(LogEntropyLoss(temperature=tau)(logits, labels)) == pytest.approx(expected, rel=1e-12)
+    assert float(LogEntropyLoss(inverse_temperature=tau)(logits, labels)) == pytest.approx(expected, rel=1e-12)
 
 
 def pairwise_radii(logits, labels, rows):
@@ -160,10 +160,10 @@ def test_pairwise_margin_counts_what_is_not_certified_at_the_target():
     rows = torch.randn(4, 6, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
     radii = pairwise_radii(logits, labels, rows)
     hinge = float(PairwiseMarginLoss(margin=1.5)(logits, labels, rows))
-    found = float(PairwiseMarginLoss(margin=1.5, focus=2.0, target=0.4, width=0.3)(logits, labels, rows))
+    found = float(PairwiseMarginLoss(margin=1.5, count_weight=2.0, target=0.4, width=0.3)(logits, labels, rows))
     count = mean([1 / (1 + math.exp(-(0.4 - r) / 0.3)) for r in radii])
     assert found == pytest.approx(hinge + 2 * count, rel=1e-12)
-    sharp = float(PairwiseMarginLoss(margin=1.5, focus=1.0, target=0.4, width=1e-9)(logits, labels, rows))
+    sharp = float(PairwiseMarginLoss(margin=1.5, count_weight=1.0, target=0.4, width=1e-9)(logits, labels, rows))
     assert sharp - hinge == pytest.approx(mean([r < 0.4 for r in radii]))
 
 
@@ -172,7 +172,7 @@ def test_pairwise_margin_counts_what_is_not_certified_at_the_target():
 def test_gradients(name, q):
     logits, labels = batch(8, q)
     rows = torch.randn(q, 6, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
-    loss = LOSSES[name](**({"focus": 2.0} if name == "pairwise-margin" else {}))
+    loss = LOSSES[name](**({"count_weight": 2.0} if name == "pairwise-margin" else {}))
     tracked = (logits.requires_grad_(), rows.requires_grad_(name == "pairwise-margin"))
     assert gradcheck(lambda f, w: loss(f, labels, w), tracked)
 
@@ -196,9 +196,9 @@ def test_labels_that_do_not_fit_are_refused():
         (HKRLoss, {"alpha": -1}),
         (HKRLoss, {"margin": 0}),
         (HingeLoss, {"margin": -1}),
-        (LogEntropyLoss, {"temperature": 0}),
+        (LogEntropyLoss, {"inverse_temperature": 0}),
         (PairwiseMarginLoss, {"margin": 0}),
-        (PairwiseMarginLoss, {"focus": -1}),
+        (PairwiseMarginLoss, {"count_weight": -1}),
         (PairwiseMarginLoss, {"target": 0}),
         (PairwiseMarginLoss, {"width": 0}),
     ],
@@ -214,5 +214,5 @@ def test_losses_are_built_from_their_specs():
     assert (built.alpha, built.margin) == (10, 2.12)
     assert isinstance(build_loss(KRLossSpec()), KRLoss)
     assert build_loss(HingeLossSpec(margin=2)).margin == 2
-    assert build_loss(LogLossSpec(temperature=5)).temperature == 5
+    assert build_loss(LogLossSpec(inverse_temperature=5)).inverse_temperature == 5
     assert build_loss(PairwiseMarginLossSpec(margin=3)).margin == 3

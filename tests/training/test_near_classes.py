@@ -74,8 +74,8 @@ def test_all_lengths_of_a_recipe_follow_the_distance(recipe):
     assert float(spec.select_eps) == 0.05
     assert spec.balance == (recipe != "adv")
     expected = {
-        "hkr": ("margin", 0.1), "gnp-hinge": ("margin", 0.1), "gnp-log": ("temperature", 10.0),
-        "1lip-log": ("temperature", 10.0), "margin": ("target", 0.05), "adv": ("temperature", 1.0),
+        "hkr": ("margin", 0.1), "gnp-hinge": ("margin", 0.1), "gnp-log": ("inverse_temperature", 10.0),
+        "1lip-log": ("inverse_temperature", 10.0), "margin": ("target", 0.05), "adv": ("inverse_temperature", 1.0),
     }[recipe]  # fmt: skip
     assert getattr(spec.loss, expected[0]) == expected[1]
     if recipe == "hkr":
