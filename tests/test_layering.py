@@ -13,13 +13,15 @@ PACKAGE = Path(__file__).resolve().parent.parent / "robench"
 DOCUMENT = PACKAGE.parent / "docs" / "design" / "0001-rooms-and-directions.md"
 
 
-def order() -> list[set[str]]:
-    """The lines of the document's block: the rooms stand before two or more spaces and a text."""
-    block = DOCUMENT.read_text(encoding="utf-8").split("<!-- order -->\n```\n")[1].split("\n```")[0]
-    return [set(re.split(r" {3,}", line)[0].split()) for line in block.split("\n")]
+def ranks(block: str) -> dict[str, int]:
+    """The line of each room in a block of the document: rooms stand before three or more spaces and a text."""
+    text = DOCUMENT.read_text(encoding="utf-8").split(f"<!-- {block} -->\n```\n")[1].split("\n```")[0]
+    lines = enumerate(text.split("\n"))
+    return {name: rank for rank, line in lines for name in re.split(r" {3,}", line)[0].split()}
 
 
-RANK = {name: rank for rank, names in enumerate(order()) for name in names}
+RANK = ranks("order")
+INNER = {"lipschitz": ranks("order of lipschitz")}
 NO_TORCH = ["robench", "robench.cli.main", "robench.runs.folder", "robench.records.crosscheck", "robench.reporting"]
 
 
@@ -27,8 +29,9 @@ def room(path: Path) -> str:
     return path.relative_to(PACKAGE).with_suffix("").parts[0]
 
 
-def imported_rooms(path: Path) -> set[str]:
-    rooms = set()
+def imported_modules(path: Path) -> set[str]:
+    """Whole names of modules of robench."""
+    modules = set()
     for node in ast.walk(ast.parse(path.read_text())):
         names = []
         if isinstance(node, ast.ImportFrom) and node.module:
@@ -36,8 +39,12 @@ def imported_rooms(path: Path) -> set[str]:
             names = [f"robench.{alias.name}" for alias in node.names] if whole else [node.module]
         elif isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
-        rooms |= {name.split(".")[1] for name in names if name.startswith("robench.")}
-    return rooms
+        modules |= {name for name in names if name.startswith("robench.")}
+    return modules
+
+
+def imported_rooms(path: Path) -> set[str]:
+    return {name.split(".")[1] for name in imported_modules(path)}
 
 
 SOURCES = [path for path in PACKAGE.rglob("*.py") if room(path) not in ("__init__", "__main__")]
@@ -49,6 +56,20 @@ def test_a_module_imports_only_from_earlier_rooms(path: Path) -> None:
     assert here in RANK, f"{here} has no place in the document"
     later = {name for name in imported_rooms(path) - {here} if name != "__version__" and RANK[name] >= RANK[here]}
     assert not later
+
+
+@pytest.mark.parametrize("outer", INNER)
+def test_a_module_imports_only_from_earlier_rooms_of_its_own(outer: str) -> None:
+    rank, seen = INNER[outer], set()
+    for path in SOURCES:
+        inner = path.relative_to(PACKAGE).with_suffix("").parts[1:]
+        if room(path) != outer or inner == ("__init__",):
+            continue
+        seen.add(inner[0])
+        parts = [name.split(".")[2:3] or ["__init__"] for name in imported_modules(path) if name.split(".")[1] == outer]
+        later = {name for (name,) in parts if name != inner[0] and rank.get(name, len(rank)) >= rank[inner[0]]}
+        assert not later, f"{path} imports {later}"
+    assert seen == set(rank)
 
 
 def test_the_document_names_every_room_and_no_other() -> None:

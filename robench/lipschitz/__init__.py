@@ -1,8 +1,8 @@
 """Proven upper bounds of Lipschitz constants, for any torch model."""
 
 from robench.lipschitz.bound import Head, LayerBound, LipschitzBound, bound_module, fingerprint
-from robench.lipschitz.rules.modules import in_float32, plain_copy
-from robench.lipschitz.trace.registered import register
+from robench.lipschitz.plain import in_float32, plain_copy
+from robench.lipschitz.rules.registered import register
 
 __all__ = [
     "Head",

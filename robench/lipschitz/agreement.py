@@ -15,9 +15,9 @@ from torch import Tensor, nn
 
 from robench.errors import BoundError
 from robench.lipschitz.norms.rounding import Growth
-from robench.lipschitz.rules.modules import plain_copy
+from robench.lipschitz.plain import plain_copy
 from robench.lipschitz.trace.signals import BATCH, View
-from robench.lipschitz.trace.walk import Trace
+from robench.lipschitz.trace.trace import Trace
 
 SCALES = (0.0, 1.0, 10.0, 1000.0)
 """Of the normal points; the first point is uniform on [0, 1], where inputs usually lie and a branch may do nothing."""

@@ -14,18 +14,15 @@ from scipy.spatial.distance import pdist, squareform
 from torch import Tensor, nn
 from torch.nn.modules import module as torch_module
 
-import robench.lipschitz.rules.affine
-import robench.lipschitz.rules.copies
-import robench.lipschitz.rules.elementwise
-import robench.lipschitz.rules.pooling
-import robench.lipschitz.rules.writing  # noqa: F401  (these five register their rules)
 from robench.errors import BoundError
 from robench.lipschitz.agreement import check_agreement
 from robench.lipschitz.norms.rounding import UNITS, Growth
-from robench.lipschitz.rules.modules import in_float32, plain_copy, walk
+from robench.lipschitz.plain import in_float32, plain_copy
+from robench.lipschitz.rules.table import RULES
+from robench.lipschitz.state import History
 from robench.lipschitz.trace.signals import BATCH, Signal, View, linear_matrix
-from robench.lipschitz.trace.state import History
-from robench.lipschitz.trace.walk import Trace
+from robench.lipschitz.trace.trace import Trace
+from robench.lipschitz.trace.walk import walk
 from robench.models.identity.contents import contents_digest
 from robench.models.networks.widened import Widened, widened
 from robench.numerics import gamma, round_down, round_up
@@ -140,7 +137,7 @@ def bound_module(module: nn.Module, input_shape: tuple[int, ...]) -> LipschitzBo
     mark = fingerprint(plain)
     network = widened(plain)
     inner = network.module if isinstance(network, Widened) else network
-    trace = Trace(deployed=in_float32(plain_copy(plain)))
+    trace = Trace(RULES, deployed=in_float32(plain_copy(plain)))
     start = trace.start(tuple(input_shape))
     with torch.no_grad():
         history = History(network, tuple(input_shape))

@@ -17,7 +17,7 @@ from robench.lipschitz import LipschitzBound, bound_module, register
 from robench.lipschitz.norms import rounding
 from robench.lipschitz.rules import pooling
 from robench.lipschitz.trace import twins
-from robench.lipschitz.trace.walk import Call
+from robench.lipschitz.trace.trace import Call
 from tests.certificates import checks
 from tests.certificates.float32_networks import PIECES, SIDE, Bare, Widen, network, random_network
 

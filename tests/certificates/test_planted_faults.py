@@ -15,7 +15,7 @@ from robench.errors import BoundError
 from robench.lipschitz import bound_module
 from robench.lipschitz.norms import convolution as convolution_module
 from robench.lipschitz.norms import linear as linear_module
-from robench.lipschitz.trace.walk import MODULE_RULES
+from robench.lipschitz.rules.table import RULES
 from tests.certificates import checks
 
 RED = (AssertionError, BoundError)
@@ -123,7 +123,7 @@ def test_largest_std_for_the_smallest(monkeypatch: pytest.MonkeyPatch) -> None:
         return trace.nonlinear("normalisation", [view], 1 / float(module.std.max()), module(view.zero), terms=4)
 
     checks.check_normalisation()
-    monkeypatch.setitem(MODULE_RULES, "robench.layers.normalization.InputNormalization", faulty)
+    monkeypatch.setitem(RULES.modules, "robench.layers.normalization.InputNormalization", faulty)
     with pytest.raises(RED):
         checks.check_normalisation()
 

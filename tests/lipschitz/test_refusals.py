@@ -11,7 +11,8 @@ from torch.nn import functional
 
 from robench.errors import BoundError, ModelError
 from robench.lipschitz import bound_module, register
-from robench.lipschitz.trace.walk import MODULE_RULES, qualified_name
+from robench.lipschitz.rules.table import RULES
+from robench.lipschitz.trace.rulebook import qualified_name
 from tests.lipschitz.forms import Form
 
 REFUSED = [
@@ -101,7 +102,7 @@ def test_a_registered_rule_of_a_users_layer() -> None:
         exact = float(torch.linalg.matrix_norm(network.first.weight.detach().double(), 2))
         assert bound_module(network, (3,)).upper == pytest.approx(exact + 1)
     finally:
-        MODULE_RULES.pop(qualified_name(Swirl), None)
+        RULES.modules.pop(qualified_name(Swirl), None)
 
 
 def test_a_rule_that_is_too_small_is_contradicted_by_a_slope() -> None:
@@ -110,7 +111,7 @@ def test_a_rule_that_is_too_small_is_contradicted_by_a_slope() -> None:
         with pytest.raises(BoundError, match="slope"):
             bound_module(Swirl().eval(), (3,))
     finally:
-        MODULE_RULES.pop(qualified_name(Swirl), None)
+        RULES.modules.pop(qualified_name(Swirl), None)
 
 
 def test_state_that_changes_is_refused() -> None:

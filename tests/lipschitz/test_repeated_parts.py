@@ -14,9 +14,10 @@ from torch.nn import functional
 from robench.errors import BoundError
 from robench.lipschitz import bound_module
 from robench.lipschitz.rules import elementwise
+from robench.lipschitz.rules.table import RULES
 from robench.lipschitz.trace import joint
 from robench.lipschitz.trace.signals import View
-from robench.lipschitz.trace.walk import Trace
+from robench.lipschitz.trace.trace import Trace
 from tests.lipschitz.forms import Form
 from tests.lipschitz.oracles import largest_slope
 
@@ -58,7 +59,7 @@ def test_saturating_levels_are_bounded_from_above() -> None:
 
 @pytest.mark.parametrize("rule", ["nonlinear", "pointwise"])
 def test_a_rule_that_forgets_to_repeat_is_refused(rule: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    trace = Trace()
+    trace = Trace(RULES)
     view = trace.start((4,))
     wide = torch.zeros(2, 4, 9, dtype=torch.float64)
     monkeypatch.setattr(Trace, "spread", lambda self, view, result: view)

@@ -12,18 +12,19 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-import robench.lipschitz  # noqa: F401  (registers the rules)
 from robench.errors import BoundError
-from robench.lipschitz.rules.modules import walk
+from robench.lipschitz.rules.table import RULES
 from robench.lipschitz.trace.joint import joint_lipschitz
 from robench.lipschitz.trace.signals import BATCH, View
-from robench.lipschitz.trace.walk import MODULE_RULES, OPERATION_RULES, Squares, Trace
+from robench.lipschitz.trace.trace import Trace
+from robench.lipschitz.trace.values import Squares
+from robench.lipschitz.trace.walk import walk
 from tests.lipschitz.drawn_layers import LAYERS
 from tests.lipschitz.draws import Call, Draws, Program, aten, draw
 
 CONSTANT = {"fill", "full_like", "new_full", "new_ones", "new_zeros", "ones_like", "zeros_like"}
 """Results that hold nothing of the input: `tests/certificates/test_float32.py` has their values."""
-OPERATIONS = sorted({name.removeprefix("aten.") for name in OPERATION_RULES} - CONSTANT)
+OPERATIONS = sorted({name.removeprefix("aten.") for name in RULES.operations} - CONSTANT)
 REFUSED = {"t"}
 """Of a batch it always mixes the samples."""
 ELSEWHERE = {"cudnn_batch_norm"}
@@ -50,7 +51,7 @@ def views_of(trace: Trace, value: Any) -> tuple[list[View], list[int] | None]:
 
 def check(program: Program, shape: list[int], d: Draws) -> bool:
     """Compare the bound with Jacobians and slopes; False if the call is not allowed, or refused."""
-    trace = Trace()
+    trace = Trace(RULES)
     try:
         value = program(trace.call, trace.start(tuple(shape[1:])))
         views, places = views_of(trace, value)
@@ -134,7 +135,7 @@ def test_a_planted_rule_that_forgets_a_broadcast_is_seen(monkeypatch: pytest.Mon
     def once(call: Any) -> Any:
         return call.trace.overlapping("clamp", [call.view()], 1.0, call.zero)
 
-    monkeypatch.setitem(OPERATION_RULES, "aten.clamp", once)
+    monkeypatch.setitem(RULES.operations, "aten.clamp", once)
     with pytest.raises(AssertionError, match="bound"):
         tried("clamp", 40, seed=1)
 
@@ -175,7 +176,7 @@ def tried_layer(name: str, draws: int, seed: int) -> int:
     return held
 
 
-@pytest.mark.parametrize("name", sorted(MODULE_RULES))
+@pytest.mark.parametrize("name", sorted(RULES.modules))
 def test_a_rule_bounds_the_jacobian_of_its_layer(name: str) -> None:
     assert name in LAYERS, f"write a recipe for `{name}` in tests/lipschitz/drawn_layers.py"
     assert tried_layer(name, 2, seed=0) == 2

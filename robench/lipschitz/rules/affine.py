@@ -14,7 +14,8 @@ from robench.lipschitz.norms.linear import Centering, Combination, Convolution, 
 from robench.lipschitz.norms.rounding import EXACT, NOTHING, Growth, Slack, vector_norm_upper
 from robench.lipschitz.rules.residual import residual_slope
 from robench.lipschitz.trace.signals import BATCH, View
-from robench.lipschitz.trace.walk import Call, SignOf, Squares, Value, apart, depends, rule
+from robench.lipschitz.trace.trace import Call
+from robench.lipschitz.trace.values import SignOf, Squares, Value, apart, depends
 from robench.numerics import round_up
 
 aten = torch.ops.aten
@@ -46,7 +47,6 @@ def _sample(call: Call, offset: Tensor) -> Tensor:
     return offset.expand(call.zero.shape)[: call.zero.shape[0] // BATCH]
 
 
-@rule("linear")
 def linear(call: Call) -> Value:
     """The map x Wᵀ + b."""
     weight = call.constant(call.args[1], "weight")
@@ -60,7 +60,6 @@ def _dense(call: Call, view: View, weight: Tensor, gap: Tensor, bias: Value) -> 
     return call.trace.linear(view, Dense(weight), call.zero, offset, slack)
 
 
-@rule("matmul", "mm", "mv")
 def matmul(call: Call) -> Value:
     """A product with a fixed matrix on either side."""
     left, right = call.args[:2]
@@ -82,7 +81,6 @@ def matmul(call: Call) -> Value:
     return call.trace.call(aten.transpose.int, product, -1, -2)
 
 
-@rule("addmm")
 def addmm(call: Call) -> Value:
     """The map b + x A."""
     if call.get("beta", 3, 1) != 1 or call.get("alpha", 4, 1) != 1 or depends(call.args[0]):
@@ -91,7 +89,6 @@ def addmm(call: Call) -> Value:
     return _dense(call, call.view(1), matrix.T, call.gap(call.args[2]).T, call.args[0])
 
 
-@rule("conv1d", "conv2d", "conv3d", "convolution")
 def convolution(call: Call) -> Value:
     """A convolution, with its zero padding or the circular padding before it."""
     if call.operation == "convolution" and call.args[6]:
@@ -156,7 +153,6 @@ def _padding(value: Any, weight: Tensor, dilation: tuple[int, ...]) -> tuple[tup
     return tuple((side, side) for side in _tuple(value, axes))
 
 
-@rule("conv_transpose1d", "conv_transpose2d", "conv_transpose3d")
 def conv_transpose(call: Call) -> Value:
     """The adjoint of a convolution."""
     return _transposed(
@@ -184,7 +180,6 @@ def _transposed(call: Call, stride: Any, padding: Any, output_padding: Any, grou
     return call.trace.linear(view, op, call.zero, _channels(call), _other_kernel(call, op, gap))
 
 
-@rule("add", "sub", "rsub")
 def add(call: Call) -> Value:
     """Shift by a constant, or a sum of two signals."""
     left, right = call.args[:2]
@@ -344,7 +339,6 @@ def _residual_kernel(call: Call, left: View, right: View, weights: tuple[float, 
     return None
 
 
-@rule("mul", "div")
 def multiply(call: Call) -> Value:
     """A scaling by constants; the square of a signal, which waits for its root."""
     left, right = call.args[:2]
@@ -394,13 +388,11 @@ def _product(call: Call, left: Value, right: Value) -> Value:
     raise call.refusal("both operands depend on the input, so it grows without bound")
 
 
-@rule("neg")
 def negate(call: Call) -> Value:
     """−x."""
     return call.trace.linear(call.view(), Diagonal(torch.tensor(-1.0, dtype=torch.float64), "negation", 0), call.zero)
 
 
-@rule("_native_batch_norm_legit_no_training", "batch_norm", "native_batch_norm", "cudnn_batch_norm")
 def batch_norm(call: Call) -> Value:
     """Fixed statistics: scale by γ/√(var + ε), channel by channel."""
     from_args = call.operation == "_native_batch_norm_legit_no_training"
@@ -441,7 +433,6 @@ def _other_statistics(call: Call, scale: Tensor, mean: Value, variance: Value, e
     return apart(scale, twin), bias + apart(centre * scale, twin_centre * twin)
 
 
-@rule("instance_norm")
 def instance_norm(call: Call) -> Value:
     """A batch norm with fixed statistics, where it keeps some; else each sample is divided by its own deviation."""
     if call.get("use_input_stats", 5, True):
@@ -450,7 +441,6 @@ def instance_norm(call: Call) -> Value:
     return call.trace.call(aten.batch_norm.default, call.view(), *values)
 
 
-@rule("mean", "sum")
 def reduce(call: Call) -> Value:
     """A sum or mean over axes of a sample."""
     value = call.args[0]

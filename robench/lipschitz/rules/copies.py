@@ -13,17 +13,8 @@ import torch
 from torch import Tensor
 
 from robench.lipschitz.trace.signals import BATCH, View
-from robench.lipschitz.trace.walk import COMPLEX, Call, Squares, Value, concrete, depends, rule
-
-COPIES = (
-    "view", "_unsafe_view", "reshape", "flatten", "unflatten", "squeeze", "unsqueeze", "permute", "transpose", "t",
-    "slice", "select", "narrow", "split", "split_with_sizes", "chunk", "unbind", "tensor_split", "expand", "expand_as",
-    "view_as", "repeat", "tile", "flip", "roll", "rot90", "pixel_shuffle", "pixel_unshuffle", "channel_shuffle",
-    "movedim", "clone", "contiguous", "alias", "detach", "lift_fresh_copy", "index_select",
-    "reflection_pad1d", "reflection_pad2d", "reflection_pad3d", "replication_pad1d", "replication_pad2d",
-    "replication_pad3d", "upsample_nearest1d", "upsample_nearest2d", "upsample_nearest3d", "diagonal", "unfold",
-    "swapaxes", "native_channel_shuffle", "index", "gather", "view_copy",
-)  # fmt: skip
+from robench.lipschitz.trace.trace import COMPLEX, Call
+from robench.lipschitz.trace.values import Squares, Value, concrete, depends
 
 IN_ORDER = (
     "view", "_unsafe_view", "reshape", "flatten", "unflatten", "squeeze", "unsqueeze", "clone", "contiguous", "alias",
@@ -87,7 +78,6 @@ def _positions(value: Value) -> Any:
     return value
 
 
-@rule(*COPIES)
 def copy(call: Call) -> Value:
     """An operation that only copies entries of its first argument."""
     if isinstance(call.args[0], Squares):
@@ -138,7 +128,6 @@ def _reshaped_squares(call: Call, squares: Squares) -> Squares:
     return replace(squares, zero=call.zero)
 
 
-@rule("to", "_to_copy", "type_as")
 def convert(call: Call) -> Value:
     """A change of dtype that changes nothing, as everything is traced in float64."""
     if call.zero.is_complex():
@@ -148,7 +137,6 @@ def convert(call: Call) -> Value:
     return call.view()
 
 
-@rule("pad", "constant_pad_nd")
 def pad(call: Call) -> Value:
     """Padding of any mode: copies, and constants."""
     view = call.view()
@@ -164,7 +152,6 @@ def pad(call: Call) -> Value:
     return result
 
 
-@rule("full_like", "zeros_like", "ones_like", "new_full", "new_zeros", "new_ones")
 def filled(call: Call) -> Value:
     """A constant of the shape of a view."""
     if any(depends(value) for value in (*call.args[1:], *call.kwargs.values())):
@@ -172,7 +159,6 @@ def filled(call: Call) -> Value:
     return call.zero
 
 
-@rule("dropout", "feature_dropout", "alpha_dropout", "feature_alpha_dropout")
 def dropout(call: Call) -> Value:
     """Nothing in evaluation mode; random in training mode, which is refused."""
     if call.get("train", 2, True):
@@ -180,7 +166,6 @@ def dropout(call: Call) -> Value:
     return call.view()
 
 
-@rule("native_dropout")
 def native_dropout(call: Call) -> Value:
     """As `dropout`."""
     if call.get("train", 2, True) is not False:
@@ -188,7 +173,6 @@ def native_dropout(call: Call) -> Value:
     return [call.view(), call.zero[1]]
 
 
-@rule("cat", "stack", "concat", "concatenate", "hstack")
 def concatenate(call: Call) -> Value:
     """Parts of one signal, or of several, put side by side."""
     return combined(call, call.args[0], lambda parts: call.target(parts, *call.args[1:], **call.kwargs))

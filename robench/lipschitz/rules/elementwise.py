@@ -10,7 +10,8 @@ from torch import Tensor
 
 from robench.lipschitz.norms.rounding import EXACT, Growth, Slack, vector_norm_upper
 from robench.lipschitz.trace.signals import BATCH, Signal, View
-from robench.lipschitz.trace.walk import Call, SignOf, Squares, Unusable, Value, concrete, depends, rule
+from robench.lipschitz.trace.trace import Call
+from robench.lipschitz.trace.values import SignOf, Squares, Unusable, Value, concrete, depends
 from robench.numerics import round_up
 
 aten = torch.ops.aten
@@ -45,7 +46,6 @@ def _elu(alpha: float, scale: float) -> float:
     return round_up(abs(scale) * max(1.0, abs(alpha)))
 
 
-@rule("relu", "abs", "hardtanh", "relu6", "clamp", "clamp_min", "clamp_max", "softshrink", "leaky_relu")
 def piecewise(call: Call) -> Value:
     """Piecewise linear functions."""
     if isinstance(call.args[0], Squares):
@@ -87,8 +87,6 @@ def clamp_by_signal(call: Call) -> Value:
     raise call.refusal("its bounds depend on the input; write torch.maximum or torch.minimum")
 
 
-@rule("elu", "selu", "celu", "gelu", "silu", "mish", "sigmoid", "tanh", "hardsigmoid", "hardswish", "log_sigmoid",
-      "log_sigmoid_forward", "softplus", "sin", "cos", "atan", "erf", "asinh")  # fmt: skip
 def smooth(call: Call) -> Value:
     """Functions of one entry with a known largest slope."""
     name, view = call.operation, call.view()
@@ -117,7 +115,6 @@ def smooth(call: Call) -> Value:
     return [result, Unusable(call.zero[1], "a buffer")] if several else result
 
 
-@rule("prelu")
 def prelu(call: Call) -> Value:
     """Leaky ReLU with a slope for each channel."""
     weight = call.constant(call.args[1], "weight")
@@ -126,7 +123,6 @@ def prelu(call: Call) -> Value:
     return call.trace.pointwise("prelu", call.view(), slope, call.zero, terms=4, slack=slack)
 
 
-@rule("rrelu", "rrelu_with_noise")
 def randomized_relu(call: Call) -> Value:
     """Leaky ReLU with the mean of its two slopes, in evaluation mode; random in training mode, which is refused."""
     first = 2 if call.operation == "rrelu_with_noise" else 1
@@ -136,7 +132,6 @@ def randomized_relu(call: Call) -> Value:
     return call.trace.nonlinear("rrelu", [call.view()], max(1.0, round_up(slope, 2)), call.zero, terms=4)
 
 
-@rule("threshold")
 def threshold(call: Call) -> Value:
     """Each x above a threshold, else a value: continuous only if they are equal."""
     if float(call.args[1]) != float(call.args[2]):
@@ -144,14 +139,12 @@ def threshold(call: Call) -> Value:
     return call.trace.pointwise("threshold", call.view(), 1.0, call.zero, slack=moved_bounds(call, call.args[1:2]))
 
 
-@rule("softmax", "_softmax")
 def softmax(call: Call) -> Value:
     """Softmax along an axis of a sample: its Jacobian diag(p) − p pᵀ has norm at most 1/2."""
     size = call.zero.shape[_axis(call, call.args[1])]
     return call.trace.nonlinear("softmax", [call.view()], 0.5, call.zero, terms=COMPUTING + 4 * size)
 
 
-@rule("log_softmax", "_log_softmax")
 def log_softmax(call: Call) -> Value:
     """Its Jacobian I − 1 pᵀ has norm at most 1 + √size."""
     size = call.zero.shape[_axis(call, call.args[1])]
@@ -159,7 +152,6 @@ def log_softmax(call: Call) -> Value:
     return call.trace.nonlinear("log_softmax", [call.view()], slope, call.zero, terms=COMPUTING + 4 * size)
 
 
-@rule("logsumexp")
 def logsumexp(call: Call) -> Value:
     """Its gradient is a probability vector."""
     axes = call.args[1] if isinstance(call.args[1], list | tuple) else [call.args[1]]
@@ -175,7 +167,6 @@ def _axis(call: Call, axis: int) -> int:
     return axis % rank
 
 
-@rule("sort")
 def sort(call: Call) -> Value:
     """Values sorted along an axis; the order itself has no bound."""
     dim, descending = call.get("dim", 1, -1), call.get("descending", 2, False)
@@ -198,7 +189,6 @@ def _sorted(call: Call, view: View, axis: int) -> View:
     return result
 
 
-@rule("amax", "amin", "max", "min", "topk", "kthvalue", "median")
 def ordered_along(call: Call) -> Value:
     """Entries of the sorted axis: largest, smallest, k largest, k-th, median."""
     operation = call.operation
@@ -233,7 +223,6 @@ def ordered_along(call: Call) -> Value:
     return result
 
 
-@rule("maximum", "minimum", "fmax", "fmin")
 def extremum(call: Call) -> Value:
     """The larger or smaller of two; both of them together are a sort of the pair, of constant 1."""
     largest = call.operation in ("maximum", "max", "fmax")
@@ -264,7 +253,6 @@ def _pair(call: Call, left: View, right: View) -> View:
     return result
 
 
-@rule("pow")
 def power(call: Call) -> Value:
     """Squares, and the root of sums of squares."""
     value, exponent = call.args[:2]
@@ -279,13 +267,11 @@ def power(call: Call) -> Value:
     raise call.refusal(f"a power of {exponent} grows without bound")
 
 
-@rule("square")
 def square(call: Call) -> Value:
     """x², which waits for its root."""
     return Squares(((1.0, call.view()),), call.zero, 1)
 
 
-@rule("sign", "sgn")
 def sign(call: Call) -> Value:
     """The sign of sums of squares, which is harmless; of anything else it jumps."""
     if isinstance(call.args[0], Squares):
@@ -293,7 +279,6 @@ def sign(call: Call) -> Value:
     raise call.refusal("it jumps at 0")
 
 
-@rule("sqrt")
 def root(call: Call) -> Value:
     """√(Σ N view²), a seminorm: its constant is √(largest column sum of N) on each part."""
     squares = call.args[0]
@@ -312,7 +297,6 @@ def root(call: Call) -> Value:
     return call.trace.overlapping("l2 norm", views, slope, call.zero, terms=squares.terms + 8, slack=slack)
 
 
-@rule("linalg_vector_norm", "norm")
 def vector_norm(call: Call) -> Value:
     """The L2 norm along axes of a sample."""
     order = call.get("ord" if call.operation == "linalg_vector_norm" else "p", 1, 2)

@@ -15,7 +15,8 @@ from torch.nn import functional
 from robench.lipschitz.norms.linear import Separable, schur_bound
 from robench.lipschitz.norms.rounding import UNITS, Growth, Slack
 from robench.lipschitz.trace.signals import BATCH
-from robench.lipschitz.trace.walk import Call, Squares, Unusable, Value, rule
+from robench.lipschitz.trace.trace import Call
+from robench.lipschitz.trace.values import Squares, Unusable, Value
 from robench.numerics import round_up
 
 
@@ -46,7 +47,6 @@ def _apply(call: Call, op: Separable, factor: float = 1.0) -> Value:
     return call.trace.linear(call.view(), op, _result(call))
 
 
-@rule("avg_pool1d", "avg_pool2d", "avg_pool3d")
 def average_pool(call: Call) -> Value:
     """Means over windows."""
     axes = _axes(call)
@@ -86,7 +86,6 @@ def _window(
     return Separable(tuple(matrices), "avg_pool", as_kernel=lambda: taps, stride=stride, channels=channels)
 
 
-@rule("adaptive_avg_pool1d", "adaptive_avg_pool2d", "adaptive_avg_pool3d", "_adaptive_avg_pool2d")
 def adaptive_average_pool(call: Call) -> Value:
     """Means over windows that share the axis out evenly."""
     axes = _axes(call)
@@ -101,8 +100,6 @@ def adaptive_average_pool(call: Call) -> Value:
     return _apply(call, Separable(tuple(matrices), "avg_pool"))
 
 
-@rule("max_pool1d", "max_pool2d", "max_pool3d", "max_pool2d_with_indices", "max_pool3d_with_indices",
-      "max_pool1d_with_indices")  # fmt: skip
 def max_pool(call: Call) -> Value:
     """Maxima over windows: √(largest number of windows that share an entry)."""
     axes = _axes(call)
@@ -122,7 +119,6 @@ def max_pool(call: Call) -> Value:
     return _maximum(call, shared)
 
 
-@rule("adaptive_max_pool1d", "adaptive_max_pool2d", "adaptive_max_pool3d")
 def adaptive_max_pool(call: Call) -> Value:
     """Maxima over windows that share the axis out evenly."""
     axes = _axes(call)
@@ -145,7 +141,6 @@ def _maximum(call: Call, shared: int) -> Value:
     return result
 
 
-@rule("upsample_linear1d", "upsample_bilinear2d", "upsample_trilinear3d")
 def interpolate(call: Call) -> Value:
     """Linear interpolation along each axis."""
     axes = _axes(call)

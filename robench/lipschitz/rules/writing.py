@@ -9,30 +9,27 @@ import torch
 from torch import Tensor
 
 from robench.lipschitz.rules.copies import combined, require_same
-from robench.lipschitz.trace.walk import Call, Value, concrete, depends, rule
+from robench.lipschitz.trace.trace import Call
+from robench.lipschitz.trace.values import Value, concrete, depends
 
 CHOSEN = "which entries it takes depends on the input"
 
 
-@rule("slice_scatter", "select_scatter", "diagonal_scatter")
 def scatter(call: Call) -> Value:
     """A slice, or a diagonal, of the first argument replaced by the second."""
     return combined(call, call.args[:2], lambda parts: call.target(*parts, *call.args[2:], **call.kwargs))
 
 
-@rule("copy")
 def copy_over(call: Call) -> Value:
     """The second argument in the shape of the first."""
     return combined(call, call.args[1:2], lambda parts: parts[0].expand(call.zero.shape))
 
 
-@rule("fill")
 def fill(call: Call) -> Value:
     """A value in the shape of the first argument."""
     return combined(call, call.args[1:2], lambda parts: parts[0].expand(call.zero.shape))
 
 
-@rule("index_put")
 def index_put(call: Call) -> Value:
     """Entries at constant indices replaced."""
     indices = call.args[1]
@@ -53,13 +50,11 @@ def _twice(call: Call, indices: Value) -> bool:
     return bool((counts > 1).any())
 
 
-@rule("where")
 def where(call: Call) -> Value:
     """Entries of two values, chosen by a constant mask."""
     return _chosen(call, call.args[0], call.args[1], call.args[2])
 
 
-@rule("masked_fill")
 def masked_fill(call: Call) -> Value:
     """A value at the entries that a constant mask names."""
     return _chosen(call, call.args[1], call.args[2], call.args[0])

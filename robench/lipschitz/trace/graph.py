@@ -15,9 +15,11 @@ from torch import Tensor, nn
 
 from robench.errors import BoundError, RobenchError
 from robench.lipschitz.trace.recording import AS_IT_IS, WIDE, record
+from robench.lipschitz.trace.rulebook import qualified_name
 from robench.lipschitz.trace.signals import View
+from robench.lipschitz.trace.trace import Trace
 from robench.lipschitz.trace.twins import Twins
-from robench.lipschitz.trace.walk import MODULE_RULES, Trace, Value, qualified_name, rule_of
+from robench.lipschitz.trace.values import Value
 from robench.models.networks.widened import Widening, first_line, float64_default
 
 _LIBRARY: Any = torch.library.Library("robench", "DEF")  # type: ignore[no-untyped-call]
@@ -50,14 +52,14 @@ def walk_recorded(trace: Trace, module: nn.Module, view: View) -> Value:
     leaves = {
         path: child
         for path, child in module.named_modules()
-        if path and rule_of(child) is not None and type(child).__module__.split(".")[0] != "torch"
+        if path and trace.rules.rule_of(child) is not None and type(child).__module__.split(".")[0] != "torch"
     }
     forwards = {path: child.forward for path, child in leaves.items()}
     try:
         for path, child in leaves.items():
             _REGISTERED[path] = forwards[path]
             child.forward = _opaque(path)
-        graph = _functional(trace, record(module, view.zero, trace.where, WIDE), view.zero)
+        graph = _functional(trace, record(module, view.zero, trace.where, WIDE, trace.rules), view.zero)
         interpreter = Interpreter(trace, graph, leaves, forwards)
         trace.steps.append(interpreter.run)
         return interpreter.run(view, _twins(trace, graph, view, leaves))
@@ -79,7 +81,7 @@ def _twins(trace: Trace, graph: torch.fx.GraphModule, view: View, leaves: Iterab
             child.forward = _opaque(path)
         with torch.no_grad(), contextlib.suppress(Exception):
             module(example)  # as the model was asked before it was recorded: caches are filled
-        narrow = _functional(trace, record(module, example, trace.where, AS_IT_IS), example)
+        narrow = _functional(trace, record(module, example, trace.where, AS_IT_IS, trace.rules), example)
     except BoundError as error:
         trace.refuse_float32(f"the float32 network cannot be traced: {error}")
         return None
@@ -195,7 +197,7 @@ class Interpreter:
         module.forward = self._forwards[path]
         try:
             self._trace.path[:] = [*self._base, *path.split(".")]
-            return MODULE_RULES[qualified_name(type(module))](self._trace, module, value)
+            return self._trace.rules.modules[qualified_name(type(module))](self._trace, module, value)
         finally:
             module.forward = opaque
 

@@ -18,7 +18,8 @@ from torch.nn.modules import module as torch_module
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from robench.errors import BoundError, RobenchError
-from robench.lipschitz.trace.walk import ATTENTION, OPERATION_RULES, UNBOUNDED, operation_name
+from robench.lipschitz.trace.rulebook import Rulebook
+from robench.lipschitz.trace.trace import operation_name
 from robench.models.networks.held import held_values
 from robench.models.networks.widened import first_line, float32_default, float64_default, wide_argument
 
@@ -93,13 +94,15 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         where: name of the module, for errors.
         state: tensors that the module keeps, by name.
         convert: what becomes of arguments before an operation runs.
+        rules: of which it keeps the operations whole; others are taken apart where they are made of several.
 
     Fields:
         path: names of the modules around the operation that runs now, relative to the recorded one.
     """
 
-    def __init__(self, where: str, state: dict[str, Tensor], convert: Callable[[Any], Any]) -> None:
+    def __init__(self, where: str, state: dict[str, Tensor], convert: Callable[[Any], Any], rules: Rulebook) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
+        self.rules = rules
         self.path: list[str] = []
         self._where = where
         self._convert = convert
@@ -200,7 +203,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
             options = {"dtype": known.dtype}
             node = self._graph.call_function(torch.ops.aten.full.default, (size, value), options)
             return self._traced(known, node)
-        if dependent and name not in OPERATION_RULES and name not in UNBOUNDED and _composite(func):
+        if dependent and name not in self.rules.operations and name not in self.rules.reasons and _composite(func):
             with self:
                 return func.decompose(*args, **kwargs)
         for value in written:
@@ -353,7 +356,9 @@ def _written(func: Any, args: Any, kwargs: dict[str, Any]) -> list[Tensor]:
     return found
 
 
-def record(module: nn.Module, example: Tensor, where: str, precision: Precision) -> torch.fx.GraphModule:
+def record(
+    module: nn.Module, example: Tensor, where: str, precision: Precision, rules: Rulebook
+) -> torch.fx.GraphModule:
     """The graph of what a module computes from inputs of the shape of an example, at its parameters and state.
 
     Args:
@@ -361,6 +366,7 @@ def record(module: nn.Module, example: Tensor, where: str, precision: Precision)
         example: a batch.
         where: name of the module, for errors.
         precision: what it computes in.
+        rules: which operations are kept whole.
 
     Raises:
         BoundError: it uses values of the input outside of torch, is a function of a state that it changes, or fails.
@@ -368,7 +374,7 @@ def record(module: nn.Module, example: Tensor, where: str, precision: Precision)
     before = [
         (child, vars(child).copy(), child._buffers.copy(), child._parameters.copy()) for child in module.modules()
     ]
-    recorder, given = Recorder(where, _state(module), precision.convert), example.clone()
+    recorder, given = Recorder(where, _state(module), precision.convert, rules), example.clone()
     fast_attention = torch.backends.mha.get_fastpath_enabled()
     try:
         torch.backends.mha.set_fastpath_enabled(False)  # it hides the operations
@@ -431,8 +437,9 @@ def _paths(module: nn.Module, recorder: Recorder) -> Iterator[None]:
     stack: list[list[str]] = []
 
     def enter(child: nn.Module, inputs: Any) -> None:
-        if isinstance(child, nn.MultiheadAttention) and any(isinstance(value, Traced) for value in inputs):
-            raise BoundError(f"`{names.get(id(child), 'the model')}` cannot be bounded: {ATTENTION}", hint=REPLACE)
+        reason = next((why for kind, why in recorder.rules.module_reasons.items() if isinstance(child, kind)), None)
+        if reason is not None and any(isinstance(value, Traced) for value in inputs):
+            raise BoundError(f"`{names.get(id(child), 'the model')}` cannot be bounded: {reason}", hint=REPLACE)
         stack.append(recorder.path)
         name = names.get(id(child))
         recorder.path = recorder.path if name is None else [part for part in name.split(".") if part]

@@ -12,7 +12,8 @@ from typing import Any
 
 import torch
 
-from robench.lipschitz.trace.walk import Number, Trace, Value, depends, operation_name
+from robench.lipschitz.trace.trace import Trace, operation_name
+from robench.lipschitz.trace.values import Number, Value, depends
 from robench.models.networks.widened import float32_default
 
 CASTS = frozenset(("aten._to_copy", "aten.to"))

@@ -10,8 +10,9 @@ from torch import Tensor, nn
 
 from robench.errors import BoundError
 from robench.lipschitz.norms.rounding import UNITS, rounding
+from robench.lipschitz.rules.table import RULES
 from robench.lipschitz.trace.signals import View
-from robench.lipschitz.trace.walk import Trace, store
+from robench.lipschitz.trace.trace import Trace
 from robench.models.networks.widened import Widened
 
 USER_RULE_TERMS = 1 << 12
@@ -44,7 +45,7 @@ def register(kind: type[nn.Module]) -> Callable[[Callable[[Any, tuple[int, ...]]
             operation = f"{kind.__name__} (registered)"  # never the name of an operation that other rules look for
             return trace.overlapping(operation, [view], slope, zero, terms=_terms(view))
 
-        store(kind, apply)
+        RULES.add(kind, apply)
         return function
 
     return add

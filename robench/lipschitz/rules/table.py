@@ -1,0 +1,128 @@
+"""The one table of rules: which function bounds which operation of torch, and which class of layers.
+
+How to add a line: docs/adding-a-rule.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from torch import nn
+
+from robench.layers import FullSort, GroupSort2, HouseHolder, InputNormalization, L2NormPool2d, ScaledAvgPool2d
+from robench.lipschitz.rules import affine, copies, elementwise, layers, pooling, writing
+from robench.lipschitz.trace.rulebook import ModuleRule, OperationRule, Rulebook
+from robench.models.reading.spared import Copy
+
+OPERATIONS: Mapping[OperationRule, str] = {
+    affine.linear: "linear",
+    affine.matmul: "matmul mm mv",
+    affine.addmm: "addmm",
+    affine.convolution: "conv1d conv2d conv3d convolution",
+    affine.conv_transpose: "conv_transpose1d conv_transpose2d conv_transpose3d",
+    affine.add: "add sub rsub",
+    affine.multiply: "mul div",
+    affine.negate: "neg",
+    affine.batch_norm: "_native_batch_norm_legit_no_training batch_norm native_batch_norm cudnn_batch_norm",
+    affine.instance_norm: "instance_norm",
+    affine.reduce: "mean sum",
+    copies.copy: """
+        view _unsafe_view reshape flatten unflatten squeeze unsqueeze permute transpose t slice select narrow split
+        split_with_sizes chunk unbind tensor_split expand expand_as view_as repeat tile flip roll rot90 pixel_shuffle
+        pixel_unshuffle channel_shuffle native_channel_shuffle movedim swapaxes clone contiguous alias detach
+        lift_fresh_copy view_copy index index_select gather diagonal unfold
+        reflection_pad1d reflection_pad2d reflection_pad3d replication_pad1d replication_pad2d replication_pad3d
+        upsample_nearest1d upsample_nearest2d upsample_nearest3d
+    """,
+    copies.convert: "to _to_copy type_as",
+    copies.pad: "pad constant_pad_nd",
+    copies.filled: "full_like zeros_like ones_like new_full new_zeros new_ones",
+    copies.dropout: "dropout feature_dropout alpha_dropout feature_alpha_dropout",
+    copies.native_dropout: "native_dropout",
+    copies.concatenate: "cat stack concat concatenate hstack",
+    elementwise.piecewise: "relu abs hardtanh relu6 clamp clamp_min clamp_max softshrink leaky_relu",
+    elementwise.smooth: """
+        elu selu celu gelu silu mish sigmoid tanh hardsigmoid hardswish log_sigmoid log_sigmoid_forward softplus
+        sin cos atan erf asinh
+    """,
+    elementwise.prelu: "prelu",
+    elementwise.randomized_relu: "rrelu rrelu_with_noise",
+    elementwise.threshold: "threshold",
+    elementwise.softmax: "softmax _softmax",
+    elementwise.log_softmax: "log_softmax _log_softmax",
+    elementwise.logsumexp: "logsumexp",
+    elementwise.sort: "sort",
+    elementwise.ordered_along: "amax amin max min topk kthvalue median",
+    elementwise.extremum: "maximum minimum fmax fmin",
+    elementwise.power: "pow",
+    elementwise.square: "square",
+    elementwise.sign: "sign sgn",
+    elementwise.root: "sqrt",
+    elementwise.vector_norm: "linalg_vector_norm norm",
+    pooling.average_pool: "avg_pool1d avg_pool2d avg_pool3d",
+    pooling.adaptive_average_pool: """
+        adaptive_avg_pool1d adaptive_avg_pool2d adaptive_avg_pool3d _adaptive_avg_pool2d
+    """,
+    pooling.max_pool: """
+        max_pool1d max_pool2d max_pool3d
+        max_pool1d_with_indices max_pool2d_with_indices max_pool3d_with_indices
+    """,
+    pooling.adaptive_max_pool: "adaptive_max_pool1d adaptive_max_pool2d adaptive_max_pool3d",
+    pooling.interpolate: "upsample_linear1d upsample_bilinear2d upsample_trilinear3d",
+    writing.scatter: "slice_scatter select_scatter diagonal_scatter",
+    writing.copy_over: "copy",
+    writing.fill: "fill",
+    writing.index_put: "index_put",
+    writing.where: "where",
+    writing.masked_fill: "masked_fill",
+}
+"""Operations of ATen, without library and overload."""
+
+MODULES: Mapping[ModuleRule, tuple[type[nn.Module] | str, ...]] = {
+    layers.identity: (Copy, nn.Identity, nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout),
+    layers.linear: (nn.Linear,),
+    layers.convolution: (nn.Conv1d, nn.Conv2d, nn.Conv3d),
+    layers.batch_norm: (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d),
+    layers.flatten: (nn.Flatten,),
+    layers.relu: (nn.ReLU,),
+    layers.leaky_relu: (nn.LeakyReLU,),
+    layers.tanh: (nn.Tanh,),
+    layers.sigmoid: (nn.Sigmoid,),
+    layers.softsign: (nn.Softsign,),
+    layers.max_pool: (nn.MaxPool2d,),
+    layers.average_pool: (nn.AvgPool2d,),
+    layers.lp_pool: (nn.LPPool2d,),
+    layers.group_sort: (GroupSort2,),
+    layers.full_sort: (FullSort,),
+    layers.householder: (HouseHolder, "deel.torchlip.modules.activation.HouseHolder"),
+    layers.scaled_householder: ("orthogonium.layers.custom_activations.HouseHolder",),
+    layers.l2_pool: (L2NormPool2d,),
+    layers.scaled_average_pool: (ScaledAvgPool2d,),
+    layers.input_normalization: (InputNormalization,),
+}
+"""Layers; of libraries that need not be installed by their qualified names."""
+
+_GATES = "its gates multiply signals that depend on the input, and robench has no rule for such products"
+_ATTENTION = "attention multiplies signals that depend on the input, so it grows without bound"
+_STEPS = "it moves the batch axis from the front, where robench follows it; a loop over nn.RNNCell leaves it there"
+_PLACES = "robench bounds interpolation between nearest pixels, linear, bilinear and trilinear alone"
+_DEVIATION = "it divides by the deviation of its own input, which has no bounded slope where that is small"
+
+REASONS: Mapping[str, str] = {
+    _GATES: "lstm gru lstm_cell gru_cell",
+    _ATTENTION: "scaled_dot_product_attention _native_multi_head_attention",
+    _DEVIATION: "layer_norm group_norm rms_norm",
+    _STEPS: "rnn_tanh rnn_relu",
+    _PLACES: "upsample_bicubic2d grid_sampler",
+    "write it as a matrix product": "einsum",
+}
+"""Why operations have no rule."""
+
+RULES = Rulebook(
+    operations={f"aten.{name}": rule for rule, names in OPERATIONS.items() for name in names.split()},
+    reasons={f"aten.{name}": reason for reason, names in REASONS.items() for name in names.split()},
+    module_reasons={nn.MultiheadAttention: _ATTENTION},
+)
+for _rule, _kinds in MODULES.items():
+    for _kind in _kinds:
+        RULES.add(_kind, _rule)

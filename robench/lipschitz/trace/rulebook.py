@@ -1,0 +1,62 @@
+"""Where the walk looks rules up: one for each operation of torch, and for some classes of layers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import nn
+
+from robench.lipschitz.trace.values import Value
+
+OperationRule = Callable[[Any], Value]
+"""Takes a `Call`, gives the value of the operation."""
+ModuleRule = Callable[[Any, nn.Module, Any], Value]
+"""Takes the `Trace`, the layer and a view, gives the value of the layer."""
+
+
+@dataclass(eq=False)
+class Rulebook:
+    """The rules; `robench.lipschitz.rules.table` holds the one that is used.
+
+    Fields:
+        operations: by name, such as `aten.conv2d`.
+        modules: by the qualified name of the class, so that libraries which are not installed can be named.
+        reasons: why operations have no rule that are made of others, where those would say less than is known.
+        module_reasons: why classes have no rule.
+    """
+
+    operations: dict[str, OperationRule]
+    modules: dict[str, ModuleRule] = field(default_factory=dict)
+    reasons: Mapping[str, str] = field(default_factory=dict)
+    module_reasons: Mapping[type[nn.Module], str] = field(default_factory=dict)
+    _classes: dict[str, tuple[type[nn.Module], Any]] = field(default_factory=dict)
+
+    def add(self, kind: type[nn.Module] | str, rule: ModuleRule) -> None:
+        """Remember a rule for a class as it is now: another class, or another `forward`, may come by its name."""
+        if isinstance(kind, str):
+            self.modules[kind] = rule
+            return
+        name = qualified_name(kind)
+        self.modules[name], self._classes[name] = rule, (kind, kind.forward)
+
+    def rule_of(self, module: nn.Module) -> ModuleRule | None:
+        """The rule for a module that does what its class does; None if there is none, or if it was changed."""
+        name = qualified_name(type(module))
+        kind, forward = self._classes.get(name, (type(module), type(module).forward))
+        if type(module) is not kind or type(module).forward is not forward or changed(module):
+            return None
+        return self.modules.get(name)
+
+
+def qualified_name(kind: type) -> str:
+    """Module and name of a class."""
+    return f"{kind.__module__}.{kind.__qualname__}"
+
+
+def changed(module: nn.Module) -> bool:
+    """Whether hooks, methods set on the instance, or another `__call__` change what the class's `forward` does."""
+    shadowed = any(callable(getattr(type(module), name, None)) for name in vars(module))
+    called = type(module).__call__ is not nn.Module.__call__
+    return bool(module._forward_hooks or module._forward_pre_hooks) or shadowed or called

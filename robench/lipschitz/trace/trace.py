@@ -1,0 +1,341 @@
+"""What rules are given, a `Call`, and what they build, a `Trace` of signals."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from robench.errors import BoundError
+from robench.lipschitz.norms.linear import LinearOp
+from robench.lipschitz.norms.rounding import EXACT, Slack, vector_norm_upper
+from robench.lipschitz.trace.randomness import is_random
+from robench.lipschitz.trace.rulebook import Rulebook
+from robench.lipschitz.trace.signals import BATCH, Signal, View, whole_view
+from robench.lipschitz.trace.values import Number, Value, apart, concrete, depends, described, unusable
+
+COMPLEX = "it makes complex numbers of its input, and robench has rules for real ones alone"
+
+
+@dataclass(eq=False)
+class Call:
+    """One operation of the graph with its resolved arguments.
+
+    Fields:
+        trace: the walk.
+        target: the ATen operation.
+        args, kwargs: arguments, by position and name.
+        zero: its result for the network input 0.
+    """
+
+    trace: Trace
+    target: Any
+    args: tuple[Value, ...]
+    kwargs: dict[str, Value]
+    zero: Any
+
+    @property
+    def operation(self) -> str:
+        """Name without library and overload, such as `conv2d`."""
+        return operation_name(self.target).split(".")[-1].split("::")[-1]
+
+    def get(self, name: str, position: int, default: Value = None) -> Value:
+        """An argument by name or position."""
+        if name in self.kwargs:
+            return self.kwargs[name]
+        return self.args[position] if position < len(self.args) else default
+
+    def view(self, position: int = 0) -> View:
+        """The argument that must depend on the input."""
+        value = self.args[position] if position < len(self.args) else None
+        if not isinstance(value, View):
+            raise self.refusal(f"its argument {position} is {described(value)}")
+        return value
+
+    def constant(self, value: Value, what: str) -> Tensor:
+        """A tensor argument that must not depend on the input."""
+        if depends(value):
+            raise self.refusal(f"its {what} depends on the input")
+        if isinstance(value, complex) or (isinstance(value, Tensor) and value.is_complex()):
+            raise self.refusal(f"its {what} is complex")
+        if not isinstance(value, Tensor):
+            return torch.as_tensor(value, dtype=torch.float64)
+        if value.is_floating_point() and not bool(torch.isfinite(value).all()):
+            raise BoundError(
+                f"the {what} of `{self.trace.where}` ({self.operation}) holds NaN or infinity",
+                hint="train the model again; a network with such weights has no Lipschitz constant",
+            )
+        return value.to(torch.float64)
+
+    def twin(self, value: Value) -> Tensor:
+        """A numeric constant as it is in the deployed float32 network, lifted to float64, where it is exact."""
+        own = self.constant(value, "constant")
+        if isinstance(value, Number):
+            return torch.full_like(own, value.deployed)
+        twin = self.trace.float32(value if isinstance(value, Tensor) else own).to(torch.float64)
+        if twin.shape != own.shape or bool((twin.to(torch.float32).isfinite() != own.isfinite()).any()):
+            self.trace.refuse_float32(f"a constant of `{self.operation}` has another shape or is not finite there")
+            return own
+        return twin  # type: ignore[no-any-return]
+
+    def gap(self, value: Value) -> Tensor:
+        """How far each entry of a constant of the deployed float32 network is from the audit's, at most."""
+        own, twin = self.constant(value, "constant"), self.twin(value)
+        rounded = twin.to(torch.float32).to(torch.float64)  # an operation may take it as it is, or rounded
+        return torch.maximum(apart(own, twin), apart(own, rounded))
+
+    def refusal(self, reason: str) -> BoundError:
+        """This call cannot be bounded, and why."""
+        return BoundError(
+            f"`{operation_name(self.target)}` in `{self.trace.where}` cannot be bounded: {reason}",
+            hint="replace it with a Lipschitz layer, or register a rule for the module around it: "
+            "`robench.lipschitz.register(YourLayer)`",
+        )
+
+
+def operation_name(target: Any) -> str:
+    """`aten.conv2d` for an overload or a packet of operations."""
+    name = getattr(target, "overloadpacket", target)
+    return str(name)
+
+
+@dataclass(eq=False)
+class Trace:
+    """The walk: builds signals, remembers them in order, and knows where it is.
+
+    Fields:
+        rules: what operations and layers are bounded by.
+        path: names of the modules around the current operation.
+        signals: all signals so far.
+        steps: what was walked, one after the other, as functions of a batch of `BATCH` samples.
+        deployed: the model as it runs in float32.
+        unbounded: why nothing can be said of the float32 network; empty if something can.
+        branches: whether the float32 network is made of other operations or numbers than the float64 one.
+    """
+
+    rules: Rulebook
+    path: list[str] = field(default_factory=list)
+    signals: list[Signal] = field(default_factory=list)
+    sorts: list[tuple[View, int, View]] = field(default_factory=list)
+    pairs: list[tuple[View, View, View]] = field(default_factory=list)
+    steps: list[Callable[[Tensor], Any]] = field(default_factory=list)
+    deployed: nn.Module | None = None
+    unbounded: str = ""
+    branches: bool = False
+    _twins: dict[int, tuple[Any, Any]] = field(default_factory=dict)
+
+    @property
+    def where(self) -> str:
+        """Dotted path of the current module."""
+        return ".".join(self.path) or "the model"
+
+    def refuse_float32(self, reason: str, *, branches: bool = False) -> None:
+        """Nothing can be said of the float32 network; nor of the float64 one if they `branch` to other functions."""
+        self.unbounded = self.unbounded or f"in `{self.where}`, {reason}"
+        self.branches = self.branches or branches
+
+    def pair(self, value: Any, twin: Any) -> None:
+        """Remember what a constant of the traced network is in the float32 one; tuples part by part."""
+        if isinstance(value, list | tuple):
+            for own, other in zip(value, twin, strict=True):
+                self.pair(own, other)
+        elif isinstance(value, Tensor):
+            self._twins[id(value)] = (value, twin)  # holds the value, so that its id stays its own
+
+    def float32(self, value: Value) -> Any:
+        """A constant of the traced network as it is in the float32 one: the paired one, or the value rounded."""
+        if isinstance(value, list | tuple):
+            return type(value)(self.float32(item) for item in value)
+        if not isinstance(value, Tensor):
+            return value
+        if id(value) in self._twins:
+            return self._twins[id(value)][1]
+        return value.to(torch.float32) if value.dtype == torch.float64 else value
+
+    def start(self, shape: tuple[int, ...]) -> View:
+        """The network's input."""
+        zero = torch.zeros(BATCH, *shape, dtype=torch.float64)
+        signal = Signal("input", "input", zero.numel() // BATCH)
+        return whole_view(signal, zero)
+
+    def replay(self, x: Tensor) -> Tensor:
+        """What the walked operations compute for a batch of `BATCH` inputs, float64."""
+        value: Any = x
+        for step in self.steps:
+            value = step(value)
+            value = value[0] if isinstance(value, list | tuple) else value
+        return value  # type: ignore[no-any-return]
+
+    def linear(
+        self,
+        view: View,
+        op: LinearOp,
+        zero: Tensor,
+        offset: Tensor | float | None = None,
+        slack: Slack = EXACT,
+    ) -> View:
+        """A linear operation on a view, plus a constant (one sample of it, or a bound of its norm)."""
+        if op.entrywise and zero.numel() != view.zero.numel():
+            raise self._repetition(op.operation)
+        norm = vector_norm_upper(offset) if isinstance(offset, Tensor) else offset or 0.0
+        size = zero.numel() // BATCH
+        signal = Signal(self.where, op.operation, size, (view,), op=op, offset=norm, slack=slack)
+        signal.shift = offset if isinstance(offset, Tensor) else None
+        return self._add(signal, zero)
+
+    def nonlinear(
+        self,
+        operation: str,
+        views: Sequence[View],
+        slope: float,
+        zero: Tensor,
+        *,
+        terms: int = 0,
+        absolute_error: float = 0.0,
+        entrywise: bool = False,
+        slack: Slack = EXACT,
+    ) -> View:
+        """An operation with Lipschitz constant `slope` on its inputs taken jointly, of which it repeats none.
+
+        Raises:
+            BoundError: the result is larger than its inputs, so that entries are repeated which `slope` cannot know of.
+        """
+        entries = sum(view.zero.numel() for view in views)
+        if zero.numel() > entries or (entrywise and zero.numel() != entries):
+            raise self._repetition(operation)
+        return self.overlapping(
+            operation,
+            views,
+            slope,
+            zero,
+            terms=terms,
+            absolute_error=absolute_error,
+            entrywise=entrywise,
+            slack=slack,
+        )
+
+    def _repetition(self, operation: str) -> BoundError:
+        return BoundError(
+            f"`{operation}` in `{self.where}` cannot be bounded: it repeats its input",
+            hint="write the repetition as an operation of its own: `x.expand(...)`",
+        )
+
+    def overlapping(
+        self,
+        operation: str,
+        views: Sequence[View],
+        slope: float,
+        zero: Tensor,
+        *,
+        terms: int = 0,
+        absolute_error: float = 0.0,
+        entrywise: bool = False,
+        slack: Slack = EXACT,
+    ) -> View:
+        """As `nonlinear`, where `slope` itself counts how many entries of the result depend on one entry."""
+        signal = Signal(
+            self.where,
+            operation,
+            zero.numel() // BATCH,
+            tuple(views),
+            slope=slope,
+            offset=vector_norm_upper(zero[: zero.shape[0] // BATCH]),
+            terms=terms,
+            absolute_error=absolute_error,
+            entrywise=entrywise,
+            slack=slack,
+        )
+        return self._add(signal, zero)
+
+    def pointwise(
+        self,
+        operation: str,
+        view: View,
+        slope: float,
+        zero: Tensor,
+        *,
+        terms: int = 0,
+        absolute_error: float = 0.0,
+        slack: Slack = EXACT,
+    ) -> View:
+        """A function of each entry, with the largest `slope`; a view that broadcasts against a constant is repeated."""
+        return self.nonlinear(
+            operation,
+            [self.spread(view, zero)],
+            slope,
+            zero,
+            terms=terms,
+            absolute_error=absolute_error,
+            entrywise=True,
+            slack=slack,
+        )
+
+    def spread(self, view: View, result: Tensor) -> View:
+        """The view, broadcast to the shape of a result: copies, which count."""
+        if view.shape == tuple(result.shape):
+            return view
+        return self.call(torch.ops.aten.expand.default, view, list(result.shape))  # type: ignore[no-any-return]
+
+    def total(
+        self,
+        operation: str,
+        views: Sequence[View],
+        weights: Sequence[float],
+        zero: Tensor,
+        slack: Slack = EXACT,
+        bypass: tuple[View, float] | None = None,
+    ) -> View:
+        """A weighted sum of views of the same shape; `slack` is of the weights."""
+        size = zero.numel() // BATCH
+        signal = Signal(self.where, operation, size, tuple(views), weights=tuple(weights), slack=slack, bypass=bypass)
+        return self._add(signal, zero)
+
+    def _add(self, signal: Signal, zero: Tensor) -> View:
+        self.signals.append(signal)
+        if signal.op is None:  # eager, so that deep networks need no deep recursion
+            _ = signal.lipschitz
+            for arithmetic in ("float64", "float32"):
+                signal.error(arithmetic)
+        return whole_view(signal, zero)
+
+    def call(self, target: Any, *args: Value, **kwargs: Value) -> Value:
+        """The value of one ATen operation: by its rule if it depends on the input, else computed.
+
+        Raises:
+            BoundError: it depends on the input and has no rule, or is random.
+        """
+        name = operation_name(target)
+        rules = self.rules.operations
+        if name not in rules and is_random(target, args, kwargs):
+            raise BoundError(
+                f"`{name}` in `{self.where}` is random: it draws numbers each time that the model runs",
+                hint="switch it off in evaluation mode; numbers that are drawn once belong into a buffer",
+            )
+        zero = target(*concrete(args), **{key: concrete(value) for key, value in kwargs.items()})
+        if not depends(args) and not depends(tuple(kwargs.values())):
+            return zero
+        if name not in rules:
+            reason = COMPLEX if isinstance(zero, Tensor) and zero.is_complex() else self.rules.reasons.get(name)
+            raise BoundError(
+                f"`{name}` in `{self.where}` has no Lipschitz rule" + (f": {reason}" if reason else ""),
+                hint="replace it with a Lipschitz layer, or register a rule for the module around it: "
+                "`robench.lipschitz.register(YourLayer)`",
+            )
+        call = Call(self, target, args, kwargs, zero)
+        for found in unusable((*args[1:], *kwargs.values())):  # of a first argument, the rule says it
+            raise call.refusal(f"it uses {found.what}")
+        value = rules[name](call)
+        _refuse_other_precision(call, value)
+        return value
+
+
+def _refuse_other_precision(call: Call, value: Value) -> None:
+    """Another dtype rounds, which no constant bounds, or is complex; indices are `Unusable` and pass."""
+    views = [item for item in (value if isinstance(value, list | tuple) else [value]) if isinstance(item, View)]
+    results = [view.zero for view in views] + ([call.zero] if views and isinstance(call.zero, Tensor) else [])
+    for result in results:
+        if result.dtype != torch.float64:
+            raise call.refusal(f"it changes the precision to {result.dtype}")
