@@ -70,13 +70,13 @@ def measure(case: Case, folder: Path) -> dict[str, Any]:
 
 def _bounds(case: Case) -> dict[str, Any]:
     model = load_model(case.ref, weights=case.weights, input_shape=INPUT_SHAPE if case.weights else None)
-    found = lipschitz.audit(model.module, model.input_shape)
+    found = lipschitz.bound_module(model.module, model.input_shape)
     return {
-        "upper": found.lipschitz_upper,
-        "lower": found.lipschitz_lower,
+        "upper": found.upper,
+        "lower": found.lower,
         "paper": found.paper,
         "pairwise": found.pairwise.tolist(),
-        "layers": [[layer.operation, layer.lipschitz_upper] for layer in found.layers],
+        "layers": [[layer.operation, layer.upper] for layer in found.layers],
         "rounding": {name: list(pair) for name, pair in found.rounding.items()},
     }
 
