@@ -41,6 +41,24 @@ def exact_arithmetic() -> Iterator[None]:
         matmul.allow_tf32, cudnn.allow_tf32, cudnn.benchmark = before
 
 
+@contextlib.contextmanager
+def own_settings() -> Iterator[None]:
+    """Gradients on, inference mode and autocast off, float32 on the CPU by default, whatever the program has set."""
+    before = torch.get_default_dtype()
+    elsewhere = torch.get_default_device().type != "cpu"  # a mode for a device costs time at every operation
+    try:
+        with (
+            torch.inference_mode(False),  # which switches gradients on as well
+            torch.autocast("cpu", enabled=False),
+            torch.autocast("cuda", enabled=False),
+            torch.device("cpu") if elsewhere else contextlib.nullcontext(),
+        ):
+            torch.set_default_dtype(torch.float32)
+            yield
+    finally:
+        torch.set_default_dtype(before)
+
+
 def device_facts(device: torch.device) -> dict[str, Any]:
     """Name of the device and number of threads, for the manifest."""
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or platform.machine()

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import numbers
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
@@ -12,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from robench.attacks.arrays import Certified, certified, radii_of
 from robench.attacks.cascade import Plan, attack_chunks
@@ -21,14 +20,15 @@ from robench.attacks.chunk import Chunk
 from robench.attacks.diagnostics import look
 from robench.attacks.passes import PassCounter
 from robench.data.memory import Images, images
-from robench.devices import resolve_device
-from robench.errors import RobenchError, SpecError
-from robench.models import HeldModel, doubts, hold
+from robench.devices import own_settings, resolve_device
+from robench.errors import SpecError
+from robench.models import Held, Model, doubts, hold
 from robench.models.link.outputs import LOOKED_AT
-from robench.models.reading.blame import late_blame
+from robench.models.reading.blame import late_blamed
 from robench.records.crosscheck import Contradiction, contradictions
 from robench.records.record import AttackRecord, AttackStatus, CertifyRecord
 from robench.specs.attacks import check_radii
+from robench.specs.base import whole
 from robench.specs.epsilon import epsilon_value, epsilons
 from robench.statistics.predictions import record_flags
 
@@ -79,7 +79,7 @@ class AttackResult:
 
 
 def attack(
-    model: nn.Module,
+    model: Model,
     x: Tensor | npt.ArrayLike,
     y: Tensor | npt.ArrayLike,
     *,
@@ -98,7 +98,8 @@ def attack(
     open; what they claim is verified in float64. The model and the images stay as they are.
 
     Args:
-        model: any torch module in evaluation mode: images (N, *shape) to logits (N, q), or (N, 1) for two classes.
+        model: any torch module in evaluation mode: images (N, *shape) to logits (N, q), or (N, 1) for two classes; or a
+            path, or what `load_model` returns.
         x: images (N, *shape), floats within the bounds; taken as float32.
         y: classes (N,), integers from 0 up.
         eps: L2 radii above 0: a number, a fraction, a text such as `36/255`, or several.
@@ -134,12 +135,12 @@ def attack(
     data = images(x, y, bounds=bounds)
     assert isinstance(data, Images)
     radii = epsilons(eps)
-    seed, batch_size = _whole("seed", seed, 0), _whole("batch_size", batch_size, 1)
+    seed, batch_size = whole("seed", seed, 0), whole("batch_size", batch_size, 1)
     if not isinstance(full, bool | np.bool_):
         raise SpecError(f"`full` is {full!r}", hint="give True or False")
     check_radii(attacks, radii)
     where = resolve_device(device)
-    with _own_settings(), _blamed():
+    with own_settings(), late_blamed():
         held = hold(model, data.inputs.shape[1:])
         proofs = certified(certificates, data)
         plan = Plan({text: epsilon_value(text) for text in radii}, chosen(attacks, data.bounds, seed), bool(full))
@@ -151,7 +152,7 @@ def attack(
 
 
 def _result(
-    held: HeldModel,
+    held: Held,
     data: Images,
     chunks: list[Chunk],
     proofs: list[CertifyRecord],
@@ -200,41 +201,3 @@ def _one(eps: tuple[str, ...]) -> str:
     if len(eps) != 1:
         raise SpecError(f"{len(eps)} radii are given, {', '.join(eps)}", hint="ask for one after the other")
     return eps[0]
-
-
-def _whole(name: str, value: Any, least: int) -> int:
-    if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < least:
-        raise SpecError(f"`{name}` is {value!r}", hint=f"give an integer from {least} up")
-    return int(value)
-
-
-@contextmanager
-def _own_settings() -> Iterator[None]:
-    """Gradients on, inference mode and autocast off, float32 on the CPU by default, whatever the program has set."""
-    before = torch.get_default_dtype()
-    elsewhere = torch.get_default_device().type != "cpu"  # a mode for a device costs time at every operation
-    try:
-        with (
-            torch.inference_mode(False),  # which switches gradients on as well
-            torch.autocast("cpu", enabled=False),
-            torch.autocast("cuda", enabled=False),
-            torch.device("cpu") if elsewhere else nullcontext(),
-        ):
-            torch.set_default_dtype(torch.float32)
-            yield
-    finally:
-        torch.set_default_dtype(before)
-
-
-@contextmanager
-def _blamed() -> Iterator[None]:
-    """What the model's own code raises in the midst of an attack is the model's error."""
-    try:
-        yield
-    except RobenchError:
-        raise
-    except Exception as error:
-        blame = late_blame(error)
-        if blame is None:
-            raise
-        raise blame from error

@@ -4,7 +4,7 @@ from robench.models.link.detection import Link
 from robench.models.link.outputs import doubts
 from robench.models.networks.plain import plain_module
 from robench.models.reading.loading import load_model
-from robench.models.reading.memory import HeldModel, hold
+from robench.models.reading.memory import Held, HeldModel, Model, hold, hold_any
 from robench.models.reading.model import LoadedModel
 from robench.models.storage.folder import (
     DESCRIPTION,
@@ -24,12 +24,15 @@ __all__ = [
     "STATE",
     "TRAINING",
     "WEIGHTS",
+    "Held",
     "HeldModel",
     "Link",
     "LoadedModel",
+    "Model",
     "TensorFile",
     "doubts",
     "hold",
+    "hold_any",
     "load_folder",
     "load_model",
     "plain_module",

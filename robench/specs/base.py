@@ -11,6 +11,7 @@ import dataclasses
 import hashlib
 import json
 import math
+import numbers
 import types
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -117,6 +118,22 @@ def from_plain(expected: Any, data: Any, name: str) -> Any:
     if problems:
         raise _refused(problems)
     return value
+
+
+def whole(name: str, value: Any, least: int) -> int:
+    """An integer that a user gave.
+
+    Args:
+        name: of the setting.
+        value: what was given.
+        least: the smallest one that serves.
+
+    Raises:
+        SpecError: it is none, or smaller.
+    """
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < least:
+        raise SpecError(f"`{name}` is {value!r}", hint=f"give an integer from {least} up")
+    return int(value)
 
 
 def digest(data: Any) -> str:

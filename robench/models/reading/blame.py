@@ -45,6 +45,24 @@ def blamed(what: str, when: str = "", hint: str | None = None) -> Iterator[None]
             raise ModelError(f"{what} {reason(error, when)}", hint=_hint(error, hint)) from error
 
 
+@contextlib.contextmanager
+def late_blamed() -> Iterator[None]:
+    """What the model's own code raises in the midst of an evaluation becomes the model's error; all else passes.
+
+    Raises:
+        ModelError: with the line of the user's code.
+    """
+    try:
+        yield
+    except RobenchError:
+        raise
+    except Exception as error:
+        blame = late_blame(error)
+        if blame is None:
+            raise
+        raise blame from error
+
+
 def late_blame(error: BaseException) -> ModelError | None:
     """The error of a model's own code in the midst of an evaluation; None if it came through no such code."""
     place = user_place(error)
@@ -53,7 +71,7 @@ def late_blame(error: BaseException) -> ModelError | None:
     return ModelError(
         f"the model {reason(error)}",
         hint="its forward must take batches of any size, with and without gradients, in float32 and in float64, on "
-        "the device of its input; a smaller --batch-size needs less memory",
+        "the device of its input; a smaller batch size needs less memory",
     )
 
 

@@ -19,7 +19,7 @@ from robench.models.link.detection import take_off
 from robench.models.networks.plain import plain_module
 from robench.models.reading.blame import blamed
 from robench.models.reading.factory import FACTORY, make_module
-from robench.models.reading.model import LoadedModel, Shape, probe_outputs, require_finite
+from robench.models.reading.model import LoadedModel, Shape, probe, probe_outputs, require_finite
 from robench.models.reading.spared import is_spared, spared, writes_to_input
 from robench.models.reading.states import load_state
 
@@ -162,7 +162,7 @@ def as_plain(module: nn.Module, input_shape: Shape, ref: str) -> nn.Module:
     module = module.float()
     require_finite(module, f"`{ref}`")
     plain = plain_module(module)
-    probe_outputs(module, input_shape, f"`{ref}`", hint=None if stored <= {torch.float32} else CASTS)
+    probe(module, input_shape, f"`{ref}`", hint=None if stored <= {torch.float32} else CASTS)
     inputs = torch.rand((4, *input_shape), generator=torch.Generator().manual_seed(1))
     check_agreement(module, plain, inputs)
     return spared(plain) if writes_to_input(plain, input_shape) else plain

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,7 +19,7 @@ SCRIPTS = (".pt", ".pth", ".ckpt", ".bin", ".safetensors")
 
 
 def load_model(
-    ref: str,
+    ref: str | os.PathLike[str],
     *,
     weights: Path | None = None,
     input_shape: Shape | None = None,
@@ -38,6 +39,7 @@ def load_model(
     Raises:
         ModelError: it cannot be loaded safely, does not fit, or gives no finite logits.
     """
+    ref = os.fspath(ref)
     path = Path(ref)
     if FACTORY.fullmatch(ref):
         return load_factory(ref, weights, lambda: _shape(input_shape, shape_of_data), threshold)

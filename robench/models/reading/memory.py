@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import torch
 from torch import nn
@@ -13,9 +15,18 @@ from robench.models.networks.held import detached_copy
 from robench.models.reading.blame import blamed
 from robench.models.reading.factory import as_module
 from robench.models.reading.foreign import as_plain, leave_inference_mode, ready
-from robench.models.reading.model import Shape, probe_outputs
+from robench.models.reading.loading import load_model
+from robench.models.reading.model import LoadedModel, Shape, probe, probe_outputs
 
 CALLED = "its forward must take a batch (N, *shape) of any size and return logits (N, q)"
+
+
+Model: TypeAlias = "nn.Module | str | os.PathLike[str] | LoadedModel | HeldModel"
+"""What a user gives for a model."""
+
+
+Held: TypeAlias = "HeldModel | LoadedModel"
+"""A model that is ready to be asked."""
 
 
 @dataclass(frozen=True)
@@ -45,21 +56,62 @@ class HeldModel:
         return self.module if self.link is None else self.link.deployed
 
 
-def hold(model: nn.Module, input_shape: Shape) -> HeldModel:
-    """Copy a module, and check the copy as the models of files are checked.
+def hold(model: Model, input_shape: Shape) -> Held:
+    """A model that gives logits: a module is copied, a path is read, and what was held or loaded before stays itself.
 
     Args:
-        model: in evaluation mode, on any device.
+        model: a module in evaluation mode, on any device; a path as `load_model` takes it; or a loaded model.
         input_shape: of one input, without the batch.
 
     Raises:
-        ModelError: it is no module, is in training mode, has weights that float32 does not hold, cannot be copied, or
-            gives no finite logits for inputs of that shape.
+        ModelError: it is no model, is in training mode, has weights that float32 does not hold, cannot be copied or
+            read, takes inputs of another shape, or gives no finite logits for them.
     """
+    if isinstance(model, str | os.PathLike):
+        model = load_model(os.fspath(model), shape_of_data=lambda: input_shape)
+    if isinstance(model, HeldModel | LoadedModel):
+        if tuple(model.input_shape) != tuple(input_shape):
+            raise ModelError(
+                f"the model takes inputs of shape {model.input_shape}, not {tuple(input_shape)}",
+                hint="give inputs of the shape that it was trained on, without normalising or resizing them otherwise",
+            )
+        return model
+    return _classifier(_plain(model, input_shape), input_shape, type(model).__name__)
+
+
+def hold_any(model: Model, input_shape: Shape) -> nn.Module:
+    """The plain module of any function of an input: the logits of a classifier, else whatever tensor a module gives.
+
+    Args:
+        model: as for `hold`.
+        input_shape: of one input, without the batch.
+
+    Raises:
+        ModelError: as for `hold`, but for outputs that are no row of logits.
+    """
+    if isinstance(model, nn.Module):
+        plain = _plain(model, input_shape)
+        name = type(model).__name__
+        if len(probe(plain, input_shape, f"`{name}`")) != 1:
+            return plain
+        return _classifier(plain, input_shape, name).module
+    return hold(model, input_shape).module
+
+
+def _classifier(plain: nn.Module, input_shape: Shape, name: str) -> HeldModel:
+    """What a plain module says of classes: its logits, and the link that may be behind them."""
+    with blamed(f"`{name}`", hint=CALLED), torch.no_grad():
+        outputs = probe_outputs(plain, input_shape, f"`{name}`")
+        logits, link = take_off(plain, input_shape, outputs, None, f"`{name}`")
+    return HeldModel(logits, input_shape, outputs, link)
+
+
+def _plain(model: nn.Module, input_shape: Shape) -> nn.Module:
+    """A plain, checked copy of a user's module."""
     if not isinstance(model, nn.Module):
         raise ModelError(
             f"the model is of type {type(model).__name__}, no torch.nn.Module",
-            hint="give a torch.nn.Module that returns logits, (N, q) or (N, 1)",
+            hint="give a torch.nn.Module, a path, or what `load_model` returns",
         )
     _require_evaluation(model)
     name = type(model).__name__
@@ -67,10 +119,7 @@ def hold(model: nn.Module, input_shape: Shape) -> HeldModel:
         copy = as_module(detached_copy(model), name)
         leave_inference_mode(copy)
         _require_single(copy)
-        plain = as_plain(ready(copy, input_shape, name), input_shape, name)
-        outputs = probe_outputs(plain, input_shape, f"`{name}`")
-        logits, link = take_off(plain, input_shape, outputs, None, f"`{name}`")
-    return HeldModel(logits, input_shape, outputs, link)
+        return as_plain(ready(copy, input_shape, name), input_shape, name)
 
 
 def _require_evaluation(model: nn.Module) -> None:
@@ -87,6 +136,6 @@ def _require_single(model: nn.Module) -> None:
     for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
         if tensor.dtype == torch.float64 and not torch.equal(tensor.float().double(), tensor):
             raise ModelError(
-                f"`{name}` is of float64 with values that float32 does not hold, and attacks run on float32 weights",
+                f"`{name}` is of float64 with values that float32 does not hold, and weights are taken in float32",
                 hint="give the rounded model, `copy.deepcopy(model).float()`, if that is the one to be judged",
             )

@@ -104,9 +104,8 @@ def require_finite(module: nn.Module, source: str) -> None:
             )
 
 
-@torch.no_grad()
 def probe_outputs(module: nn.Module, input_shape: Shape, source: str, hint: str | None = None) -> int:
-    """Number of outputs of a model, found by passes of two inputs, together, each beside another one, and alone.
+    """Number of logits of a model, found by `probe`.
 
     Args:
         module: in evaluation mode.
@@ -115,8 +114,30 @@ def probe_outputs(module: nn.Module, input_shape: Shape, source: str, hint: str 
         hint: what to do if it fails, where that is known.
 
     Raises:
-        ModelError: the model does not take that shape, gives something that is no (N, 1) or (N, q) of finite logits,
-            or gives an input other outputs the next time, or beside another input.
+        ModelError: as for `probe`, or what it gives is no (N, 1) or (N, q).
+    """
+    shape = probe(module, input_shape, source, hint)
+    if len(shape) != 1:
+        raise ModelError(
+            f"{source} gives {[2, *shape]} for two inputs, not logits of shape (2, q)",
+            hint="return one row of logits for each input; (N, 1) for one logit",
+        )
+    return shape[0]
+
+
+@torch.no_grad()
+def probe(module: nn.Module, input_shape: Shape, source: str, hint: str | None = None) -> Shape:
+    """Shape of one output, found by passes of two inputs, together, each beside another one, and alone.
+
+    Args:
+        module: in evaluation mode.
+        input_shape: without the batch.
+        source: how to call the model in a message.
+        hint: what to do if it fails, where that is known.
+
+    Raises:
+        ModelError: the model does not take that shape, gives something else than one tensor of finite floats with an
+            entry for each input, or gives an input other outputs the next time, or beside another input.
     """
     if not input_shape or min(input_shape) < 1:
         raise ModelError(f"the input shape {list(input_shape)} is empty", hint="give sizes from 1 up, such as 1,28,28")
@@ -139,7 +160,7 @@ def probe_outputs(module: nn.Module, input_shape: Shape, source: str, hint: str 
     alone = torch.cat([_outputs(module, one, source, hint) for one in (inputs[:1], inputs[1:])])
     if not _agree(outputs, alone):
         raise _mixing(source)
-    return int(outputs.shape[1])
+    return tuple(outputs.shape[1:])
 
 
 def _mixing(source: str) -> ModelError:
@@ -151,15 +172,19 @@ def _mixing(source: str) -> ModelError:
 
 
 def _outputs(module: nn.Module, inputs: Tensor, source: str, hint: str | None) -> Tensor:
-    """The logits of a batch of one or two inputs; it may write into its copy of them."""
+    """The outputs of a batch of one or two inputs; it may write into its copy of them."""
     n, shape = len(inputs), list(inputs.shape[1:])
     what = f"{source} does not take a batch of {COUNT[n]} of shape {shape}: it"
     with blamed(what, hint=hint or FITS):
         outputs = module(inputs.clone())
-    if not isinstance(outputs, Tensor) or outputs.dim() != 2 or outputs.shape[0] != n or outputs.shape[1] < 1:
-        given = list(outputs.shape) if isinstance(outputs, Tensor) else f"a {type(outputs).__name__}"
+    if not isinstance(outputs, Tensor):
         raise ModelError(
-            f"{source} gives {given} for {COUNT[n]}, not logits of shape ({n}, q)",
+            f"{source} gives a {type(outputs).__name__} for {COUNT[n]}, not logits of shape ({n}, q)",
+            hint="return one tensor; put a model that returns several into a module that picks one",
+        )
+    if outputs.dim() < 1 or outputs.shape[0] != n or not outputs.numel():
+        raise ModelError(
+            f"{source} gives {list(outputs.shape)} for {COUNT[n]}, not logits of shape ({n}, q)",
             hint="return one row of logits for each input; (N, 1) for one logit",
         )
     if not outputs.is_floating_point():
