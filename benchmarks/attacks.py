@@ -38,7 +38,7 @@ from robench.progress import NoProgress
 from robench.runs.adversarials import AdversarialStore
 from robench.specs.data import DataSpec
 from robench.specs.evaluation import AttackSpec, SuiteName
-from robench.statistics.attacked import summarize
+from robench.statistics.attacked import attack_summary
 
 EPS = ("0.25", "0.5", "0.75", "1", "1.25", "1.5", "1.75", "2", "2.25", "2.5", "2.75", "3")
 TUNED_CW = {"binary_search_steps": 3, "steps": 300, "stepsize": 0.05, "initial_const": 10.0}
@@ -118,7 +118,9 @@ def robench_attack(
             passes=passes,
         )
     )
-    summary = summarize(records, EPS, full=False, audited=bool(certificates), certificates=list(certificates.values()))
+    summary = attack_summary(
+        records, EPS, full=False, audited=bool(certificates), certificates=list(certificates.values())
+    )
     answered = time.process_time() - start
     flags = diagnose(model, data, records, certificates, spec, batch_size=batch, device=cpu)
     return {
@@ -169,7 +171,11 @@ def show(name: str, ours: dict[str, Any], theirs: dict[str, Any], startup: float
         print(name, side, json.dumps({key: result[key] for key in shown if key in result}))
         for attack, row in result["n_robust"].items():
             print(f"  {attack:9s}", *(f"{count:4d}" for count in row.values()))
-    print("  certified", *(f"{count:4d}" for count in ours["n_certified"].values()), f"violations {ours['violations']}")
+    print(
+        "  certified",
+        *(f"{count:4d}" for count in ours["n_certified"]["pairwise"].values()),
+        f"violations {ours['violations']}",
+    )
     gap = np.array(list(ours["n_robust"]["combined"].values())) - np.array(
         list(theirs["n_robust"]["combined"].values())
     )

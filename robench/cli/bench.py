@@ -35,6 +35,7 @@ def bench(*, suite: str, data_dir: Path | None, out: Path | None, json_output: b
     """
     from robench.cli.main import FINDING
     from robench.cli.results import bench_result
+    from robench.records.record import SCHEMA_VERSION
     from robench.workflows.bench import run_suite, suite_named
 
     chosen = suite_named(suite)
@@ -46,7 +47,15 @@ def bench(*, suite: str, data_dir: Path | None, out: Path | None, json_output: b
         if row["violations"]:
             print_reason(f"CONTRADICTION: {row['violations']} images of {row['model']} on {row['data']}")
     if json_output:
-        print_json({"models": result.rows, "violations": result.violations, "report": str(result.page)})
+        print_json(
+            {
+                "schema_version": SCHEMA_VERSION,
+                "command": "bench",
+                "models": result.rows,
+                "violations": result.violations,
+                "report": str(result.page),
+            }
+        )
     else:
         bench_result(result.rows)
         print_line(f"report: {result.page}")

@@ -59,11 +59,12 @@ def certify(
     """
     from robench import workflows
     from robench.cli.results import certify_result, show_flags, unmet
+    from robench.specs.epsilon import DEFAULT_EPS
 
     outcome = workflows.certify(
         model,
         data,
-        eps=eps or workflows.DEFAULT_EPS,
+        eps=eps or DEFAULT_EPS,
         deploy_dtype=deploy_dtype,
         out=out,
         execution=execution,

@@ -24,7 +24,7 @@ def certify_result(summary: Mapping[str, Any]) -> None:
         for rule in counts
     ]
     title = (
-        f"{accuracy_line('accuracy', summary)}, Lipschitz constant at most {upper(summary['lipschitz_upper'])} "
+        f"{accuracy_line(summary)}, Lipschitz constant at most {upper(summary['lipschitz_upper'])} "
         f"(found slope {lower(summary['lipschitz_lower'])})"
     )
     print_table(title, columns, rows)
@@ -32,18 +32,18 @@ def certify_result(summary: Mapping[str, Any]) -> None:
 
 def attack_result(summary: Mapping[str, Any]) -> None:
     """Robust accuracy by ε: of each attack where each saw every image, of all together, and certified below it."""
-    n, robust, given = summary["n"], summary["n_robust"], summary["n_attacked"]
+    n, robust, budget = summary["n"], summary["n_robust"], summary["budget"]
     eps = list(robust["combined"])
     rows = [
         [name, *(with_sign(upper_percent(robust[name][text], n)) for text in eps)]
         if name in robust
-        else [name, *(broke(summary["n_broke"][name][text], given[name]) for text in eps)]
-        for name in given
+        else [name, *(broke(summary["n_broke"][name][text], budget[name]["given"]) for text in eps)]
+        for name in budget
     ]
     rows.append(["combined", *(with_sign(upper_percent(robust["combined"][text], n)) for text in eps)])
-    rows.append(["certified", *(with_sign(lower_percent(summary["n_certified"][text], n)) for text in eps)])
+    rows.append(["certified", *(with_sign(lower_percent(summary["n_certified"]["pairwise"][text], n)) for text in eps)])
     scope = "every attack on every open image" if summary["full"] else "cascade: an attack sees only what is still open"
-    title = f"{accuracy_line('clean accuracy', summary)}; robust accuracy ({scope})"
+    title = f"{accuracy_line(summary)}; robust accuracy ({scope})"
     print_table(title, ["attack", *(f"ε = {text}" for text in eps)], rows)
     _budget_result(summary, eps)
 
@@ -89,7 +89,7 @@ def potential_result(summary: Mapping[str, Any]) -> None:
         ["gradient norm within 1 ± 0.05", with_sign(lower(100 * norm["share_within_0.05_of_1"], 2))],
     ]
     title = (
-        f"{accuracy_line('accuracy', summary, 'examples')}; "
+        f"{accuracy_line(summary, 'examples')}; "
         f"hKR loss with alpha {duality['alpha']:g} and margin {duality['margin']:g}"
     )
     print_table(title, ["Theorem 2", "value"], rows)
@@ -99,20 +99,20 @@ def bench_result(rows: Sequence[Mapping[str, Any]]) -> None:
     """One table a data set; certified and attacked accuracy are of the same images, so the left is never the larger."""
     for data in dict.fromkeys(row["data"] for row in rows):
         chosen = [row for row in rows if row["data"] == data]
-        every = list(chosen[0]["n_certified"])
+        every = list(chosen[0]["n_certified"]["pairwise"])
         eps = every[:: -(-len(every) // SHOWN)]
         columns = ["model", "clean", "base rate", "Lipschitz <=", "mean radius", *(f"ε = {text}" for text in eps)]
         cells = []
         for row in chosen:
-            low = [lower_percent(row["n_certified"][text], row["n_attacked"]) for text in eps]
-            high = [upper_percent(row["n_robust"][text], row["n_attacked"]) for text in eps]
+            low = [lower_percent(row["n_certified"]["pairwise"][text], row["n_attacked"]) for text in eps]
+            high = [upper_percent(row["n_robust"]["combined"][text], row["n_attacked"]) for text in eps]
             cells.append(
                 [
                     row["model"],
                     with_sign(upper_percent(row["n_correct"], row["n"])),
                     with_sign(upper_percent(row["n_base"], row["n"])),
                     upper(row["lipschitz_upper"], 2),
-                    lower(row["mean_radius"], 3),
+                    lower(row["mean_radius"]["pairwise"], 3),
                     *(f"{a} | {b}" for a, b in zip(low, high, strict=True)),
                 ]
             )
@@ -152,11 +152,11 @@ def unmet(counts: Mapping[str, int], summary: Mapping[str, Any], fail_under: flo
     return FINDING if reasons else 0
 
 
-def accuracy_line(name: str, summary: Mapping[str, Any], images: str = "images") -> str:
-    """Number of images, accuracy and base rate on them."""
+def accuracy_line(summary: Mapping[str, Any], images: str = "images") -> str:
+    """Number of images, clean accuracy and base rate on them."""
     n = summary["n"]
     correct, base = upper_percent(summary["n_correct"], n), upper_percent(summary["n_base"], n)
-    return f"{n} {images}, {name} {correct} % ({summary['n_correct']} of {n}), base rate {base} %"
+    return f"{n} {images}, clean accuracy {correct} % ({summary['n_correct']} of {n}), base rate {base} %"
 
 
 def _count(count: int | None) -> str:

@@ -89,7 +89,7 @@ def train(
     else:
         print_line(outcome.folder)
     if outcome.summary["n"]:
-        execution.progress.note(accuracy_line("accuracy", outcome.summary, "validation images"))
+        execution.progress.note(accuracy_line(outcome.summary, "validation images"))
     show_flags(outcome.summary["flags"], execution.progress)
     execution.progress.note(f"next: robench certify {outcome.folder} --data {data}")
 

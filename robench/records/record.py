@@ -11,12 +11,20 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from robench.errors import RunError
 from robench.records.shapes import ANY, misfit
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+"""Of run folders and of all that `--json` prints: docs/json.md says what changed."""
+READABLE_VERSIONS = (1, 2)
+"""Run folders of version 1 hold the same records; only keys of their summaries were others."""
+
+Rule = Literal["paper", "pairwise"]
+RULES: tuple[Rule, ...] = ("paper", "pairwise")
+COMBINED = "combined"
+"""Stands for all attacks together wherever an attack is named."""
 
 CLASSES = {"index": int, "input_sha256": str, "label": int, "predicted": int}
 CERTIFY_SHAPE = {
@@ -87,6 +95,16 @@ class CertifyRecord:
     radius_pairwise: float
     status: Status
 
+    def radius(self, rule: Rule) -> float:
+        """The certified radius of a correctly classified image by one rule; 0.0 where it is misclassified."""
+        if self.status is Status.MISCLASSIFIED:
+            return 0.0
+        return self.radius_paper if rule == "paper" else self.radius_pairwise
+
+    def certified_to(self, rule: Rule, epsilon: float) -> bool:
+        """Correct, and proven by one rule to stay so for every change smaller than or equal to `epsilon`."""
+        return self.radius(rule) > epsilon
+
 
 class AttackOutcome(NamedTuple):
     """What one attack did to one image.
@@ -130,14 +148,18 @@ class AttackRecord:
         """Whether the clean image is classified correctly."""
         return self.predicted == self.label
 
-    def robust_at(self, epsilon: float) -> bool:
-        """Correct, and no attack found an adversarial within `epsilon` (the combined rule)."""
-        return self.correct and (self.distance is None or self.distance > epsilon)
+    def distance_of(self, attack: str) -> float | None:
+        """Distance of the adversarial that `attack` found, or all together (`COMBINED`)."""
+        return self.distance if attack == COMBINED else self.attacks[attack].distance
 
     def robust_to(self, attack: str, epsilon: float) -> bool:
-        """Correct, and `attack` itself found no adversarial within `epsilon`."""
-        distance = self.attacks[attack].distance
+        """Correct, and `attack` itself found no adversarial within `epsilon`; `COMBINED`: no attack did."""
+        distance = self.distance_of(attack)
         return self.correct and (distance is None or distance > epsilon)
+
+    def robust_at(self, epsilon: float) -> bool:
+        """Correct, and no attack found an adversarial within `epsilon` (the combined rule)."""
+        return self.robust_to(COMBINED, epsilon)
 
     def given_to(self, attack: str) -> bool:
         """Whether `attack` was run on the image."""

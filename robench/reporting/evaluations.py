@@ -13,20 +13,27 @@ from typing import Any, Generic, NamedTuple, TypeVar
 from robench.errors import RunError
 from robench.files import read_json
 from robench.records.crosscheck import Contradiction, contradictions
-from robench.records.record import SCHEMA_VERSION, AttackRecord, CertifyRecord, attack_record, certify_record
+from robench.records.record import (
+    COMBINED,
+    READABLE_VERSIONS,
+    RULES,
+    AttackRecord,
+    CertifyRecord,
+    Rule,
+    attack_record,
+    certify_record,
+)
 from robench.records.shapes import misfit
 from robench.runs import shapes as run_shapes
 from robench.runs.folder import MANIFEST, SUMMARY, check_unchanged, find_runs, read_effort, read_records
-from robench.specs.epsilon import ascending
+from robench.specs.epsilon import DEFAULT_EPS, ascending
 from robench.statistics import curves
 from robench.statistics.budget import AttackBudget, budgets
-from robench.statistics.curves import COMBINED, Curve, Rule
-from robench.statistics.predictions import FLAGS, record_flags
+from robench.statistics.curves import Curve
+from robench.statistics.predictions import all_flags
 from robench.statistics.sparing import spared_counts
 
 R = TypeVar("R", CertifyRecord, AttackRecord)
-
-DEFAULT_EPS = ("36/255", "0.5", "1", "1.58")
 
 
 class Flag(NamedTuple):
@@ -94,10 +101,7 @@ class Run(Generic[R]):
     def flags(self) -> list[Flag]:
         """What the predictions raise, and the diagnostics of the manifest and the summary, each once."""
         raised = [*(self.manifest.get("facts", {}).get("flags") or ()), *(self.summary.get("flags") or ())]
-        found: list[tuple[str, str]] = [(flag.name, flag.message) for flag in record_flags(self.records)]
-        named = [(str(item.get("name", "unnamed")), str(item.get("message", ""))) for item in raised]
-        found += [flag for flag in named if flag[0] not in FLAGS]
-        return [Flag(self.name, *item) for item in dict.fromkeys(found)]
+        return [Flag(self.name, *flag) for flag in all_flags(self.records, raised)]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -177,8 +181,11 @@ class Evaluation:
     @cached_property
     def eps(self) -> tuple[str, ...]:
         """All radii that this evaluation was asked about; the usual ones where it was asked about none."""
-        table = self.certify.summary.get("certified_accuracy", {}) if self.certify else {}
-        asked = [text for rates in table.values() if isinstance(rates, Mapping) for text in rates]
+        asked: list[str] = []
+        if self.certify is not None:
+            table = self.certify.summary.get("certified_accuracy", {})
+            asked = [text for rates in table.values() if isinstance(rates, Mapping) for text in rates]
+            asked += self.certify.manifest.get("facts", {}).get("eps", ())
         return ascending([*asked, *self.attacked_eps]) or DEFAULT_EPS
 
     @property
@@ -230,7 +237,7 @@ class Evaluation:
         if self.certify is None or not self.certify.n or self.refusal is not None:
             return self._certified_by_attack_run
         records = self.certify.records
-        return {rule: curves.certified(records, rule) for rule in curves.RULES}
+        return {rule: curves.certified(records, rule) for rule in RULES}
 
     @cached_property
     def _certified_on_attacked(self) -> Mapping[Rule, Curve]:
@@ -243,7 +250,7 @@ class Evaluation:
         records = [record for record in matched if record is not None]
         if self.refusal is not None or len(records) < len(matched):
             return self._certified_by_attack_run
-        return {rule: curves.certified(records, rule) for rule in curves.RULES}
+        return {rule: curves.certified(records, rule) for rule in RULES}
 
     @cached_property
     def _certified_by_attack_run(self) -> Mapping[Rule, Curve]:
@@ -288,9 +295,10 @@ def _read(folder: Path, name: str) -> Run[CertifyRecord] | Run[AttackRecord] | N
     if command not in ("certify", "attack"):
         return None
     version = manifest.get("schema_version")
-    if version != SCHEMA_VERSION:
+    if version not in READABLE_VERSIONS:
         raise RunError(
-            f"`{folder}` is of schema version {version!r}; this robench reads {SCHEMA_VERSION}",
+            f"`{folder}` is of schema version {version!r}; this robench reads "
+            f"{' and '.join(map(str, READABLE_VERSIONS))}",
             hint="make the run again, or read it with the robench that wrote it",
         )
     summary = read_json(folder / SUMMARY) if (folder / SUMMARY).exists() else {}

@@ -20,10 +20,11 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import MaxNLocator, MultipleLocator, PercentFormatter
 
+from robench.records.record import COMBINED
 from robench.reporting.evaluations import Evaluation
 from robench.specs.epsilon import epsilon_value
 from robench.statistics.budget import DIRECTIONS, course, passes_of
-from robench.statistics.curves import COMBINED, Curve
+from robench.statistics.curves import Curve
 
 BLUE, VERMILION, GREEN, ORANGE, SKY, PURPLE, BLACK = (
     "#0072B2", "#D55E00", "#009E73", "#E69F00", "#56B4E9", "#CC79A7", "#000000",

@@ -9,10 +9,10 @@ from typing import Any
 
 from robench import display
 from robench.display import with_sign
+from robench.records.record import COMBINED
 from robench.reporting import pictures, plots, tables
 from robench.reporting.evaluations import Evaluation
 from robench.reporting.page import Bracket, Exhibit, FigureExhibit, Overview, Page, Section, TableExhibit
-from robench.statistics.curves import COMBINED
 from robench.statistics.predictions import FLAGS
 from robench.statistics.sparing import SHARE
 

@@ -14,11 +14,11 @@ import numpy as np
 import pandas as pd
 
 from robench.display import ABSENT, broke, lower, lower_percent, upper, upper_percent
-from robench.records.record import AttackOutcome, AttackRecord, AttackStatus, CertifyRecord
+from robench.records.record import COMBINED, RULES, AttackOutcome, AttackRecord, AttackStatus, CertifyRecord
 from robench.reporting.evaluations import Evaluation, Run
 from robench.specs.epsilon import ascending, epsilon_value
 from robench.statistics.budget import DIRECTIONS, AttackBudget, n_alone, passes_of
-from robench.statistics.curves import COMBINED, RULES, Curve
+from robench.statistics.curves import Curve
 from robench.statistics.predictions import base_count
 
 CASCADE_NOTE = (

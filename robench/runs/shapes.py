@@ -46,6 +46,7 @@ MANIFEST = {
 }
 RATES = ({ANY: (float, None, {ANY: MAYBE_NUMBER})}, None)
 SUMMARY = {
+    "schema_version": int,
     "n": int,
     "certified_accuracy": RATES,
     "robust_accuracy": RATES,

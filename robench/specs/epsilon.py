@@ -11,6 +11,8 @@ from typing import Any
 from robench.errors import SpecError
 
 HINT = "give L2 radii in input units as numbers or fractions above 0, such as `0.5` or `36/255`"
+DEFAULT_EPS = ("36/255", "0.5", "1", "1.58", "2", "3")
+"""At which certified accuracy is stated where no radius was asked."""
 
 
 def epsilon_value(text: str) -> float:

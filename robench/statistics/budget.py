@@ -14,10 +14,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from robench.records.record import AttackRecord
+from robench.records.record import COMBINED, AttackRecord
 from robench.specs.epsilon import epsilon_value
 from robench.statistics import curves
-from robench.statistics.curves import COMBINED, Curve
+from robench.statistics.curves import Curve
 
 DIRECTIONS = ("forward", "backward")
 

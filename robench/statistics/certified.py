@@ -1,4 +1,4 @@
-"""Summaries of runs: what `--json` prints, derived from the records and rebuildable from them. No torch here."""
+"""The summary of a certify run, derived from its records and rebuildable from them. No torch here."""
 
 from __future__ import annotations
 
@@ -7,46 +7,38 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from robench.numerics import round_down
-from robench.records.record import CertifyRecord, Status
-from robench.specs.epsilon import epsilon_value
+from robench.records.record import RULES, SCHEMA_VERSION, CertifyRecord, Rule
 from robench.statistics.predictions import accuracy_facts, by_class, record_flags
-
-RULES = ("paper", "pairwise")
-
-
-def radius(record: CertifyRecord, rule: str) -> float:
-    """The certified radius of a correctly classified image by one rule; 0.0 where it is misclassified."""
-    if record.status is Status.MISCLASSIFIED:
-        return 0.0
-    return record.radius_paper if rule == "paper" else record.radius_pairwise
+from robench.statistics.tallies import rates, tally
 
 
 def certify_summary(records: Sequence[CertifyRecord], eps: Sequence[str], audit: Mapping[str, Any]) -> dict[str, Any]:
-    """Accuracy, certified accuracy and mean certified radius.
+    """What the records say in `summary.json` of a certify run; docs/json.md describes the keys.
 
-    An image counts as certified at ε if it is correctly classified and its radius is strictly above ε. The mean
-    counts misclassified images with radius 0.
+    An image counts as certified at ε if it is correctly classified and its radius is strictly above ε.
+
+    Args:
+        records: of the whole run, at least one.
+        eps: radii as written.
+        audit: the bound of the model as plain data.
     """
-    n = len(records)
-    counts = _counts(records, eps)
-    mean = {rule: max(0.0, round_down(math.fsum(radius(record, rule) for record in records) / n, 2)) for rule in RULES}
+    counts = tally(records, RULES, eps, CertifyRecord.certified_to)
     return {
+        "schema_version": SCHEMA_VERSION,
         "command": "certify",
-        "n": n,
         **accuracy_facts(records),
         "lipschitz_upper": audit["lipschitz_upper"],
         "lipschitz_lower": audit["lipschitz_lower"],
-        "certified_accuracy": {rule: {text: k / n for text, k in row.items()} for rule, row in counts.items()},
+        "certified_accuracy": rates(counts, len(records)),
         "n_certified": counts,
-        "mean_radius": mean,
-        "by_class": by_class(records, lambda members: {"n_certified": _counts(members, eps)}),
+        "mean_radius": {rule: mean_radius(records, rule) for rule in RULES},
+        "by_class": by_class(
+            records, lambda members: {"n_certified": tally(members, RULES, eps, CertifyRecord.certified_to)}
+        ),
         "flags": [flag._asdict() for flag in record_flags(records)],
     }
 
 
-def _counts(records: Sequence[CertifyRecord], eps: Sequence[str]) -> dict[str, dict[str, int]]:
-    """How many images are certified, by rule and ε."""
-    return {
-        rule: {text: sum(radius(record, rule) > epsilon_value(text) for record in records) for text in eps}
-        for rule in RULES
-    }
+def mean_radius(records: Sequence[CertifyRecord], rule: Rule) -> float:
+    """The mean certified radius, rounded down; a misclassified image has radius 0."""
+    return max(0.0, round_down(math.fsum(record.radius(rule) for record in records) / len(records), 2))

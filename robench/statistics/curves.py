@@ -7,18 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from robench.records.record import AttackRecord, CertifyRecord
-from robench.statistics.certified import radius
+from robench.records.record import COMBINED, AttackRecord, CertifyRecord, Rule
 from robench.statistics.intervals import Interval, clopper_pearson
-
-Rule = Literal["paper", "pairwise"]
-RULES: tuple[Rule, ...] = ("paper", "pairwise")
-COMBINED = "combined"
 
 Array = npt.NDArray[np.float64]
 
@@ -66,7 +60,7 @@ class Curve:
 
 def certified(records: Sequence[CertifyRecord], rule: Rule) -> Curve:
     """Certified accuracy: proven, a lower bound of the accuracy under any attack."""
-    return Curve(np.array([radius(record, rule) for record in records], dtype=np.float64))
+    return Curve(np.array([record.radius(rule) for record in records], dtype=np.float64))
 
 
 def certified_when_attacked(records: Sequence[AttackRecord]) -> Curve:
@@ -87,5 +81,5 @@ def clean(records: Sequence[CertifyRecord] | Sequence[AttackRecord]) -> Fraction
 def _broken_at(record: AttackRecord, attack: str) -> float:
     if not record.correct:
         return 0.0
-    distance = record.distance if attack == COMBINED else record.attacks[attack].distance
+    distance = record.distance_of(attack)
     return math.inf if distance is None else distance

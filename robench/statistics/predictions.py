@@ -7,7 +7,7 @@ base rate therefore stands beside every accuracy, and these flags say when the o
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 from scipy.special import betainc
@@ -65,7 +65,7 @@ def accuracy_facts(records: Sequence[Predicted]) -> dict[str, Any]:
     """Counts and rates of correct predictions and of the most frequent class, for a summary; at least one record."""
     n, correct = len(records), sum(record.predicted == record.label for record in records)
     most = base_count([record.label for record in records])
-    return {"n_correct": correct, "accuracy": correct / n, "n_base": most, "base_rate": most / n}
+    return {"n": n, "n_correct": correct, "clean_accuracy": correct / n, "n_base": most, "base_rate": most / n}
 
 
 def by_class(records: Sequence[P], describe: Callable[[Sequence[P]], Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
@@ -84,7 +84,7 @@ def by_class(records: Sequence[P], describe: Callable[[Sequence[P]], Mapping[str
             "n": len(members),
             "n_predicted": predicted[label],
             "n_correct": correct,
-            "accuracy": correct / len(members) if members else None,
+            "clean_accuracy": correct / len(members) if members else None,
             **describe(members),
         }
     return found
@@ -119,6 +119,17 @@ def record_flags(records: Sequence[Predicted]) -> list[Flag]:
         text = f"accuracy {upper_percent(frequency - lost + gained, n)} % on {n} images is not above chance: {base}"
         return [Flag(NO_BETTER, text)]
     return []
+
+
+def all_flags(records: Sequence[Predicted], raised: Iterable[Mapping[str, Any]]) -> list[Flag]:
+    """What the predictions raise now, and what was raised before about anything else, each once.
+
+    Args:
+        records: of all images.
+        raised: name and message of flags of a manifest or a summary.
+    """
+    noted = [Flag(str(item.get("name", "unnamed")), str(item.get("message", ""))) for item in raised]
+    return list(dict.fromkeys([*record_flags(records), *(flag for flag in noted if flag.name not in FLAGS)]))
 
 
 def _tail(heads: int, tosses: int) -> float:

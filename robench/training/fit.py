@@ -40,7 +40,7 @@ class TrainResult:
         weights_sha256: of `model.safetensors`.
         epochs: epochs trained.
         kept_epoch: the epoch whose weights are in the folder.
-        accuracy: on the validation split, of the kept weights.
+        clean_accuracy: on the validation split, of the kept weights.
         certified_estimate: share certified at `select_eps` if every layer had constant 1; None if unconstrained.
         seconds: of this call, and of the calls it resumed.
         n, n_correct, n_base: images of the validation split, those predicted right, those of its most frequent class;
@@ -54,7 +54,7 @@ class TrainResult:
     weights_sha256: str
     epochs: int
     kept_epoch: int
-    accuracy: float
+    clean_accuracy: float
     certified_estimate: float | None
     seconds: float
     n: int = 0
@@ -138,7 +138,7 @@ def _run(session: Session, journal: Journal, progress: Progress, save_seconds: f
 
 
 def _shown(row: dict[str, Any], eps: str) -> dict[str, str]:
-    shown = {"loss": f"{row['loss']:.4g}", "accuracy": upper(row["accuracy"])}
+    shown = {"loss": f"{row['loss']:.4g}", "accuracy": upper(row["clean_accuracy"])}
     if row["certified_estimate"] is not None:
         shown[f"certified@{eps} (estimate)"] = lower(row["certified_estimate"])
     return shown
@@ -154,7 +154,7 @@ def _result(session: Session, sha256: str, seconds: float) -> dict[str, Any]:
         "weights_sha256": sha256,
         "epochs": session.epoch,
         "kept_epoch": kept.epoch,
-        "accuracy": kept.score.accuracy,
+        "clean_accuracy": kept.score.clean_accuracy,
         "certified_estimate": kept.score.certified_estimate,
         "seconds": round(seconds, 3),
         "n": len(predictions),

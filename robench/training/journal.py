@@ -13,16 +13,21 @@ from filelock import BaseFileLock
 from robench.errors import RunError
 from robench.files import LOCK, create_folder, lock_folder, read_json, write_atomic, write_json
 from robench.models import DESCRIPTION, HISTORY, STATE, TRAINING, WEIGHTS
+from robench.records.record import SCHEMA_VERSION
 from robench.runs.folder import differences, environment, flatten, utc_now
 from robench.specs.training import TrainSpec
 
-SCHEMA_VERSION = 1
-RENAMED = {"centre": "center", "temperature": "inverse_temperature", "focus": "count_weight"}
-"""Fields of a spec, and of its loss, that older versions of robench called otherwise."""
+RENAMED = {
+    "centre": "center",
+    "temperature": "inverse_temperature",
+    "focus": "count_weight",
+    "accuracy": "clean_accuracy",
+}
+"""Fields of a spec, of its loss and of a result that older versions of robench called otherwise."""
 
 
 def read_training(folder: Path) -> dict[str, Any]:
-    """What `training.json` says; the fields of an older spec have their names of today.
+    """What `training.json` says; the fields of an older robench have their names of today.
 
     Raises:
         RunError: it is missing, cannot be read, or holds no spec.
@@ -31,7 +36,8 @@ def read_training(folder: Path) -> dict[str, Any]:
     spec = record.get("spec")
     if not isinstance(spec, dict):
         raise RunError(f"`{folder / TRAINING}` holds no spec of a training", hint="train the model again")
-    return {**record, "spec": {**_renamed(spec), "loss": _renamed(spec.get("loss"))}}
+    loss, result = _renamed(spec.get("loss")), _renamed(record.get("result"))
+    return {**record, "spec": {**_renamed(spec), "loss": loss}, "result": result}
 
 
 def _renamed(fields: Any) -> Any:
@@ -141,6 +147,12 @@ class Journal:
         if found:
             raise RunError(
                 f"`{self.path}` holds a model of another training: {'; '.join(found)}",
+                hint="give another --out folder, or move this one elsewhere",
+            )
+        version = self.record.get("schema_version")
+        if version != SCHEMA_VERSION and not self.finished:
+            raise RunError(
+                f"`{self.path}` holds a training that an older robench began, of schema version {version!r}",
                 hint="give another --out folder, or move this one elsewhere",
             )
 

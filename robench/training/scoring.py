@@ -19,14 +19,14 @@ class Score:
     """What an epoch reached.
 
     Fields:
-        accuracy: share of correct predictions.
+        clean_accuracy: share of correct predictions.
         certified_estimate: share that is correct with a pairwise radius above ε, if every layer before the head had
             constant 1. An estimate, not a certificate: the audit decides. None for unconstrained models.
         balanced_accuracy, balanced_certified: the same as means over the classes.
         constant: one class was predicted for all.
     """
 
-    accuracy: float
+    clean_accuracy: float
     certified_estimate: float | None
     balanced_accuracy: float
     balanced_certified: float | None
@@ -38,7 +38,7 @@ class Score:
         A constant comes last: with the majority's label it is certified at every ε on more images than an honest
         model may be.
         """
-        accuracy = self.balanced_accuracy if balance else self.accuracy
+        accuracy = self.balanced_accuracy if balance else self.clean_accuracy
         certified = self.balanced_certified if balance else self.certified_estimate
         return (not self.constant, accuracy if certified is None else certified, accuracy)
 
@@ -66,7 +66,7 @@ def score(model: nn.Sequential, data: DeviceData, *, eps: float | None, input_sl
     if eps is not None:
         certified = correct & (pairwise_radii(logits, head_of(model).weight) / input_slope > eps)
     return Score(
-        accuracy=float(correct.double().mean()),
+        clean_accuracy=float(correct.double().mean()),
         certified_estimate=None if certified is None else float(certified.double().mean()),
         balanced_accuracy=_class_mean(correct, data.labels),
         balanced_certified=None if certified is None else _class_mean(certified, data.labels),

@@ -75,7 +75,6 @@ class Potential:
         }
         norms = self.gradient_norms
         return {
-            "n": len(self.values),
             **accuracy_facts(self.predictions()),
             "flags": [flag._asdict() for flag in record_flags(self.predictions())],
             "outputs": classes,

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from robench.workflows.attacking import attack
     from robench.workflows.auditing import audit
-    from robench.workflows.certifying import DEFAULT_EPS, certify
+    from robench.workflows.certifying import certify
     from robench.workflows.exporting import export
     from robench.workflows.reading import report, verify
     from robench.workflows.references import DataRef, Execution, ModelRef, Outcome
@@ -24,7 +24,6 @@ _MODULES = {
     "attack": "attacking",
     "audit": "auditing",
     "certify": "certifying",
-    "DEFAULT_EPS": "certifying",
     "export": "exporting",
     "report": "reading",
     "verify": "reading",
@@ -38,7 +37,6 @@ _MODULES = {
 }
 
 __all__ = [
-    "DEFAULT_EPS",
     "DataRef",
     "Execution",
     "ModelRef",

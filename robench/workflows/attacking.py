@@ -23,7 +23,7 @@ from robench.runs.adversarials import AdversarialStore
 from robench.runs.folder import RunFolder, RunRequest
 from robench.specs.epsilon import split_epsilons
 from robench.specs.evaluation import AttackSpec, SuiteName
-from robench.statistics.attacked import summarize
+from robench.statistics.attacked import attack_summary
 from robench.workflows.continuing import check_certificates, done_before, run_facts, run_folder, run_identity
 from robench.workflows.pairs import doubts, load_pair
 from robench.workflows.references import DataRef, Execution, ModelRef, Outcome
@@ -128,7 +128,7 @@ def _attack_rates(
     spent: Mapping[str, float],
 ) -> dict[str, Any]:
     """What a summary says by the files of the run, so that it is never older than the program that shows it."""
-    return summarize(
+    return attack_summary(
         records,
         spec.eps,
         full=spec.full,

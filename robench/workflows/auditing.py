@@ -6,6 +6,7 @@ from typing import Any
 
 from robench import lipschitz
 from robench.progress import Progress
+from robench.records.record import SCHEMA_VERSION
 from robench.workflows.references import ModelRef
 
 
@@ -21,4 +22,10 @@ def audit(model: ModelRef, *, progress: Progress | None = None) -> dict[str, Any
     """
     loaded = model.load(progress=progress)
     result = lipschitz.bound_module(loaded.module, loaded.input_shape)
-    return {"model": loaded.name, **loaded.identity, **result.to_dict()}
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "command": "audit",
+        "model": loaded.name,
+        **loaded.identity,
+        **result.to_dict(),
+    }

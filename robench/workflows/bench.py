@@ -181,10 +181,10 @@ def run_entry(
         "n_correct": certified["n_correct"],
         "n_base": certified["n_base"],
         "lipschitz_upper": certified["lipschitz_upper"],
-        "mean_radius": certified["mean_radius"]["pairwise"],
+        "mean_radius": certified["mean_radius"],
         "n_attacked": attacked["n"],
         "n_certified": attacked["n_certified"],
-        "n_robust": attacked["n_robust"]["combined"],
+        "n_robust": attacked["n_robust"],
         "violations": attacked["violations"],
         "flags": certified["flags"],
     }

@@ -12,14 +12,12 @@ from robench.display import upper
 from robench.errors import ModelError
 from robench.records.record import CertifyRecord, certify_record, to_line
 from robench.runs.folder import RunFolder, RunRequest
-from robench.specs.epsilon import ascending
+from robench.specs.epsilon import DEFAULT_EPS, ascending
 from robench.specs.evaluation import CertifySpec, DeployDtype
 from robench.statistics.certified import certify_summary
 from robench.workflows.continuing import done_before, run_facts, run_folder, run_identity
 from robench.workflows.pairs import doubts, load_pair
 from robench.workflows.references import DataRef, Execution, ModelRef, Outcome
-
-DEFAULT_EPS = ("36/255", "0.5", "1", "1.58", "2", "3")
 
 
 def certify(

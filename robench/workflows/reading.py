@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from robench.records.record import SCHEMA_VERSION
 from robench.verification.reexecution import reexecute
 
 
@@ -26,4 +27,5 @@ def verify(run: Path, *, model: Path | None = None, data_dir: Path | None = None
     Raises:
         RunError: the run, the model or the data are missing, or not those of the run.
     """
-    return reexecute(run, model=model, data_dir=data_dir)
+    found = reexecute(run, model=model, data_dir=data_dir)
+    return {"schema_version": SCHEMA_VERSION, "command": "verify", **found}

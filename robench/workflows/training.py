@@ -10,6 +10,7 @@ from typing import Any
 from robench import training
 from robench.data import TwoClasses, load, two_classes
 from robench.progress import Progress
+from robench.records.record import SCHEMA_VERSION
 from robench.specs.data import DataSpec
 from robench.specs.training import TrainSpec
 from robench.training import recipes
@@ -67,7 +68,9 @@ def train(spec: TrainSpec, out: Path, *, data_dir: Path | None = None, execution
     held_out = load(spec.data, "validation", data_dir=data_dir, progress=progress)
     result = training.fit(spec, examples, held_out, out=out, device=device, progress=progress)
     progress.close()
-    return Outcome(out, {"command": "train", **dataclasses.asdict(result), "folder": str(out)})
+    return Outcome(
+        out, {"schema_version": SCHEMA_VERSION, "command": "train", **dataclasses.asdict(result), "folder": str(out)}
+    )
 
 
 def _apart(data: DataSpec, data_dir: Path | None) -> TwoClasses:

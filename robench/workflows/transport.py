@@ -8,6 +8,7 @@ from typing import Any
 
 from robench import lipschitz, models
 from robench.errors import ModelError, SpecError
+from robench.records.record import SCHEMA_VERSION
 from robench.specs.training import TrainSpec
 from robench.training.journal import read_training
 from robench.transport.linear_program import hinge_transport
@@ -58,9 +59,9 @@ def potential(
     points = dataset.batch(slice(None)).reshape(len(dataset), -1).astype(float)
     optimum = hinge_transport(points[found.positive], points[~found.positive], alpha=alpha, margin=margin)
     summary = {
+        "schema_version": SCHEMA_VERSION,
         "command": "potential",
-        "model": loaded.describe(),
-        "data": dataset.describe(),
+        "facts": {"model": loaded.describe(), "data": dataset.describe()},
         **found.describe(),
         "duality": compare(found, optimum, bounds, alpha=alpha, margin=margin),
     }

@@ -14,7 +14,7 @@ from robench.numerics import distance_upper
 from robench.records.crosscheck import contradictions
 from robench.records.record import AttackStatus, to_line
 from robench.runs.adversarials import AdversarialStore
-from robench.statistics.attacked import summarize
+from robench.statistics.attacked import attack_summary
 from tests.attacks.nets import Model, certificates, conv_net, digits, lipschitz_net, scaled
 from tests.attacks.runs import EPS, attack, robust
 
@@ -155,17 +155,19 @@ def test_curves_never_rise_and_the_summary_counts_them(multi):
     passes = PassCounter()
     records = attack(model, data, proofs, attacks=CHEAP, passes=passes)
     settings = {"audited": True, "certificates": list(proofs.values())}
-    summary = summarize(records, EPS, full=False, **settings)
+    summary = attack_summary(records, EPS, full=False, **settings)
     assert set(summary["n_robust"]) == {"combined"}  # a single attack of a cascade has no robust accuracy
-    assert all(count <= summary["n_attacked"][name] for name in CHEAP for count in summary["n_broke"][name].values())
-    summary = summarize(records, EPS, full=True, **settings)
+    assert all(
+        count <= summary["budget"][name]["given"] for name in CHEAP for count in summary["n_broke"][name].values()
+    )
+    summary = attack_summary(records, EPS, full=True, **settings)
     for column in summary["n_robust"].values():
         values = list(column.values())
         assert values == sorted(values, reverse=True)
     for text in EPS:
         combined = summary["n_robust"]["combined"][text]
         assert combined <= min(summary["n_robust"][name][text] for name in CHEAP)
-        assert summary["n_certified"][text] <= combined
+        assert summary["n_certified"]["pairwise"][text] <= combined
     assert summary["violations"] == 0
     assert passes.to_dict()["forward"] > 0
 

@@ -94,8 +94,10 @@ def test_a_model_that_the_audit_refuses_has_no_certified_rate(robench, tmp_path)
     arguments = [*model(tmp_path, "refused", [-0.01], scale=0.1), *data(tmp_path, [30, 20])]
     run = ["attack", *arguments, "--attack", "pgd", "--out", tmp_path / "a"]
     summary = robench(*run, "--json").data
-    assert summary["certified_accuracy"] == summary["n_certified"] == {"0.01": None, "0.1": None}
-    assert all(facts["n_certified"] == {"0.01": None, "0.1": None} for facts in summary["by_class"].values())
+    assert summary["certified_accuracy"] == summary["n_certified"] == {"pairwise": {"0.01": None, "0.1": None}}
+    assert all(
+        facts["n_certified"] == {"pairwise": {"0.01": None, "0.1": None}} for facts in summary["by_class"].values()
+    )
     row = next(line for line in robench(*run).stdout.splitlines() if "certified" in line and "│" in line)
     assert [cell.strip() for cell in row.strip("│").split("│")] == ["certified", "–", "–"]
     robench("report", tmp_path / "a", "--out", tmp_path / "r")
@@ -114,15 +116,17 @@ def test_the_terminal_rounds_each_number_its_way(robench, tmp_path) -> None:
         if len(cells := [cell.strip() for cell in line.strip().strip("│┃").replace("┃", "│").split("│")]) == 3
     }
     for place, text in enumerate(("0.01", "0.1")):
-        assert table["certified"][place] == f"{np.floor(1000 * summary['n_certified'][text] / 60) / 10:.1f} %"
+        assert (
+            table["certified"][place] == f"{np.floor(1000 * summary['n_certified']['pairwise'][text] / 60) / 10:.1f} %"
+        )
         assert table["combined"][place] == f"{np.ceil(1000 * summary['n_robust']['combined'][text] / 60) / 10:.1f} %"
         for name in ("fgsm", "pgd"):
-            given, broke = summary["n_attacked"][name], summary["n_broke"][name][text]
+            given, broke = summary["budget"][name]["given"], summary["n_broke"][name][text]
             assert table[name][place] == (f"broke {broke} of {given}" if given else "–")
     assert f"({summary['n_correct']} of 60), base rate 66.7 %" in shown
     records = [json.loads(line) for line in (tmp_path / "a" / "records.jsonl").read_text().splitlines()]
     for name in ("fgsm", "pgd"):
         given = [record["attacks"][name] for record in records if record["attacks"][name]["status"] != "not_run"]
         broken = [outcome["distance"] for outcome in given if outcome["distance"] is not None]
-        assert summary["n_attacked"][name] == len(given)
+        assert summary["budget"][name]["given"] == len(given)
         assert summary["n_broke"][name]["0.1"] == sum(distance <= 0.1 for distance in broken)

@@ -375,7 +375,7 @@ def resume(rng: random.Random, source: Seeds, place: Path) -> str:
     if result.code == 0 and "records" in kind:
         rows = _lines(folder / "records.jsonl")
         right = [row["label"] == row["predicted"] for row in rows]
-        assert result.data["accuracy"] == np.mean(right)
+        assert result.data["clean_accuracy"] == np.mean(right)
         certified = [ok and row["radius_pairwise"] > 0.1 for ok, row in zip(right, rows, strict=True)]
         assert result.data["n_certified"]["pairwise"]["0.1"] == sum(certified)
     return kind

@@ -9,7 +9,15 @@ from typing import Any
 import numpy as np
 from safetensors.numpy import save_file
 
-from robench.records.record import AttackOutcome, AttackRecord, AttackStatus, CertifyRecord, Status, to_line
+from robench.records.record import (
+    SCHEMA_VERSION,
+    AttackOutcome,
+    AttackRecord,
+    AttackStatus,
+    CertifyRecord,
+    Status,
+    to_line,
+)
 from robench.specs.epsilon import epsilon_value
 
 ATTACKS = ("fgsm", "pgd", "cw", "deepfool")
@@ -120,7 +128,7 @@ class Synthetic:
             "device": "cpu", "device_name": "x86_64", "threads": 2,
         }  # fmt: skip
         return {
-            "schema_version": 1,
+            "schema_version": SCHEMA_VERSION,
             "command": command,
             "status": "success",
             "created": "2026-01-02T03:04:05Z",

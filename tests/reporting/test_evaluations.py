@@ -102,7 +102,13 @@ def test_no_run_is_refused(tmp_path: Path) -> None:
         read_evaluations([])
 
 
-@pytest.mark.parametrize("version", [0, 2, None, "1"])
+@pytest.mark.parametrize("version", [1, 2])
+def test_older_runs_are_read(tmp_path: Path, version: int) -> None:
+    Synthetic().write_certify(tmp_path / "c", 5, schema_version=version)
+    assert read_evaluations([tmp_path])[0].largest.n == 5
+
+
+@pytest.mark.parametrize("version", [0, 3, None, "1"])
 def test_another_schema_version_is_refused(tmp_path: Path, version: object) -> None:
     Synthetic().write_certify(tmp_path / "c", 5, schema_version=version)
     with pytest.raises(RunError, match="schema version"):

@@ -103,8 +103,8 @@ def test_a_run_of_another_schema_version_is_not_continued(tmp_path: Path) -> Non
     with folder(tmp_path) as run:
         run.finish({})
     manifest = tmp_path / "manifest.json"
-    manifest.write_text(manifest.read_text().replace('"schema_version": 1', '"schema_version": 0'))
-    with pytest.raises(RunError, match="`schema_version` is 0 there and 1 here"), folder(tmp_path):
+    manifest.write_text(manifest.read_text().replace('"schema_version": 2', '"schema_version": 0'))
+    with pytest.raises(RunError, match="`schema_version` is 0 there and 2 here"), folder(tmp_path):
         pass
 
 

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from robench.records.record import RULES
 from robench.statistics import curves
 from robench.statistics.curves import Curve
 from tests.reporting.synthetic import ATTACKS, Synthetic
@@ -19,7 +20,7 @@ def test_counts_are_those_of_the_records(seed: int) -> None:
     model = Synthetic(seed=seed, accuracy=0.8)
     certificates, attacked = model.certificates(80), model.attacked(80)
     for epsilon in EPSILONS:
-        for rule in curves.RULES:
+        for rule in RULES:
             expected = sum(r.label == r.predicted and getattr(r, f"radius_{rule}") > epsilon for r in certificates)
             assert curves.certified(certificates, rule).counts(epsilon) == expected
         assert curves.robust(attacked).counts(epsilon) == sum(r.robust_at(epsilon) for r in attacked)

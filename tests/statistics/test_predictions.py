@@ -34,7 +34,7 @@ def test_rates_and_classes_are_those_of_pandas(pairs):
     records = predictions(frame["label"], frame["predicted"])
     right = frame["label"] == frame["predicted"]
     facts = accuracy_facts(records)
-    assert (facts["n_correct"], facts["accuracy"]) == (right.sum(), right.mean())
+    assert (facts["n"], facts["n_correct"], facts["clean_accuracy"]) == (len(pairs), right.sum(), right.mean())
     assert (facts["n_base"], facts["base_rate"]) == (
         frame["label"].value_counts().max(),
         frame["label"].value_counts(normalize=True).max(),
@@ -46,7 +46,7 @@ def test_rates_and_classes_are_those_of_pandas(pairs):
         assert facts["n"] == facts["seen"] == members.sum()
         assert facts["n_predicted"] == (frame["predicted"] == int(text)).sum()
         assert facts["n_correct"] == (members & right).sum()
-        assert facts["accuracy"] == (right[members].mean() if members.any() else None)
+        assert facts["clean_accuracy"] == (right[members].mean() if members.any() else None)
 
 
 @given(PAIRS)
