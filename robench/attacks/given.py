@@ -22,8 +22,8 @@ from robench.attacks.library_model import LibraryModel
 from robench.attacks.rows import State, expand, project
 from robench.attacks.starts import seeded
 from robench.errors import SpecError
-from robench.models.reading.blame import blamed
-from robench.models.reading.surroundings import kept_surroundings
+from robench.models.user_code.blame import blamed
+from robench.models.user_code.surroundings import kept_surroundings
 
 AttackFunction = Callable[[nn.Module, Tensor, Tensor, float], Any]
 """Model (at least two logits), images (N, *shape), labels (N,) and ε to points (N, *shape)."""

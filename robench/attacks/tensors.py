@@ -22,9 +22,9 @@ from robench.attacks.passes import PassCounter
 from robench.data.memory import Images, images
 from robench.devices import own_settings, resolve_device
 from robench.errors import SpecError
-from robench.models import Held, Model, doubts, hold
-from robench.models.link.outputs import LOOKED_AT
-from robench.models.reading.blame import late_blamed
+from robench.models import HeldModel, Model, doubts, hold
+from robench.models.doubts import LOOKED_AT
+from robench.models.user_code.blame import late_blamed
 from robench.records.crosscheck import Contradiction, contradictions
 from robench.records.record import AttackRecord, AttackStatus, CertifyRecord
 from robench.specs.attacks import check_radii
@@ -152,7 +152,7 @@ def attack(
 
 
 def _result(
-    held: Held,
+    held: HeldModel,
     data: Images,
     chunks: list[Chunk],
     proofs: list[CertifyRecord],

@@ -113,5 +113,5 @@ def _blamed(error: BaseException) -> RobenchError | None:
         return RobenchError(text, hint="check the path, its permissions and the space on its disk")
     if isinstance(error, MemoryError):
         return RobenchError("there is not enough memory", hint="use fewer images (--limit) or a smaller --batch-size")
-    blame = sys.modules.get("robench.models.reading.blame")  # without a model there was no such code
+    blame = sys.modules.get("robench.models.user_code.blame")  # without a model there was no such code
     return None if blame is None else blame.late_blame(error)

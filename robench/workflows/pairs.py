@@ -7,7 +7,7 @@ import functools
 from robench import models
 from robench.data import Dataset
 from robench.errors import ModelError
-from robench.models.link.outputs import LOOKED_AT
+from robench.models.doubts import LOOKED_AT
 from robench.progress import Progress
 from robench.workflows.references import DataRef, ModelRef
 

@@ -9,7 +9,7 @@ import pytest
 from torch import nn
 
 from robench.layers import FullSort, GroupSort2, HouseHolder, InputNormalization, L2NormPool2d, ScaledAvgPool2d
-from robench.models.reading.spared import Copy
+from robench.models.networks.input_copy import Copy
 from tests.lipschitz.draws import Draws
 
 Drawn = tuple[nn.Module, tuple[int, ...]]
@@ -74,7 +74,7 @@ LAYERS: dict[str, Callable[[Draws], Drawn]] = {
     "torch.nn.modules.pooling.AvgPool2d": lambda d: pool(d, nn.AvgPool2d),
     "torch.nn.modules.pooling.LPPool2d": root_pool,
     "robench.layers.activations.GroupSort2": lambda d: (GroupSort2(), pixels(d, 4)),
-    "robench.models.reading.spared.Copy": lambda d: (Copy(), pixels(d)),
+    "robench.models.networks.input_copy.Copy": lambda d: (Copy(), pixels(d)),
     "robench.layers.activations.FullSort": lambda d: (FullSort(), pixels(d)),
     "robench.layers.activations.HouseHolder": lambda d: (HouseHolder(4), pixels(d, 4)),
     "robench.layers.pooling.L2NormPool2d": lambda d: (L2NormPool2d(2), (2, 4, 4)),

@@ -10,7 +10,8 @@ import safetensors.torch
 import torch
 
 from robench.errors import ModelError
-from robench.models import load_model, plain_module
+from robench.models import load_model
+from robench.models.networks.plain import plain_module
 from tests.models import factories
 
 FILE = Path(factories.__file__)

@@ -25,9 +25,9 @@ from robench.models import LoadedModel, load_model
 from robench.models.identity.contents import contents_digest
 from robench.models.identity.function import identify
 from robench.models.identity.operations import record_operations
+from robench.models.networks.input_copy import Copy
 from robench.models.onnx.graph import OnnxGraph
 from robench.models.onnx.operations import Node
-from robench.models.reading.spared import Copy
 
 NET = '''
 import os

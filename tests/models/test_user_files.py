@@ -113,7 +113,7 @@ def test_each_change_is_seen_by_the_state_above_or_shows_nothing(change):
         pytest.skip("the CPU is the default, and only robench's own computation would show another")
     before = state()
     scope = {"io": io, "os": os, "torch": torch, "random": random, "numpy": np, "signal": signal, "sys": sys}
-    from robench.models.reading.surroundings import kept_surroundings
+    from robench.models.user_code.surroundings import kept_surroundings
 
     argv = sys.argv
     with kept_surroundings():

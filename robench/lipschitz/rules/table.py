@@ -12,7 +12,7 @@ from torch import nn
 from robench.layers import FullSort, GroupSort2, HouseHolder, InputNormalization, L2NormPool2d, ScaledAvgPool2d
 from robench.lipschitz.rules import affine, copies, elementwise, layers, pooling, writing
 from robench.lipschitz.trace.rulebook import ModuleRule, OperationRule, Rulebook
-from robench.models.reading.spared import Copy
+from robench.models.networks.input_copy import Copy
 
 OPERATIONS: Mapping[OperationRule, str] = {
     affine.linear: "linear",

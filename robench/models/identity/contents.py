@@ -42,7 +42,7 @@ LIBRARIES = (
     Path(__file__).resolve().parents[2],
 )
 FIRST_HOMES = {
-    "robench.models.reading.spared.Copy": "robench.checkpoint.spared.Copy",
+    "robench.models.networks.input_copy.Copy": "robench.checkpoint.spared.Copy",
     "robench.models.onnx.graph.OnnxGraph": "robench.checkpoint.onnx_graph.OnnxGraph",
     "robench.models.onnx.operations.Node": "robench.checkpoint.onnx_operations.Node",
 }

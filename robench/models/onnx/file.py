@@ -17,11 +17,11 @@ from torch import Tensor
 from robench.errors import ModelError
 from robench.models.identity.function import identify
 from robench.models.link.detection import take_off
+from robench.models.loaded import AGREEMENT, LoadedModel, Shape, probe_outputs, require_finite
 from robench.models.onnx.graph import OnnxGraph
 from robench.models.onnx.operations import HINT
-from robench.models.reading.blame import blamed
-from robench.models.reading.model import AGREEMENT, LoadedModel, Shape, probe_outputs, require_finite
 from robench.models.storage.tensors import read_bytes
+from robench.models.user_code.blame import blamed
 
 PACKAGES = ("onnx", "onnxruntime")
 FLOAT32 = 1
@@ -69,9 +69,7 @@ def load_onnx(
         input_shape=shape,
         outputs=outputs,
         name=path.stem,
-        recipe=None,
         weights_sha256=hashlib.sha256(content).hexdigest(),
-        trained_on=None,
         function=identify(module, shape),
         notes=() if link is None else (link.note,),
         link=link,

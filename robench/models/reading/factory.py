@@ -17,9 +17,9 @@ from torch import nn
 
 from robench.errors import ModelError, did_you_mean
 from robench.models.networks.plain import script_refusal
-from robench.models.reading.blame import blamed, calling_place
-from robench.models.reading.importing import import_file, importable, source_in
-from robench.models.reading.surroundings import kept_surroundings
+from robench.models.user_code.blame import blamed, calling_place
+from robench.models.user_code.importing import import_file, importable, source_in
+from robench.models.user_code.surroundings import kept_surroundings
 
 FACTORY = re.compile(r"(?P<file>.+\.py):(?P<name>[^\W\d]\w*(\.[^\W\d]\w*)*)", re.DOTALL)
 _WRAPPERS = (nn.DataParallel, nn.parallel.DistributedDataParallel, torch.optim.swa_utils.AveragedModel)

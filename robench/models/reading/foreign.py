@@ -16,12 +16,12 @@ from robench.errors import ModelError
 from robench.models.build import check_agreement
 from robench.models.identity.function import identify, source_digest
 from robench.models.link.detection import take_off
+from robench.models.loaded import LoadedModel, Shape, probe, probe_outputs, require_finite
+from robench.models.networks.input_copy import behind_copy, is_behind_copy, writes_to_input
 from robench.models.networks.plain import plain_module
-from robench.models.reading.blame import blamed
 from robench.models.reading.factory import FACTORY, make_module
-from robench.models.reading.model import LoadedModel, Shape, probe, probe_outputs, require_finite
-from robench.models.reading.spared import is_spared, spared, writes_to_input
 from robench.models.reading.states import load_state
+from robench.models.user_code.blame import blamed
 
 CASTS = "its weights are taken in float32: let `forward` leave the dtype of its input as it is, or cast it to theirs"
 QUANTISED = ("torch.ao.nn.quantized", "torch.ao.nn.intrinsic.quantized", "torch.nn.quantized")
@@ -59,7 +59,7 @@ def load_factory(
         module = ready(module, input_shape, ref)
         notes = (*notes, *_about(module, ref, weights))
         plain = as_plain(module, input_shape, ref)
-        if is_spared(plain):
+        if is_behind_copy(plain):
             notes = (*notes, f"`{ref}` writes into its input; it is given a copy each time")
         if weights is None:
             sha256 = hashlib.sha256(safetensors.torch.save(_state(plain))).hexdigest()
@@ -70,9 +70,7 @@ def load_factory(
         input_shape=input_shape,
         outputs=outputs,
         name=match["name"] if weights is None else weights.stem,
-        recipe=None,
         weights_sha256=sha256,
-        trained_on=None,
         function=identify(plain, input_shape),
         source_sha256=source_digest(Path(match["file"])),
         notes=notes if link is None else (*notes, link.note),
@@ -165,4 +163,4 @@ def as_plain(module: nn.Module, input_shape: Shape, ref: str) -> nn.Module:
     probe(module, input_shape, f"`{ref}`", hint=None if stored <= {torch.float32} else CASTS)
     inputs = torch.rand((4, *input_shape), generator=torch.Generator().manual_seed(1))
     check_agreement(module, plain, inputs)
-    return spared(plain) if writes_to_input(plain, input_shape) else plain
+    return behind_copy(plain) if writes_to_input(plain, input_shape) else plain

@@ -23,7 +23,7 @@ from torch import Tensor
 from robench.errors import ModelError
 from robench.models.identity.function import identify
 from robench.models.link.detection import take_off
-from robench.models.reading.model import LoadedModel, Shape, probe_outputs, require_finite
+from robench.models.loaded import LoadedModel, Shape, probe_outputs, require_finite
 from robench.models.storage.tensors import is_script, read_bytes
 
 ENTRY = re.compile(
@@ -87,9 +87,7 @@ def load_program(
         input_shape=shape,
         outputs=outputs,
         name=path.stem,
-        recipe=None,
         weights_sha256=hashlib.sha256(content).hexdigest(),
-        trained_on=None,
         function=identify(module, shape),
         notes=() if link is None else (link.note,),
         link=link,

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from robench.errors import ModelError, RobenchError
-from robench.models.reading.importing import is_users
+from robench.models.user_code.importing import is_users
 
 _HERE = Path(__file__).resolve().parents[2]
 _TORCH = Path(torch.__file__).resolve().parent

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from robench.errors import ModelError
 from robench.models.identity.function import Function
 from robench.models.link.detection import Link
-from robench.models.reading.blame import blamed
+from robench.models.user_code.blame import blamed
 from robench.specs.base import digest
 
 Shape = tuple[int, ...]
@@ -23,44 +23,20 @@ COUNT = {1: "one input", 2: "two inputs"}
 
 
 @dataclass(frozen=True)
-class LoadedModel:
+class HeldModel:
     """A plain model, ready to be asked.
 
     Fields:
-        module: plain layers only, evaluation mode, parameters frozen, float32 as stored, on the CPU; it gives logits.
+        module: plain layers only, evaluation mode, parameters frozen, float32, on the CPU; it gives logits.
         input_shape: without the batch.
         outputs: 1 (one logit, two classes: class 1 iff f(x) > 0), else q >= 2 logits.
-        name: for tables.
-        recipe: what it was trained by, if known.
-        weights_sha256: SHA-256 of the bytes of the weights on disk.
-        trained_on: name of the data set, if known.
-        function: identity of what it computes; other weights, constants, operations or code give another.
-        source_sha256: SHA-256 of the source files of a factory; None where there are none.
-        notes: what a user should know of how it was read.
         link: how the class follows from the model's own outputs, where they are no logits; None where they are.
     """
 
     module: nn.Module
-    input_shape: tuple[int, ...]
+    input_shape: Shape
     outputs: int
-    name: str
-    recipe: str | None
-    weights_sha256: str
-    trained_on: str | None
-    function: Function
-    source_sha256: str | None = None
-    notes: tuple[str, ...] = ()
     link: Link | None = None
-
-    @property
-    def identity(self) -> dict[str, str]:
-        """What must be equal for two models to be the same one."""
-        found = {"weights_sha256": self.weights_sha256, "function_sha256": self.function.sha256}
-        if self.source_sha256 is not None:
-            found["source_sha256"] = self.source_sha256
-        if self.link is not None:
-            found["class_sha256"] = digest(self.link.to_dict())
-        return found
 
     @property
     def deployed(self) -> nn.Module:
@@ -71,6 +47,39 @@ class LoadedModel:
     def classes(self) -> int:
         """Number of classes: 2 for one logit."""
         return 2 if self.outputs == 1 else self.outputs
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoadedModel(HeldModel):
+    """A plain model that was read from files, with what tells it from others.
+
+    Fields:
+        name: for tables.
+        weights_sha256: SHA-256 of the bytes of the weights on disk.
+        function: identity of what it computes; other weights, constants, operations or code give another.
+        recipe: what it was trained by, if known.
+        trained_on: name of the data set, if known.
+        source_sha256: SHA-256 of the source files of a factory; None where there are none.
+        notes: what a user should know of how it was read.
+    """
+
+    name: str
+    weights_sha256: str
+    function: Function
+    recipe: str | None = None
+    trained_on: str | None = None
+    source_sha256: str | None = None
+    notes: tuple[str, ...] = ()
+
+    @property
+    def identity(self) -> dict[str, str]:
+        """What must be equal for two models to be the same one."""
+        found = {"weights_sha256": self.weights_sha256, "function_sha256": self.function.sha256}
+        if self.source_sha256 is not None:
+            found["source_sha256"] = self.source_sha256
+        if self.link is not None:
+            found["class_sha256"] = digest(self.link.to_dict())
+        return found
 
     def describe(self) -> dict[str, Any]:
         """Plain data that says in a manifest what was used."""

@@ -25,11 +25,11 @@ def writes_to_input(module: nn.Module, input_shape: tuple[int, ...]) -> bool:
     return inputs._version != before
 
 
-def spared(module: nn.Module) -> nn.Module:
+def behind_copy(module: nn.Module) -> nn.Module:
     """The module behind a copy of its input."""
     return nn.Sequential(OrderedDict(copy=Copy(), model=module)).eval()
 
 
-def is_spared(module: nn.Module) -> bool:
+def is_behind_copy(module: nn.Module) -> bool:
     """Whether a module is one behind a copy of its input."""
     return isinstance(module, nn.Sequential) and len(module) > 0 and isinstance(module[0], Copy)

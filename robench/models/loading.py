@@ -7,10 +7,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from robench.errors import ModelError
+from robench.models.loaded import LoadedModel, Shape
 from robench.models.onnx.file import load_onnx
 from robench.models.reading.factory import FACTORY, factories_in
 from robench.models.reading.foreign import load_factory
-from robench.models.reading.model import LoadedModel, Shape
 from robench.models.reading.program import load_program
 from robench.models.storage.folder import WEIGHTS, load_folder
 

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Protocol
-
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import nn
 
-from robench.models.link.detection import Link
+from robench.models.loaded import HeldModel
 from robench.models.networks.held import detached_copy
 from robench.statistics.predictions import Flag
 
@@ -19,28 +17,8 @@ BETTER = 0.05
 """The threshold 1/2 is worth a word where accuracy is higher by this."""
 
 
-class Answering(Protocol):
-    """What is needed of a model (`LoadedModel`, `HeldModel`)."""
-
-    @property
-    def module(self) -> nn.Module:
-        """It gives logits."""
-
-    @property
-    def deployed(self) -> nn.Module:
-        """As it was given, its output link included."""
-
-    @property
-    def outputs(self) -> int:
-        """1 for one logit."""
-
-    @property
-    def link(self) -> Link | None:
-        """How the class follows from the model's own outputs."""
-
-
 @torch.no_grad()
-def doubts(model: Answering, inputs: npt.NDArray[np.float32], labels: npt.NDArray[np.int64]) -> list[Flag]:
+def doubts(model: HeldModel, inputs: npt.NDArray[np.float32], labels: npt.NDArray[np.int64]) -> list[Flag]:
     """What is odd about the outputs on some images.
 
     Args:
@@ -77,7 +55,7 @@ def _probabilities(output: npt.NDArray[np.float32], labels: npt.NDArray[np.int64
     ]
 
 
-def _saturated(model: Answering, inputs: npt.NDArray[np.float32], outputs: npt.NDArray[np.float32]) -> list[Flag]:
+def _saturated(model: HeldModel, inputs: npt.NDArray[np.float32], outputs: npt.NDArray[np.float32]) -> list[Flag]:
     """Whether rounding of the link in float32 gives another class than the logits, as where a sigmoid rounds to 1."""
     assert model.link is not None
     logits = _asked(model.module, inputs)

@@ -3,60 +3,28 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from typing import TypeAlias
 
 import torch
 from torch import nn
 
 from robench.errors import ModelError
-from robench.models.link.detection import Link, take_off
+from robench.models.link.detection import take_off
+from robench.models.loaded import HeldModel, Shape, probe, probe_outputs
+from robench.models.loading import load_model
 from robench.models.networks.held import detached_copy
-from robench.models.reading.blame import blamed
 from robench.models.reading.factory import as_module
 from robench.models.reading.foreign import as_plain, leave_inference_mode, ready
-from robench.models.reading.loading import load_model
-from robench.models.reading.model import LoadedModel, Shape, probe, probe_outputs
+from robench.models.user_code.blame import blamed
 
 CALLED = "its forward must take a batch (N, *shape) of any size and return logits (N, q)"
 
 
-Model: TypeAlias = "nn.Module | str | os.PathLike[str] | LoadedModel | HeldModel"
+Model: TypeAlias = "nn.Module | str | os.PathLike[str] | HeldModel"
 """What a user gives for a model."""
 
 
-Held: TypeAlias = "HeldModel | LoadedModel"
-"""A model that is ready to be asked."""
-
-
-@dataclass(frozen=True)
-class HeldModel:
-    """A copy of a user's module, as a `LoadedModel` holds one.
-
-    Fields:
-        module: plain layers only, evaluation mode, frozen, float32, on the CPU; it gives logits.
-        input_shape: without the batch.
-        outputs: 1 (one logit, two classes: class 1 iff f(x) > 0), else q >= 2 logits.
-        link: how the class follows from the model's own outputs, where they are no logits; None where they are.
-    """
-
-    module: nn.Module
-    input_shape: Shape
-    outputs: int
-    link: Link | None
-
-    @property
-    def classes(self) -> int:
-        """Number of classes: 2 for one logit."""
-        return 2 if self.outputs == 1 else self.outputs
-
-    @property
-    def deployed(self) -> nn.Module:
-        """The model as it was given, its output link included."""
-        return self.module if self.link is None else self.link.deployed
-
-
-def hold(model: Model, input_shape: Shape) -> Held:
+def hold(model: Model, input_shape: Shape) -> HeldModel:
     """A model that gives logits: a module is copied, a path is read, and what was held or loaded before stays itself.
 
     Args:
@@ -69,7 +37,7 @@ def hold(model: Model, input_shape: Shape) -> Held:
     """
     if isinstance(model, str | os.PathLike):
         model = load_model(os.fspath(model), shape_of_data=lambda: input_shape)
-    if isinstance(model, HeldModel | LoadedModel):
+    if isinstance(model, HeldModel):
         if tuple(model.input_shape) != tuple(input_shape):
             raise ModelError(
                 f"the model takes inputs of shape {model.input_shape}, not {tuple(input_shape)}",
