@@ -20,7 +20,8 @@ from robench.lipschitz.norms.rounding import UNITS, Growth
 from robench.lipschitz.plain import in_float32, plain_copy
 from robench.lipschitz.rules.table import RULES
 from robench.lipschitz.state import History
-from robench.lipschitz.trace.signals import BATCH, Signal, View, linear_matrix
+from robench.lipschitz.trace.linear import Linear, linear_matrix
+from robench.lipschitz.trace.signals import BATCH, Row, View
 from robench.lipschitz.trace.trace import Trace
 from robench.lipschitz.trace.walk import walk
 from robench.models.identity.contents import contents_digest
@@ -179,7 +180,8 @@ def bound_module(module: nn.Module, input_shape: tuple[int, ...]) -> LipschitzBo
 
 def _by_class(output: View) -> tuple[float, float, Array] | None:
     """The float64 error with what each class's own bias costs apart, so that masked classes cost the others nothing."""
-    split = output.signal.error_by_entry("float64") if output.whole else None
+    signal = output.signal
+    split = signal.error_by_entry("float64") if isinstance(signal, Linear) and output.whole else None
     if split is None or not split[0].finite or len(split[1]) != output.size:
         return None
     return split[0].slope, split[0].offset, split[1].numpy()
@@ -198,10 +200,9 @@ def _head(output: View) -> tuple[Head | None, float, float]:
     """The linear map after the last nonlinearity, the bound of what is before it, and the error of its matrix."""
     source = output.signal.source
     outputs = output.size
-    if not output.signal.linear or outputs > MAX_OUTPUTS or outputs * source.size > HEAD_ENTRIES:
+    if not isinstance(output.signal, Linear) or outputs > MAX_OUTPUTS or outputs * source.size > HEAD_ENTRIES:
         return None, output.lipschitz, 0.0
     matrix, error = linear_matrix(output)
-    assert source.zero is not None
     bias = output.zero.reshape(BATCH, -1)[0] - matrix @ source.zero.reshape(BATCH, -1)[0]
     weight = matrix.numpy()
     rows = float(np.linalg.norm(weight, axis=1).max(initial=0.0))
@@ -232,21 +233,15 @@ def _constants(outputs: int, head: Head | None, error: float, body: float, upper
 
 def _table(output: View) -> list[LayerBound]:
     """Signals that the output depends on, in order; operations that were joined are one row."""
-    rows: dict[int, Signal] = {}
+    rows: dict[int, Row] = {}
     queue = [output.signal]
     while queue:
         signal = queue.pop()
         if signal.order in rows or not signal.inputs:
             continue
-        rows[signal.order] = signal
-        queue.extend(view.signal for view in ([signal.root] if signal.root is not None else signal.inputs))
-    table = []
-    for _, signal in sorted(rows.items()):
-        names = list(dict.fromkeys(part.name for part in signal.segment))
-        operation = signal.joined.operation if signal.joined is not None else signal.operation
-        bound = signal.lipschitz if signal.weights is not None else signal.factor
-        table.append(LayerBound("+".join(names), operation, bound))
-    return table
+        row = rows[signal.order] = signal.row
+        queue.extend(view.signal for view in row.inputs)
+    return [LayerBound(row.name, row.operation, row.bound) for _, row in sorted(rows.items())]
 
 
 def _slope_found(network: nn.Module, plain: nn.Module, shape: tuple[int, ...], error: Growth) -> float:

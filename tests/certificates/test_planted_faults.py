@@ -16,6 +16,7 @@ from robench.lipschitz import bound_module
 from robench.lipschitz.norms import convolution as convolution_module
 from robench.lipschitz.norms import linear as linear_module
 from robench.lipschitz.rules.table import RULES
+from robench.lipschitz.trace.nonlinear import Function
 from tests.certificates import checks
 
 RED = (AssertionError, BoundError)
@@ -120,7 +121,9 @@ def _opposed() -> torch.nn.Module:
 
 def test_largest_std_for_the_smallest(monkeypatch: pytest.MonkeyPatch) -> None:
     def faulty(trace: Any, module: Any, view: Any) -> Any:
-        return trace.nonlinear("normalisation", [view], 1 / float(module.std.max()), module(view.zero), terms=4)
+        return trace.nonlinear(
+            Function("normalisation", 1 / float(module.std.max()), terms=4), [view], module(view.zero)
+        )
 
     checks.check_normalisation()
     monkeypatch.setitem(RULES.modules, "robench.layers.normalization.InputNormalization", faulty)

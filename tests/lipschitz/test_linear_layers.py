@@ -16,7 +16,7 @@ from robench.lipschitz.norms import convolution, groups
 from robench.lipschitz.norms.convolution import Geometry, reshaped_kernel_bound
 from robench.lipschitz.norms.groups import convolution_norm_upper
 from robench.lipschitz.norms.spectral import spectral_norm_upper
-from robench.lipschitz.trace import signals as signals_module
+from robench.lipschitz.trace import linear as linear_module
 from tests.lipschitz.oracles import dense_matrix, exact_norm
 
 BIG = settings(max_examples=100, deadline=None, derandomize=True)
@@ -29,7 +29,7 @@ def upper(module: nn.Module, shape: tuple[int, ...]) -> float:
 @pytest.fixture
 def no_dense_join(monkeypatch: pytest.MonkeyPatch) -> None:
     """Small nets would all be bounded as one matrix; with this the symbols and products are under test."""
-    monkeypatch.setattr(signals_module, "DENSE_SIDE", 0)
+    monkeypatch.setattr(linear_module, "DENSE_SIDE", 0)
 
 
 @given(
@@ -168,7 +168,7 @@ def test_layer_bound_holds(
     layer: nn.Module, shape: tuple[int, ...], joined: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if not joined:
-        monkeypatch.setattr(signals_module, "DENSE_SIDE", 0)
+        monkeypatch.setattr(linear_module, "DENSE_SIDE", 0)
     exact = exact_norm(layer, shape)
     bound = upper(layer, shape)
     assert bound >= exact

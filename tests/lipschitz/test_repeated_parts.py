@@ -16,6 +16,7 @@ from robench.lipschitz import bound_module
 from robench.lipschitz.rules import elementwise
 from robench.lipschitz.rules.table import RULES
 from robench.lipschitz.trace import joint
+from robench.lipschitz.trace.nonlinear import Function
 from robench.lipschitz.trace.signals import View
 from robench.lipschitz.trace.trace import Trace
 from tests.lipschitz.forms import Form
@@ -65,7 +66,7 @@ def test_a_rule_that_forgets_to_repeat_is_refused(rule: str, monkeypatch: pytest
     monkeypatch.setattr(Trace, "spread", lambda self, view, result: view)
     inputs: Any = [view] if rule == "nonlinear" else view
     with pytest.raises(BoundError, match="repeats its input"):
-        getattr(trace, rule)("clamp", inputs, 1.0, wide)
+        getattr(trace, rule)(Function("clamp", 1.0), inputs, wide)
 
 
 def positive(x: Tensor) -> Tensor:

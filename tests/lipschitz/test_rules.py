@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from robench.errors import BoundError
 from robench.lipschitz.rules.table import RULES
 from robench.lipschitz.trace.joint import joint_lipschitz
+from robench.lipschitz.trace.nonlinear import Function
 from robench.lipschitz.trace.signals import BATCH, View
 from robench.lipschitz.trace.trace import Trace
 from robench.lipschitz.trace.values import Squares
@@ -133,7 +134,7 @@ def test_a_planted_rule_that_forgets_a_broadcast_is_seen(monkeypatch: pytest.Mon
     assert tried("clamp", 40, seed=1) == 40
 
     def once(call: Any) -> Any:
-        return call.trace.overlapping("clamp", [call.view()], 1.0, call.zero)
+        return call.trace.overlapping(Function("clamp", 1.0), [call.view()], call.zero)
 
     monkeypatch.setitem(RULES.operations, "aten.clamp", once)
     with pytest.raises(AssertionError, match="bound"):

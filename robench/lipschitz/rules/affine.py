@@ -13,6 +13,7 @@ from robench.lipschitz.norms.convolution import Geometry
 from robench.lipschitz.norms.linear import Centering, Combination, Convolution, Dense, Diagonal, LinearOp, Reduction
 from robench.lipschitz.norms.rounding import EXACT, NOTHING, Growth, Slack, vector_norm_upper
 from robench.lipschitz.rules.residual import residual_slope
+from robench.lipschitz.trace.linear import Linear
 from robench.lipschitz.trace.signals import BATCH, View
 from robench.lipschitz.trace.trace import Call
 from robench.lipschitz.trace.values import SignOf, Squares, Value, apart, depends
@@ -54,7 +55,7 @@ def linear(call: Call) -> Value:
 
 
 def _dense(call: Call, view: View, weight: Tensor, gap: Tensor, bias: Value) -> View:
-    offset = None if bias is None else _sample(call, call.constant(bias, "bias"))
+    offset = 0.0 if bias is None else _sample(call, call.constant(bias, "bias"))
     added = None if bias is None else _sample(call, call.gap(bias))
     slack = other_constants(Dense(gap) if bool(gap.any()) else None, added)
     return call.trace.linear(view, Dense(weight), call.zero, offset, slack)
@@ -126,10 +127,10 @@ def _other_kernel(call: Call, op: Convolution, gap: Tensor) -> Slack:
     return other_constants(replace(op, kernel=gap) if bool(gap.any()) else None, added)
 
 
-def _channels(call: Call) -> Tensor | None:
+def _channels(call: Call) -> Tensor | float:
     """The bias, spread over the result of one sample."""
     bias = call.get("bias", 2)
-    return None if bias is None else _by_channel(call, call.constant(bias, "bias"))
+    return 0.0 if bias is None else _by_channel(call, call.constant(bias, "bias"))
 
 
 def _by_channel(call: Call, values: Tensor) -> Tensor:
@@ -231,7 +232,7 @@ def _sum(call: Call, left: View, right: View, weights: tuple[float, float], gap:
     if together is not None:
         return together
     slack = Slack(constants=Growth(gap, 0.0))
-    return call.trace.total("sum", (left, right), weights, call.zero, slack, _residual(left, right, weights))
+    return call.trace.total((left, right), weights, call.zero, slack, _residual(left, right, weights))
 
 
 def _residual(left: View, right: View, weights: tuple[float, float]) -> tuple[View, float] | None:
@@ -245,10 +246,11 @@ def _residual(left: View, right: View, weights: tuple[float, float]) -> tuple[Vi
 
 def _centering(call: Call, left: View, right: View, weights: tuple[float, float]) -> View | None:
     """The map of x to x minus its own mean, spread back over the axes of the mean."""
-    mean = right.signal.op
-    if weights != (1.0, -1.0) or not isinstance(mean, Reduction) or mean.operation != "mean":
+    if weights != (1.0, -1.0) or not isinstance(right.signal, Linear):
         return None
-    view = right.signal.inputs[0]
+    mean, view = right.signal.op, right.signal.view
+    if not isinstance(mean, Reduction) or mean.operation != "mean":
+        return None
     op = Centering(mean)
     if not view.same_as(left):
         return None
@@ -284,21 +286,23 @@ def _same_source(call: Call, left: View, right: View, weights: tuple[float, floa
         round_up(sum(absolutes), 3),
         terms=terms,
     )
-    joined = _residual_kernel(call, left, right, weights)
-    if joined is not None:
-        branch = left if isinstance(left.signal.op, Convolution) and left.signal.inputs[0].same_as(right) else right
-        joined.terms = terms
-        return call.trace.linear(branch.signal.inputs[0], joined, call.zero, offset, _of_residual(branch, weights, gap))
+    for plain, branch, own in ((left, right, weights), (right, left, weights[::-1])):
+        joined = _residual_kernel(plain, branch, own)
+        if joined is not None:
+            assert isinstance(branch.signal, Linear)
+            joined.terms = terms
+            return call.trace.linear(
+                branch.signal.view, joined, call.zero, offset, _of_residual(branch.signal, weights, gap)
+            )
     return call.trace.linear(source.whole, op, call.zero, offset, Slack(constants, units, underflow))
 
 
-def _of_residual(branch: View, weights: tuple[float, float], gap: float) -> Slack:
+def _of_residual(branch: Linear, weights: tuple[float, float], gap: float) -> Slack:
     """Of X + K * x as one operation on x."""
-    assert branch.signal.op is not None
-    size, own = max(map(abs, weights)) + gap, branch.signal.slack.constants
-    kernel = round_up(branch.signal.op.absolute_norm + own.slope + 1)
-    constants = own.scale(size) + Growth(kernel, branch.signal.offset).scale(gap)
-    return Slack(constants, branch.signal.slack.units.scale(size), branch.signal.underflow.scale(size))
+    size, own = max(map(abs, weights)) + gap, branch.slack.constants
+    kernel = round_up(branch.op.absolute_norm + own.slope + 1)
+    constants = own.scale(size) + Growth(kernel, branch.offset).scale(gap)
+    return Slack(constants, branch.slack.units.scale(size), branch.underflow.scale(size))
 
 
 def _map(view: View) -> Any:
@@ -308,35 +312,31 @@ def _map(view: View) -> Any:
 def _map_norm(view: View) -> float:
     """Upper bound of the norm of the linear map from the source to a view."""
     bound, signal = view.norm, view.signal
-    while signal.op is not None:
-        assert signal.joined is not None
-        assert signal.root is not None
+    while isinstance(signal, Linear):
         bound = round_up(bound * signal.step_norm * signal.root.norm, 2)
         signal = signal.root.signal
     return bound
 
 
-def _residual_kernel(call: Call, left: View, right: View, weights: tuple[float, float]) -> Convolution | None:
+def _residual_kernel(plain: View, branch: View, weights: tuple[float, float]) -> Convolution | None:
     """The sum x + K * x as one convolution, where K keeps the size (as in LiResNet)."""
-    for plain, branch, (own, other) in ((left, right, weights), (right, left, weights[::-1])):
-        op = branch.signal.op
-        if not isinstance(op, Convolution) or op.adjoint or not branch.whole or op.geometry.circular:
-            continue
-        if not branch.signal.inputs[0].same_as(plain) or any(s != 1 for s in op.geometry.stride):
-            continue
-        out, inner = op.kernel.shape[1:3]
-        centre = tuple(
-            pad[0] // d if pad[0] % d == 0 and pad[0] // d < taps else -1
-            for pad, d, taps in zip(op.padding, op.geometry.dilation, op.kernel.shape[3:], strict=True)
-        )
-        if out != inner or -1 in centre or op.output_size != op.geometry.size:
-            continue
-        kernel = op.kernel * other
-        diagonal = torch.arange(out)
-        at: tuple[Any, ...] = (slice(None), diagonal, diagonal, *centre)
-        kernel[at] += own
-        return Convolution(kernel, op.geometry, op.padding, op.lead, op.output_size, operation="residual conv")
-    return None
+    if not isinstance(branch.signal, Linear) or not branch.whole or not branch.signal.view.same_as(plain):
+        return None
+    op = branch.signal.op
+    if not isinstance(op, Convolution) or op.adjoint or op.geometry.circular or any(s != 1 for s in op.geometry.stride):
+        return None
+    out, inner = op.kernel.shape[1:3]
+    middle = tuple(
+        before // d if before % d == 0 and before // d < taps else -1
+        for (before, _), d, taps in zip(op.padding, op.geometry.dilation, op.kernel.shape[3:], strict=True)
+    )
+    if out != inner or -1 in middle or op.output_size != op.geometry.size:
+        return None
+    kernel = op.kernel * weights[1]
+    diagonal = torch.arange(out)
+    at: tuple[Any, ...] = (slice(None), diagonal, diagonal, *middle)
+    kernel[at] += weights[0]
+    return Convolution(kernel, op.geometry, op.padding, op.lead, op.output_size, operation="residual conv")
 
 
 def multiply(call: Call) -> Value:

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from robench.lipschitz.trace.nonlinear import Function
 from robench.lipschitz.trace.signals import BATCH, View
 from robench.lipschitz.trace.trace import COMPLEX, Call
 from robench.lipschitz.trace.values import Squares, Value, concrete, depends
@@ -212,7 +213,7 @@ def _nowhere(constant: Value) -> Tensor:
 def _stacked(call: Call, views: list[View]) -> tuple[View, list[Tensor]]:
     """A signal that holds several, one after the other, and where each view lies in it; one may come twice."""
     flat = [view.zero.reshape(BATCH, -1) for view in views]
-    stacked = call.trace.nonlinear("concat", views, 1.0, torch.cat(flat, dim=1), entrywise=True)
+    stacked = call.trace.nonlinear(Function("concat", 1.0, entrywise=True), views, torch.cat(flat, dim=1))
     start, positions = 1, []
     for view in views:
         rows = torch.arange(start, start + view.size)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from robench.lipschitz.norms.rounding import EXACT, Growth, Slack, vector_norm_upper
+from robench.lipschitz.trace.nonlinear import Function
 from robench.lipschitz.trace.signals import BATCH, Signal, View
 from robench.lipschitz.trace.trace import Call
 from robench.lipschitz.trace.values import SignOf, Squares, Unusable, Value, concrete, depends
@@ -58,10 +59,9 @@ def piecewise(call: Call) -> Value:
     view = call.view()
     slack = moved_bounds(call, (*call.args[1:], *call.kwargs.values()))
     slope = _slope(call.operation)(call)
-    result = call.trace.pointwise(call.operation, view, slope, call.zero, terms=terms, slack=slack)
-    if call.operation == "relu":
-        result.signal.twin = _twin(call, view)
-    return result
+    twin = _twin(call, view) if call.operation == "relu" else None
+    function = Function(call.operation, slope, terms=terms, slack=slack, twin=twin)
+    return call.trace.pointwise(function, view, call.zero)
 
 
 def moved_bounds(call: Call, bounds: Iterable[Value]) -> Slack:
@@ -103,15 +103,9 @@ def smooth(call: Call) -> Value:
         slack = Slack(underflow=Growth(0.0, round_up(2 * math.sqrt(view.size) / beta, 3)))
     several = isinstance(call.zero, list | tuple)
     zero: Tensor = call.zero[0] if several else call.zero
-    result = call.trace.pointwise(
-        name,
-        view,
-        _slope(name)(call),
-        zero,
-        terms=COMPUTING,
-        absolute_error=round_up(error) if error else 0.0,
-        slack=slack,
-    )
+    absolute_error = round_up(error) if error else 0.0
+    function = Function(name, _slope(name)(call), terms=COMPUTING, absolute_error=absolute_error, slack=slack)
+    result = call.trace.pointwise(function, view, zero)
     return [result, Unusable(call.zero[1], "a buffer")] if several else result
 
 
@@ -120,7 +114,7 @@ def prelu(call: Call) -> Value:
     weight = call.constant(call.args[1], "weight")
     slope = max(1.0, float(weight.abs().max()))
     slack = Slack(constants=Growth(float(call.gap(call.args[1]).max()), 0.0))
-    return call.trace.pointwise("prelu", call.view(), slope, call.zero, terms=4, slack=slack)
+    return call.trace.pointwise(Function("prelu", slope, terms=4, slack=slack), call.view(), call.zero)
 
 
 def randomized_relu(call: Call) -> Value:
@@ -129,34 +123,36 @@ def randomized_relu(call: Call) -> Value:
     if call.get("training", first + 2, False):
         raise call.refusal("it is random in training mode; call `model.eval()` first")
     slope = abs(float(call.get("lower", first, 0.125)) + float(call.get("upper", first + 1, 1 / 3))) / 2
-    return call.trace.nonlinear("rrelu", [call.view()], max(1.0, round_up(slope, 2)), call.zero, terms=4)
+    return call.trace.nonlinear(Function("rrelu", max(1.0, round_up(slope, 2)), terms=4), [call.view()], call.zero)
 
 
 def threshold(call: Call) -> Value:
     """Each x above a threshold, else a value: continuous only if they are equal."""
     if float(call.args[1]) != float(call.args[2]):
         raise call.refusal("it jumps at the threshold")
-    return call.trace.pointwise("threshold", call.view(), 1.0, call.zero, slack=moved_bounds(call, call.args[1:2]))
+    return call.trace.pointwise(
+        Function("threshold", 1.0, slack=moved_bounds(call, call.args[1:2])), call.view(), call.zero
+    )
 
 
 def softmax(call: Call) -> Value:
     """Softmax along an axis of a sample: its Jacobian diag(p) − p pᵀ has norm at most 1/2."""
     size = call.zero.shape[_axis(call, call.args[1])]
-    return call.trace.nonlinear("softmax", [call.view()], 0.5, call.zero, terms=COMPUTING + 4 * size)
+    return call.trace.nonlinear(Function("softmax", 0.5, terms=COMPUTING + 4 * size), [call.view()], call.zero)
 
 
 def log_softmax(call: Call) -> Value:
     """Its Jacobian I − 1 pᵀ has norm at most 1 + √size."""
     size = call.zero.shape[_axis(call, call.args[1])]
     slope = round_up(1 + math.sqrt(size))
-    return call.trace.nonlinear("log_softmax", [call.view()], slope, call.zero, terms=COMPUTING + 4 * size)
+    return call.trace.nonlinear(Function("log_softmax", slope, terms=COMPUTING + 4 * size), [call.view()], call.zero)
 
 
 def logsumexp(call: Call) -> Value:
     """Its gradient is a probability vector."""
     axes = call.args[1] if isinstance(call.args[1], list | tuple) else [call.args[1]]
     size = math.prod(call.args[0].zero.shape[_axis(call, axis)] for axis in axes)
-    return call.trace.nonlinear("logsumexp", [call.view()], 1.0, call.zero, terms=COMPUTING + 4 * size)
+    return call.trace.nonlinear(Function("logsumexp", 1.0, terms=COMPUTING + 4 * size), [call.view()], call.zero)
 
 
 def _axis(call: Call, axis: int) -> int:
@@ -184,7 +180,7 @@ def _sorted(call: Call, view: View, axis: int) -> View:
     for known, known_axis, result in call.trace.sorts:
         if known_axis == axis and known.same_as(view):
             return result
-    result = call.trace.nonlinear("sort", [view], 1.0, view.zero.sort(axis).values)
+    result = call.trace.nonlinear(Function("sort", 1.0), [view], view.zero.sort(axis).values)
     call.trace.sorts.append((view, axis, result))
     return result
 
@@ -233,7 +229,9 @@ def extremum(call: Call) -> Value:
         view = sides[0] if isinstance(sides[0], View) else sides[1]
         constant = sides[1] if view is sides[0] else sides[0]
         call.constant(constant, "bound")
-        return call.trace.pointwise(call.operation, view, 1.0, call.zero, slack=moved_bounds(call, [constant]))
+        return call.trace.pointwise(
+            Function(call.operation, 1.0, slack=moved_bounds(call, [constant])), view, call.zero
+        )
     left, right = (call.trace.spread(side, call.zero) for side in sides)
     pair = _pair(call, left, right)
     position = torch.tensor([1 if largest else 0])
@@ -248,7 +246,7 @@ def _pair(call: Call, left: View, right: View) -> View:
             return result
     low, high = torch.minimum(left.zero, right.zero), torch.maximum(left.zero, right.zero)
     zero = torch.stack((low.reshape(BATCH, -1), high.reshape(BATCH, -1)), dim=1)
-    result = call.trace.nonlinear("maxmin", [left, right], 1.0, zero)
+    result = call.trace.nonlinear(Function("maxmin", 1.0), [left, right], zero)
     call.trace.pairs.append((left, right, result))
     return result
 
@@ -294,7 +292,7 @@ def root(call: Call) -> Value:
     moved = vector_norm_upper(call.zero[: call.zero.shape[0] // BATCH]) * off
     constants = Growth(round_up(slope * off), round_up(moved + squares.constant * math.sqrt(entries), 3))
     slack = Slack(constants=constants, under_root=squares.underflow)
-    return call.trace.overlapping("l2 norm", views, slope, call.zero, terms=squares.terms + 8, slack=slack)
+    return call.trace.overlapping(Function("l2 norm", slope, terms=squares.terms + 8, slack=slack), views, call.zero)
 
 
 def vector_norm(call: Call) -> Value:
@@ -307,4 +305,4 @@ def vector_norm(call: Call) -> Value:
     axes = [axes] if isinstance(axes, int) else list(axes) or list(range(len(view.shape)))
     count = math.prod(view.shape[_axis(call, axis)] for axis in axes)
     slack = Slack(under_root=2.0 * count + 2)
-    return call.trace.nonlinear("l2 norm", [view], 1.0, call.zero, terms=count + 8, slack=slack)
+    return call.trace.nonlinear(Function("l2 norm", 1.0, terms=count + 8, slack=slack), [view], call.zero)

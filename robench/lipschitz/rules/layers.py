@@ -9,6 +9,7 @@ from torch import nn
 
 from robench.layers import InputNormalization, L2NormPool2d, ScaledAvgPool2d
 from robench.lipschitz.norms.rounding import Slack
+from robench.lipschitz.trace.nonlinear import Function
 from robench.lipschitz.trace.signals import View
 from robench.lipschitz.trace.trace import Trace
 from robench.lipschitz.trace.values import Value
@@ -82,7 +83,7 @@ def sigmoid(trace: Trace, module: nn.Module, view: View) -> Value:
 
 def softsign(trace: Trace, module: nn.Module, view: View) -> Value:
     """Softsign, x / (1 + |x|): slope at most 1; its parts alone would be refused."""
-    return trace.pointwise("softsign", view, 1.0, module(view.zero), terms=8)
+    return trace.pointwise(Function("softsign", 1.0, terms=8), view, module(view.zero))
 
 
 def max_pool(trace: Trace, module: nn.Module, view: View) -> Value:
@@ -118,7 +119,7 @@ def _pair(value: Any) -> list[int]:
 
 def group_sort(trace: Trace, module: nn.Module, view: View) -> Value:
     """A sort of each pair of channels: 1-Lipschitz, since sorting is (rearrangement inequality)."""
-    return trace.nonlinear("groupsort2", [view], 1.0, module(view.zero))
+    return trace.nonlinear(Function("groupsort2", 1.0), [view], module(view.zero))
 
 
 def full_sort(trace: Trace, module: nn.Module, view: View) -> Value:
@@ -128,19 +129,19 @@ def full_sort(trace: Trace, module: nn.Module, view: View) -> Value:
 
 def householder(trace: Trace, module: nn.Module, view: View) -> Value:
     """A reflection on one side of a hyperplane, the identity on the other: continuous, both isometries."""
-    return trace.nonlinear("householder", [view], 1.0, module(view.zero), terms=64)
+    return trace.nonlinear(Function("householder", 1.0, terms=64), [view], module(view.zero))
 
 
 def scaled_householder(trace: Trace, module: nn.Module, view: View) -> Value:
     """A reflection or the identity, divided by √2 in orthogonium."""
-    return trace.nonlinear("householder", [view], 0.7071067811865477, module(view.zero), terms=64)
+    return trace.nonlinear(Function("householder", 0.7071067811865477, terms=64), [view], module(view.zero))
 
 
 def l2_pool(trace: Trace, module: nn.Module, view: View) -> Value:
     """The L2 norm of windows that do not overlap."""
     assert isinstance(module, L2NormPool2d)
     terms, slack = module.kernel_size**2 + 8, Slack(under_root=2.0 * module.kernel_size**2 + 2)
-    return trace.nonlinear("l2 pool", [view], 1.0, module(view.zero), terms=terms, slack=slack)
+    return trace.nonlinear(Function("l2 pool", 1.0, terms=terms, slack=slack), [view], module(view.zero))
 
 
 def scaled_average_pool(trace: Trace, module: nn.Module, view: View) -> Value:

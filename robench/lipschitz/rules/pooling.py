@@ -14,6 +14,7 @@ from torch.nn import functional
 
 from robench.lipschitz.norms.linear import Separable, schur_bound
 from robench.lipschitz.norms.rounding import UNITS, Growth, Slack
+from robench.lipschitz.trace.nonlinear import Function
 from robench.lipschitz.trace.signals import BATCH
 from robench.lipschitz.trace.trace import Call
 from robench.lipschitz.trace.values import Squares, Unusable, Value
@@ -135,7 +136,7 @@ def adaptive_max_pool(call: Call) -> Value:
 
 def _maximum(call: Call, shared: int) -> Value:
     slope = 1.0 if shared <= 1 else round_up(math.sqrt(shared))
-    result = call.trace.overlapping("max_pool", [call.view()], slope, _result(call))
+    result = call.trace.overlapping(Function("max_pool", slope), [call.view()], _result(call))
     if isinstance(call.zero, list | tuple):
         return [result, Unusable(call.zero[1], "the position of a maximum, which is not continuous")]
     return result

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from robench.errors import BoundError
 from robench.lipschitz.norms.rounding import UNITS, rounding
 from robench.lipschitz.rules.table import RULES
+from robench.lipschitz.trace.nonlinear import Function
 from robench.lipschitz.trace.signals import View
 from robench.lipschitz.trace.trace import Trace
 from robench.models.networks.widened import Widened
@@ -43,7 +44,7 @@ def register(kind: type[nn.Module]) -> Callable[[Callable[[Any, tuple[int, ...]]
             zero = Widened(module)(view.zero)
             trace.unbounded = trace.unbounded or _seen_apart(trace, module, view, slope, zero)
             operation = f"{kind.__name__} (registered)"  # never the name of an operation that other rules look for
-            return trace.overlapping(operation, [view], slope, zero, terms=_terms(view))
+            return trace.overlapping(Function(operation, slope, terms=_terms(view)), [view], zero)
 
         RULES.add(kind, apply)
         return function

@@ -10,7 +10,9 @@ from torch import Tensor
 
 from robench.lipschitz.norms.rounding import vector_norm_upper
 from robench.lipschitz.norms.spectral import spectral_norm_upper
-from robench.lipschitz.trace.signals import DENSE_ENTRIES, DENSE_SIDE, View, linear_matrix
+from robench.lipschitz.trace.linear import DENSE_ENTRIES, DENSE_SIDE, linear_matrix
+from robench.lipschitz.trace.nonlinear import Nonlinear
+from robench.lipschitz.trace.signals import View
 from robench.numerics import round_up
 
 RISING = frozenset(("relu", "relu6", "hardtanh", "clamp", "clamp_min", "clamp_max", "tanh", "sigmoid", "atan", "asinh"))
@@ -30,7 +32,9 @@ def residual_slope(skip: View, branch: View, weights: tuple[float, float]) -> fl
         None if the sum is no residual block of this kind, or a large one.
     """
     bend = branch.signal.source
-    if weights[0] != 1.0 or bend.operation not in RISING or not bend.entrywise or len(bend.inputs) != 1:
+    if weights[0] != 1.0 or not isinstance(bend, Nonlinear) or bend.operation not in RISING:
+        return None
+    if not bend.function.entrywise or len(bend.inputs) != 1:
         return None
     before = bend.inputs[0]
     if not skip.whole or before.signal.source is not skip.signal:

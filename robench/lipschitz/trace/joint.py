@@ -9,16 +9,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from robench.lipschitz.norms.linear import Diagonal
+from robench.lipschitz.trace.linear import Linear
+from robench.lipschitz.trace.nonlinear import Nonlinear
+from robench.lipschitz.trace.signals import Signal, View
 from robench.numerics import gamma, round_up
-
-if TYPE_CHECKING:
-    from robench.lipschitz.trace.signals import Signal, View
 
 EXACT = 2.0**26
 """Whole numbers below this have products and sums that round nothing."""
@@ -52,7 +52,7 @@ def joint_lipschitz(views: Sequence[View]) -> float:
     separate = round_up(math.hypot(*(part.constant for part in pending.values())), 3)
     while len(pending) > 1:
         latest = pending.pop(max(pending))
-        if latest.signal.weights is not None or not latest.signal.inputs:  # a sum is in the way
+        if not isinstance(latest.signal, Linear | Nonlinear):  # a sum is in the way, or the input
             return separate
         for view, weights in _before(_with_twin(pending, latest)):
             _add(pending, view, weights)
@@ -75,7 +75,7 @@ def _with_twin(pending: dict[int, Weighted], latest: Weighted) -> Weighted:
 
     For a |δ relu(−v)|² + b |δ relu(v)|² ≤ max(a, b) |δv|², which is what relu(v) alone is taken to cost as well.
     """
-    twin = latest.signal.twin
+    twin = latest.signal.function.twin if isinstance(latest.signal, Nonlinear) else None
     if twin is None or twin.order not in pending:
         return latest
     return Weighted(twin, torch.maximum(latest.weights, pending.pop(twin.order).weights))
@@ -84,16 +84,18 @@ def _with_twin(pending: dict[int, Weighted], latest: Weighted) -> Weighted:
 def _before(part: Weighted) -> list[tuple[View, Tensor]]:
     """What a signal is computed from, with weights for which the sum is no smaller."""
     signal, weights = part.signal, part.weights[1:]
-    if signal.entrywise:
-        scaled = _times(weights, torch.full((), signal.slope, dtype=torch.float64).square())
-        return list(zip(signal.inputs, torch.split(scaled, [view.size for view in signal.inputs]), strict=True))
-    if signal.joined is None:
-        return [(view, _uniform(view, part.largest, signal.slope)) for view in signal.inputs]
-    assert signal.root is not None
-    if isinstance(signal.joined, Diagonal):
-        factors = signal.joined.factors * (1.0 if len(signal.segment) == 1 else 1 + gamma(4 * len(signal.segment)))
-        return [(signal.root, _times(weights, factors.square()))]
-    return [(signal.root, _uniform(signal.root, part.largest, signal.step_norm))]
+    match signal:
+        case Nonlinear() if signal.function.entrywise:
+            scaled = _times(weights, torch.full((), signal.function.slope, dtype=torch.float64).square())
+            return list(zip(signal.inputs, torch.split(scaled, [view.size for view in signal.inputs]), strict=True))
+        case Nonlinear():
+            return [(view, _uniform(view, part.largest, signal.function.slope)) for view in signal.inputs]
+        case Linear(joined=Diagonal(factors=factors)):
+            joined = 1.0 if len(signal.segment) == 1 else 1 + gamma(4 * len(signal.segment))
+            return [(signal.root, _times(weights, (factors * joined).square()))]
+        case Linear():
+            return [(signal.root, _uniform(signal.root, part.largest, signal.step_norm))]
+    raise TypeError(f"{type(signal).__name__} is not computed from one view")
 
 
 def _uniform(view: View, weight: float, constant: float) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -11,10 +11,13 @@ from torch import Tensor, nn
 
 from robench.errors import BoundError
 from robench.lipschitz.norms.linear import LinearOp
-from robench.lipschitz.norms.rounding import EXACT, Slack, vector_norm_upper
+from robench.lipschitz.norms.rounding import EXACT, UNITS, Slack, vector_norm_upper
+from robench.lipschitz.trace.joint import joint_lipschitz
+from robench.lipschitz.trace.linear import Linear
+from robench.lipschitz.trace.nonlinear import Function, Nonlinear, Sum
 from robench.lipschitz.trace.randomness import is_random
 from robench.lipschitz.trace.rulebook import Rulebook
-from robench.lipschitz.trace.signals import BATCH, Signal, View, whole_view
+from robench.lipschitz.trace.signals import BATCH, Input, Signal, View
 from robench.lipschitz.trace.values import Number, Value, apart, concrete, depends, described, unusable
 
 COMPLEX = "it makes complex numbers of its input, and robench has rules for real ones alone"
@@ -158,8 +161,7 @@ class Trace:
     def start(self, shape: tuple[int, ...]) -> View:
         """The network's input."""
         zero = torch.zeros(BATCH, *shape, dtype=torch.float64)
-        signal = Signal("input", "input", zero.numel() // BATCH)
-        return whole_view(signal, zero)
+        return Input("input", zero, ()).whole
 
     def replay(self, x: Tensor) -> Tensor:
         """What the walked operations compute for a batch of `BATCH` inputs, float64."""
@@ -174,103 +176,42 @@ class Trace:
         view: View,
         op: LinearOp,
         zero: Tensor,
-        offset: Tensor | float | None = None,
+        offset: Tensor | float = 0.0,
         slack: Slack = EXACT,
     ) -> View:
         """A linear operation on a view, plus a constant (one sample of it, or a bound of its norm)."""
         if op.entrywise and zero.numel() != view.zero.numel():
             raise self._repetition(op.operation)
-        norm = vector_norm_upper(offset) if isinstance(offset, Tensor) else offset or 0.0
-        size = zero.numel() // BATCH
-        signal = Signal(self.where, op.operation, size, (view,), op=op, offset=norm, slack=slack)
-        signal.shift = offset if isinstance(offset, Tensor) else None
-        return self._add(signal, zero)
+        shift = offset if isinstance(offset, Tensor) else None
+        norm = vector_norm_upper(offset) if isinstance(offset, Tensor) else offset
+        signal = Linear(self.where, zero, (view,), op, norm, shift, slack)
+        self.signals.append(signal)
+        return signal.whole
 
-    def nonlinear(
-        self,
-        operation: str,
-        views: Sequence[View],
-        slope: float,
-        zero: Tensor,
-        *,
-        terms: int = 0,
-        absolute_error: float = 0.0,
-        entrywise: bool = False,
-        slack: Slack = EXACT,
-    ) -> View:
-        """An operation with Lipschitz constant `slope` on its inputs taken jointly, of which it repeats none.
+    def nonlinear(self, function: Function, views: Sequence[View], zero: Tensor) -> View:
+        """A function of some views taken jointly that repeats no entry of them.
 
         Raises:
-            BoundError: the result is larger than its inputs, so that entries are repeated which `slope` cannot know of.
+            BoundError: the result is larger than its inputs, so that entries are repeated which the slope cannot know
+                of.
         """
         entries = sum(view.zero.numel() for view in views)
-        if zero.numel() > entries or (entrywise and zero.numel() != entries):
-            raise self._repetition(operation)
-        return self.overlapping(
-            operation,
-            views,
-            slope,
-            zero,
-            terms=terms,
-            absolute_error=absolute_error,
-            entrywise=entrywise,
-            slack=slack,
-        )
+        if zero.numel() > entries or (function.entrywise and zero.numel() != entries):
+            raise self._repetition(function.operation)
+        return self.overlapping(function, views, zero)
+
+    def overlapping(self, function: Function, views: Sequence[View], zero: Tensor) -> View:
+        """As `nonlinear`, where the slope itself counts how many entries of the result depend on one entry."""
+        return self._add(Nonlinear(self.where, zero, tuple(views), function, joint_lipschitz(views)))
+
+    def pointwise(self, function: Function, view: View, zero: Tensor) -> View:
+        """A function of each entry; a view that broadcasts against a constant is repeated."""
+        return self.nonlinear(replace(function, entrywise=True), [self.spread(view, zero)], zero)
 
     def _repetition(self, operation: str) -> BoundError:
         return BoundError(
             f"`{operation}` in `{self.where}` cannot be bounded: it repeats its input",
             hint="write the repetition as an operation of its own: `x.expand(...)`",
-        )
-
-    def overlapping(
-        self,
-        operation: str,
-        views: Sequence[View],
-        slope: float,
-        zero: Tensor,
-        *,
-        terms: int = 0,
-        absolute_error: float = 0.0,
-        entrywise: bool = False,
-        slack: Slack = EXACT,
-    ) -> View:
-        """As `nonlinear`, where `slope` itself counts how many entries of the result depend on one entry."""
-        signal = Signal(
-            self.where,
-            operation,
-            zero.numel() // BATCH,
-            tuple(views),
-            slope=slope,
-            offset=vector_norm_upper(zero[: zero.shape[0] // BATCH]),
-            terms=terms,
-            absolute_error=absolute_error,
-            entrywise=entrywise,
-            slack=slack,
-        )
-        return self._add(signal, zero)
-
-    def pointwise(
-        self,
-        operation: str,
-        view: View,
-        slope: float,
-        zero: Tensor,
-        *,
-        terms: int = 0,
-        absolute_error: float = 0.0,
-        slack: Slack = EXACT,
-    ) -> View:
-        """A function of each entry, with the largest `slope`; a view that broadcasts against a constant is repeated."""
-        return self.nonlinear(
-            operation,
-            [self.spread(view, zero)],
-            slope,
-            zero,
-            terms=terms,
-            absolute_error=absolute_error,
-            entrywise=True,
-            slack=slack,
         )
 
     def spread(self, view: View, result: Tensor) -> View:
@@ -281,25 +222,29 @@ class Trace:
 
     def total(
         self,
-        operation: str,
         views: Sequence[View],
         weights: Sequence[float],
         zero: Tensor,
         slack: Slack = EXACT,
         bypass: tuple[View, float] | None = None,
     ) -> View:
-        """A weighted sum of views of the same shape; `slack` is of the weights."""
-        size = zero.numel() // BATCH
-        signal = Signal(self.where, operation, size, tuple(views), weights=tuple(weights), slack=slack, bypass=bypass)
-        return self._add(signal, zero)
+        """A weighted sum of views of the same shape.
 
-    def _add(self, signal: Signal, zero: Tensor) -> View:
+        Args:
+            views: what is added.
+            weights: factors of the views.
+            zero: the sum for the input 0.
+            slack: how far the weights are off.
+            bypass: a view, and a bound of the constant of the sum as a function of that view alone.
+        """
+        return self._add(Sum(self.where, zero, tuple(views), tuple(weights), slack, bypass))
+
+    def _add(self, signal: Nonlinear | Sum) -> View:
         self.signals.append(signal)
-        if signal.op is None:  # eager, so that deep networks need no deep recursion
-            _ = signal.lipschitz
-            for arithmetic in ("float64", "float32"):
-                signal.error(arithmetic)
-        return whole_view(signal, zero)
+        _ = signal.lipschitz  # now, so that deep networks need no deep recursion
+        for arithmetic in UNITS:
+            signal.error(arithmetic)
+        return signal.whole
 
     def call(self, target: Any, *args: Value, **kwargs: Value) -> Value:
         """The value of one ATen operation: by its rule if it depends on the input, else computed.
