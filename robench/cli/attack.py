@@ -24,20 +24,22 @@ if TYPE_CHECKING:
     type=click.Choice(["paper", "strong", "autoattack"]),
     default="paper",
     show_default=True,
-    help="paper: foolbox's fgsm, pgd, cw, deepfool; strong: those with adv-lib's ddn, apgd, fab; autoattack: "
-    "apgd-ce, apgd-t, fab and square at one ε.",
+    help="paper: foolbox's fgsm, pgd, cw and deepfool. strong: these and adv-lib's ddn, apgd and fab. autoattack: "
+    "apgd-ce, apgd-t, fab and square, at one ε.",
 )
 @click.option(
     "--attack",
     "attacks",
     multiple=True,
     metavar="NAME[:OPTION=VALUE,...]",
-    help="Run this attack instead of a suite; repeatable; such as `cw:steps=1000,initial_const=10`.",
+    help="Run this attack instead of a suite, such as `cw:steps=1000,initial_const=10`. Repeatable.",
 )
 @click.option("--full", is_flag=True, help="Run every attack on every image that is not certified.")
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of random starts.")
-@options.out(required=False, help_text="Run folder; the same command on it resumes.  [default: under runs/]")
-@options.fail_under("Exit with 1 if combined robust accuracy at any ε is below RATE, or all images get one class.")
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of the random starts.")
+@options.out(required=False, help_text="Run folder. The same command resumes it.  [default: under runs/]")
+@options.fail_under(
+    "Exit with 1 if combined robust accuracy at any ε is below RATE, or if the model predicts one class only."
+)
 @options.as_json
 @options.batches
 def attack(
@@ -57,7 +59,7 @@ def attack(
     """Attack every image, keep the smallest verified distance, and check it against the certificate.
 
     \b
-    MODEL is a model folder, a .pt2 program, an .onnx file, or FILE.py:factory, mostly with --weights.
+    MODEL is a model folder, a .pt2 program, an .onnx file, or FILE.py:factory (usually with --weights).
 
     \b
     Examples:
@@ -65,9 +67,9 @@ def attack(
       robench attack hkr --data mnist --eps 36/255 --suite strong --full
       robench attack hkr --data mnist --eps 1 --attack pgd:steps=200 --attack deepfool
 
-    An image is broken at ε if it is misclassified or any attack found an adversarial within ε. Every one found is
-    verified alone: its class in float64, its distance rounded up. A distance below the certified radius of the same
-    image is a contradiction: it is stored with its adversarial and the exit code is 1.
+    An image is broken at ε if it is misclassified, or if an attack found an adversarial example within ε. robench
+    verifies each adversarial example by itself: its class in float64, its distance rounded up. A distance below the
+    certified radius of the same image is a contradiction. robench stores it, and the exit code is 1.
     """
     from robench import workflows
     from robench.cli.main import FINDING

@@ -28,8 +28,8 @@ def audit(*, model: ModelRef, json_output: bool, screen: Screen) -> None:
       robench audit hkr
       robench audit net.py:make --weights net.safetensors --input-shape 3,32,32 --json
 
-    The upper bound is proven, in float64 with its rounding error; the lower bound is a slope that was found, so the
-    gap between the two shows how loose the bound may be. An operation without a rule is refused by name.
+    The upper bound is proven, rounding errors included. The lower bound is the largest slope that a search found. The
+    gap between the two shows how loose the upper bound may be. If an operation has no rule, robench stops and names it.
     """
     from robench import workflows
     from robench.cli.results import audit_result

@@ -24,14 +24,15 @@ def bench(*, suite: str, data_dir: Path | None, out: Path | None, json_output: b
     """Train, certify, attack and report in one go.
 
     \b
-    SUITE is `embedded` (two-moons and digits, all recipes, no network) or `mnist` (the paper's five approaches).
+    SUITE is `embedded` (two-moons and digits, all recipes, no download) or `mnist` (the paper's five approaches).
 
     \b
     Examples:
       robench bench
       robench bench mnist --data-dir ~/data/mnist --out mnist-bench
 
-    The same command goes on where it was stopped. It ends with the comparison table and the path of the report.
+    The same command resumes a benchmark that was stopped. At the end it prints the comparison table and the path of
+    the report.
     """
     from robench.cli.main import FINDING
     from robench.cli.results import bench_result

@@ -24,11 +24,13 @@ if TYPE_CHECKING:
     type=click.Choice(["float64", "float32"]),
     default="float64",
     show_default=True,
-    help="Arithmetic of the deployed model; float32 shrinks every radius by its error, and gives none for a class that "
-    "the float32 model does not predict.",
+    help="Arithmetic of the deployed model. float32 shrinks every radius by the rounding error, and certifies no image "
+    "to which the float32 model gives another class.",
 )
-@options.out(required=False, help_text="Run folder; the same command on it resumes.  [default: under runs/]")
-@options.fail_under("Exit with 1 if pairwise certified accuracy at any ε is below RATE, or all images get one class.")
+@options.out(required=False, help_text="Run folder. The same command resumes it.  [default: under runs/]")
+@options.fail_under(
+    "Exit with 1 if pairwise certified accuracy at any ε is below RATE, or if the model predicts one class only."
+)
 @options.as_json
 @options.batches
 def certify(
@@ -45,7 +47,7 @@ def certify(
     """Prove a certified L2 radius for every image.
 
     \b
-    MODEL is a model folder, a .pt2 program, an .onnx file, or FILE.py:factory, mostly with --weights.
+    MODEL is a model folder, a .pt2 program, an .onnx file, or FILE.py:factory (usually with --weights).
 
     \b
     Examples:
@@ -53,9 +55,9 @@ def certify(
       robench certify net.onnx --data npz:images.npz --eps 0.5
       robench certify net.py:make --weights net.safetensors --data cifar10 --eps 36/255
 
-    An image counts as certified at ε if it is classified correctly and its radius is above ε. Two rules are shown:
-    `paper` (|f(x)|/L, half the top-2 gap over L) and `pairwise` (gap of each pair of classes over that pair's own
-    constant), which is never smaller.
+    An image counts as certified at ε if it is classified correctly and its radius is above ε. The table shows two
+    rules. `paper` is |f(x)|/L for one logit, and half the gap of the two largest logits over L otherwise. `pairwise`
+    divides the gap of each pair of classes by the constant of that pair, and is never smaller.
     """
     from robench import workflows
     from robench.cli.results import certify_result, show_flags, unmet

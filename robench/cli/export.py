@@ -21,14 +21,14 @@ if TYPE_CHECKING:
     "file_format",
     type=click.Choice(["state-dict", "pt2", "onnx"]),
     required=True,
-    help="state-dict: the weights as .safetensors, or .pt if FILE ends so; pt2: torch.export; onnx: float32.",
+    help="state-dict: the weights, as .pt if FILE ends in .pt, else as .safetensors. pt2: torch.export. onnx: float32.",
 )
 @click.option(
     "--out", type=click.Path(dir_okay=False, path_type=Path), required=True, metavar="FILE", help="File to write."
 )
 @options.screen
 def export(*, model: ModelRef, file_format: Literal["state-dict", "pt2", "onnx"], out: Path, screen: Screen) -> None:
-    """Write a model for another runtime, and check that its outputs agree.
+    """Write a model for another runtime, and check that the outputs agree.
 
     \b
     Examples:

@@ -1,6 +1,6 @@
 """The `robench` command and what its exit code means.
 
-0 done; 1 done, and the finding is negative; 2 the user can mend it; 3 a bug of robench; 130 interrupted.
+0 success; 1 success with a negative finding; 2 an error that the user can fix; 3 a bug of robench; 130 interrupted.
 """
 
 from __future__ import annotations
@@ -45,16 +45,16 @@ class LazyGroup(click.Group):
 @click.command(
     cls=LazyGroup,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
-    epilog="Exit codes: 0 done; 1 done, and the finding is negative; 2 you can mend it; 3 a bug of robench; "
+    epilog="Exit codes: 0 success; 1 success with a negative finding; 2 an error that you can fix; 3 a bug of robench; "
     "130 interrupted.",
 )
 @click.version_option(package_name="robench", prog_name="robench")
 def robench() -> None:
-    """Certify and attack classifiers, and check one against the other.
+    """Certify and attack classifiers, and check one result against the other.
 
     \b
     Examples:
-      robench bench                                      all of it on embedded data
+      robench bench                                      all steps on embedded data
       robench train --recipe hkr --data mnist --out hkr  train a 1-Lipschitz network
       robench certify hkr --data mnist --eps 0.5,1,1.58  prove L2 radii
       robench attack hkr --data mnist --eps 0.5,1        try to break it
@@ -89,7 +89,7 @@ def run(argv: list[str]) -> int:
     except click.exceptions.Exit as error:
         return error.exit_code
     except (KeyboardInterrupt, click.Abort):
-        click.echo("interrupted: the same command goes on where this one stopped", err=True)
+        click.echo("interrupted: the same command resumes the work", err=True)
         return INTERRUPTED
     except BaseException as error:
         if (blamed := _blamed(error)) is not None:
@@ -107,7 +107,7 @@ def run(argv: list[str]) -> int:
 
 
 def _blamed(error: BaseException) -> RobenchError | None:
-    """What the user can mend: what the system refuses, or what a user's own code raised; None for a bug of robench."""
+    """An error that the user can fix: the system refused, or the user's own code raised. None for a bug of robench."""
     if isinstance(error, OSError) and error.filename is not None:
         text = f"`{error.filename}` cannot be used: {error.strerror or error}"
         return RobenchError(text, hint="check the path, its permissions and the space on its disk")

@@ -81,13 +81,13 @@ data_name = click.option(
     "--data",
     required=True,
     metavar="NAME",
-    help="two-moons, digits, mnist, fashion-mnist, cifar10, celeba, npz:PATH or folder:PATH; "
-    "`mnist:0-8` for two classes.",
+    help="two-moons, digits, mnist, fashion-mnist, cifar10, celeba, npz:PATH or folder:PATH. "
+    "`mnist:0-8` keeps two classes.",
 )
 data_dir = click.option(
     "--data-dir",
     type=click.Path(file_okay=False, path_type=Path),
-    help="Folder that holds the data set's own files.  [default: a per-user cache, filled by download]",
+    help="Folder with the files of the data set.  [default: a per-user cache, filled by download]",
 )
 as_json = click.option("--json", "json_output", is_flag=True, help="Print the summary as one JSON document.")
 _quiet = click.option(
@@ -103,20 +103,20 @@ _threads = click.option("--threads", type=click.IntRange(1), metavar="N", help="
     click.option(
         "--weights",
         type=click.Path(exists=True, dir_okay=False, path_type=Path),
-        help="Weights (.safetensors, or .pt holding tensors only) for FILE.py:factory.  [default: the factory's]",
+        help="Weights for FILE.py:factory: .safetensors, or .pt with tensors only.  [default: the factory's]",
     ),
     click.option(
         "--input-shape",
         callback=_shape,
         metavar="C,H,W",
-        help="Input shape without the batch, where MODEL leaves it open.  [default: that of --data, if given]",
+        help="Input shape without the batch, if MODEL does not tell it.  [default: that of --data, if given]",
     ),
     click.option(
         "--threshold",
         type=float,
         callback=_finite,
         metavar="T",
-        help="For one output: class 1 where it is above T.  [default: 0; 0.5 after a sigmoid]",
+        help="For a model of one output: class 1 where the output is above T.  [default: 0; 0.5 after a sigmoid]",
     ),
 )
 def model(model: str, weights: Path | None, input_shape: tuple[int, ...] | None, threshold: float | None) -> ModelRef:
@@ -187,7 +187,7 @@ def batches(batch_size: int, device: str, threads: int | None, quiet: bool) -> E
 
 def eps(*, required: bool, default_text: str = "") -> Decorator:
     """`--eps`, repeatable, with comma lists and fractions."""
-    help_text = "L2 radius in input units, above 0; repeatable; takes `0.5,1` and `36/255`."
+    help_text = "L2 radius in input units, above 0, such as `0.5,1` or `36/255`. Repeatable."
     if default_text:
         help_text += f"  [default: {default_text}]"
     return click.option("--eps", multiple=True, required=required, callback=_epsilons, metavar="E", help=help_text)

@@ -14,10 +14,10 @@ if TYPE_CHECKING:
     from robench.workflows import DataRef, Execution, ModelRef
 
 
-@click.command(cls=Command, short_help="Hold a two-class model against its optimal transport problem")
+@click.command(cls=Command, short_help="Compare a two-class model with its optimal transport problem")
 @options.model
 @options.data
-@click.option("--alpha", type=click.FloatRange(0), help="Weight of the hinge.  [default: as trained]")
+@click.option("--alpha", type=click.FloatRange(0), help="Weight of the hinge, λ in Theorem 2.  [default: as trained]")
 @click.option("--margin", type=click.FloatRange(0), help="Margin m of the hinge.  [default: as trained]")
 @options.out(required=True, help_text="Folder for the numbers and figures.")
 @options.as_json
@@ -32,17 +32,17 @@ def potential(
     json_output: bool,
     execution: Execution,
 ) -> int:
-    """Hold a two-class model against its optimal transport problem.
+    """Compare a two-class model with the optimum of its transport problem.
 
     \b
     Examples:
       robench potential hkr --data two-moons --split train --limit 600 --out potential
       robench potential net --data mnist:0-8 --split train --limit 600 --alpha 50 --margin 1 --out potential
 
-    No 1-Lipschitz function can have a smaller hKR loss on these examples than the transport problem of Theorem 2
-    (Serrurier et al.) allows; a linear program finds that optimum, and the gap says how far the model is from it.
-    Also: the distribution of f in each class and whether the two overlap, the norms of its gradient, and for points of
-    the plane its level map. Exit code 1 if the model does better than possible: its audited constant is wrong.
+    Theorem 2 of the paper (Serrurier et al.) says how small the hKR loss of a 1-Lipschitz function can be on these
+    examples. A linear program computes this optimum, and the gap says how far the model is from it. The command also
+    shows how f is distributed in each class, whether the two classes overlap, the norms of the gradient, and the level
+    map for points of the plane. Exit code 1 means that the model is better than possible: its Lipschitz bound is wrong.
     """
     from robench import workflows
     from robench.cli.main import FINDING

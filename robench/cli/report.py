@@ -18,14 +18,14 @@ def report(*, runs: tuple[Path, ...], out: Path, screen: Screen) -> None:
     """Write curves, tables and one self-contained HTML page over run folders.
 
     \b
-    RUN is a run folder of certify or attack, or a folder that holds some.
+    RUN is a run folder of `certify` or `attack`, or a folder that holds some.
 
     \b
     Examples:
       robench report runs --out report
       robench report runs/certify-hkr runs/attack-hkr --out report
 
-    The report is a function of the run folders alone: the same runs give the same bytes.
+    The report depends on the run folders alone: the same runs give the same bytes.
     """
     from robench import workflows
 

@@ -28,16 +28,22 @@ if TYPE_CHECKING:
 @options.data_dir
 @click.option("--arch", metavar="NAME|FILE", help="Architecture, or a JSON file of layers.  [default: the recipe's]")
 @click.option("--epochs", type=click.IntRange(1), help="Passes over the training split.  [default: the recipe's]")
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of weights and data order.")
+@click.option(
+    "--seed",
+    type=click.IntRange(0),
+    default=0,
+    show_default=True,
+    help="Seed of the weights and of the order of the data.",
+)
 @click.option(
     "--set",
     "changes",
     multiple=True,
     metavar="FIELD=VALUE",
-    help="Override a field of the spec; repeatable; such as `loss.alpha=10`.",
+    help="Override a field of the spec, such as `loss.alpha=10`. Repeatable.",
 )
 @click.option("--show-spec", is_flag=True, help="Print the spec as JSON and stop.")
-@options.out(required=False, help_text="Model folder to write; required unless --show-spec.")
+@options.out(required=False, help_text="Model folder to write. Required without --show-spec.")
 @options.as_json
 @options.execution
 def train(
@@ -62,8 +68,8 @@ def train(
       robench train --recipe adv --data mnist --set adversarial.eps=1.5 --out adv
       robench train --recipe hkr --data two-moons --show-spec
 
-    The folder holds plain exported weights (safetensors), which certify and attack read. The same command on the
-    same folder resumes a training that was stopped.
+    The model folder holds plain exported weights (safetensors). `certify` and `attack` read them. The same command
+    resumes a training that was stopped.
     """
     from robench import workflows
     from robench.cli.results import accuracy_line, show_flags

@@ -10,7 +10,7 @@ from robench.cli import options
 from robench.cli.console import Command, Screen, print_json, print_reason, print_table
 
 
-@click.command(cls=Command, short_help="Re-execute a run's certificates and adversarials with other code")
+@click.command(cls=Command, short_help="Check a run's certificates and adversarial examples with other code")
 @click.argument("run", type=click.Path(path_type=Path))
 @click.option(
     "--model",
@@ -21,20 +21,20 @@ from robench.cli.console import Command, Screen, print_json, print_reason, print
 @click.option(
     "--data-dir",
     type=click.Path(file_okay=False, path_type=Path),
-    help="Folder that holds the data set's own files.  [default: where the run found them]",
+    help="Folder with the files of the data set.  [default: where the run found them]",
 )
 @options.as_json
 @options.screen
 def verify(*, run: Path, model: Path | None, data_dir: Path | None, json_output: bool, screen: Screen) -> int:
-    """Re-execute every certificate and adversarial of a run in numpy float64, with code that shares nothing.
+    """Check every certificate and adversarial example of a run, with code that shares nothing with the run.
 
     \b
     Example:
       robench verify runs/attack-hkr-mnist-1a2b3c4d
 
-    Exit code 1 if anything does not hold: a class that differs, a distance that is too small, a radius that a slope
-    found contradicts, an adversarial within a certified radius. Runs on other models than
-    robench's own model folders are refused.
+    The check computes in numpy float64. Exit code 1 means that something does not hold: a class differs, a distance is
+    too small, a slope contradicts a radius, or an adversarial example lies within a certified radius. The check needs
+    a run on one of robench's model folders.
     """
     from robench import workflows
     from robench.cli.main import FINDING
