@@ -89,7 +89,7 @@ def attack(
     )
     (print_json if json_output else attack_result)(outcome.summary)
     execution.progress.note(f"run folder: {outcome.folder}")
-    show_flags(outcome.summary["flags"], execution.progress)
+    show_flags(outcome.summary["flags"], execution.progress.note)
     if outcome.summary["violations"]:
         print_reason(f"CONTRADICTION: {outcome.summary['violations']} images; see {outcome.folder}/contradictions.json")
         return FINDING

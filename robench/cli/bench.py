@@ -34,30 +34,19 @@ def bench(*, suite: str, data_dir: Path | None, out: Path | None, json_output: b
     The same command resumes a benchmark that was stopped. At the end it prints the comparison table and the path of
     the report.
     """
+    from robench import workflows
     from robench.cli.main import FINDING
     from robench.cli.results import bench_result
-    from robench.records.record import SCHEMA_VERSION
-    from robench.workflows.bench import run_suite, suite_named
 
-    chosen = suite_named(suite)
-    folder = out or Path("runs") / f"bench-{chosen.name}"
-    result = run_suite(chosen, folder, data_dir=data_dir, execution=execution)
-    for row in result.rows:
+    summary = workflows.bench(suite, out=out, data_dir=data_dir, execution=execution).summary
+    for row in summary["models"]:
         for flag in row["flags"]:
             execution.progress.note(f"flag {flag['name']} of {row['model']} on {row['data']}: {flag['message']}")
         if row["violations"]:
             print_reason(f"CONTRADICTION: {row['violations']} images of {row['model']} on {row['data']}")
     if json_output:
-        print_json(
-            {
-                "schema_version": SCHEMA_VERSION,
-                "command": "bench",
-                "models": result.rows,
-                "violations": result.violations,
-                "report": str(result.page),
-            }
-        )
+        print_json(summary)
     else:
-        bench_result(result.rows)
-        print_line(f"report: {result.page}")
-    return FINDING if result.violations else 0
+        bench_result(summary["models"])
+        print_line(f"report: {summary['report']}")
+    return FINDING if summary["violations"] else 0

@@ -73,5 +73,5 @@ def certify(
     )
     (print_json if json_output else certify_result)(outcome.summary)
     execution.progress.note(f"run folder: {outcome.folder}")
-    show_flags(outcome.summary["flags"], execution.progress)
+    show_flags(outcome.summary["flags"], execution.progress.note)
     return unmet(outcome.summary["n_certified"]["pairwise"], outcome.summary, fail_under)

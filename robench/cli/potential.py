@@ -51,5 +51,5 @@ def potential(
     outcome = workflows.potential(model, data, out=out, alpha=alpha, margin=margin, execution=execution)
     (print_json if json_output else potential_result)(outcome.summary)
     execution.progress.note(f"figures: {outcome.folder}")
-    show_flags(outcome.summary["flags"], execution.progress)
+    show_flags(outcome.summary["flags"], execution.progress.note)
     return FINDING if outcome.summary["duality"]["exceeded"] else 0

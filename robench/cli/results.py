@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from robench.cli.console import print_reason, print_table
 from robench.cli.main import FINDING
 from robench.display import ABSENT, broke, lower, lower_percent, upper, upper_percent, with_sign
-from robench.progress import Progress
 from robench.statistics.predictions import CONSTANT
 
 SHOWN = 6
@@ -123,10 +122,10 @@ def bench_result(rows: Sequence[Mapping[str, Any]]) -> None:
         print_table(title, columns, cells)
 
 
-def show_flags(flags: Sequence[Mapping[str, Any]], progress: Progress) -> None:
-    """Each flag on a line of stderr."""
+def show_flags(flags: Sequence[Mapping[str, Any]], note: Callable[[str], None]) -> None:
+    """Tell each flag by `note`."""
     for flag in flags:
-        progress.note(f"flag {flag['name']}: {flag['message']}")
+        note(f"flag {flag['name']}: {flag['message']}")
 
 
 def unmet(counts: Mapping[str, int], summary: Mapping[str, Any], fail_under: float | None) -> int:

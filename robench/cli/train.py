@@ -96,7 +96,7 @@ def train(
         print_line(outcome.folder)
     if outcome.summary["n"]:
         execution.progress.note(accuracy_line(outcome.summary, "validation images"))
-    show_flags(outcome.summary["flags"], execution.progress)
+    show_flags(outcome.summary["flags"], execution.progress.note)
     execution.progress.note(f"next: robench certify {outcome.folder} --data {data}")
 
 

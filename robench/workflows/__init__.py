@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from robench.workflows.attacking import attack
     from robench.workflows.auditing import audit
+    from robench.workflows.benchmarking import bench
     from robench.workflows.certifying import certify
     from robench.workflows.exporting import export
     from robench.workflows.reading import report, verify
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 _MODULES = {
     "attack": "attacking",
     "audit": "auditing",
+    "bench": "benchmarking",
     "certify": "certifying",
     "export": "exporting",
     "report": "reading",
@@ -43,6 +45,7 @@ __all__ = [
     "Outcome",
     "attack",
     "audit",
+    "bench",
     "certify",
     "export",
     "potential",

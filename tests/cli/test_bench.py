@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from robench.training.recipes import RECIPES
-from robench.workflows import bench
+from robench.workflows import benchmarking as bench
 
 EPS = ("0.1", "0.5")
 

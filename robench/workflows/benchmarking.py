@@ -1,4 +1,4 @@
-"""Benchmark suites: train, certify, attack and report several recipes in one resumable go."""
+"""`robench bench`: train, certify, attack and report several recipes in one resumable go."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from robench import workflows
 from robench.errors import SpecError, did_you_mean
+from robench.records.record import SCHEMA_VERSION
 from robench.specs.data import DataSpec
 from robench.training.recipes import RECIPES
 
@@ -52,20 +53,6 @@ class Suite:
 
     name: str
     tracks: tuple[Track, ...]
-
-
-class BenchResult(NamedTuple):
-    """A finished suite.
-
-    Fields:
-        page: path of the report's HTML page.
-        rows: one table row a model: data, model, and its numbers, as plain values.
-        violations: number of contradictions between attacks and certificates.
-    """
-
-    page: Path
-    rows: list[dict[str, Any]]
-    violations: int
 
 
 PAPER_APPROACHES = (
@@ -112,42 +99,45 @@ SUITES: Mapping[str, Suite] = {
 }
 
 
-def suite_named(name: str) -> Suite:
-    """The suite of that name.
-
-    Raises:
-        SpecError: there is none.
-    """
-    if name not in SUITES:
-        raise SpecError(f"there is no suite `{name}`", hint=did_you_mean(name, SUITES))
-    return SUITES[name]
-
-
-def run_suite(
-    suite: Suite,
-    out: Path,
+def bench(
+    name: str = "embedded",
     *,
+    out: Path | None = None,
     data_dir: Path | None = None,
     seed: int = 0,
     execution: workflows.Execution | None = None,
-) -> BenchResult:
+) -> workflows.Outcome:
     """Train, certify, attack and report; each part that is done already is only read.
 
     Args:
-        suite: what to run.
-        out: folder for `models/`, `runs/` and `report/`.
+        name: of the suite, a key of `SUITES`.
+        out: folder for `models/`, `runs/` and `report/`; None is `runs/bench-NAME`.
         data_dir: folder with the data set's own files.
         seed: of every training and attack.
         execution: device, threads, batch size, progress.
+
+    Raises:
+        SpecError: there is no such suite.
+        DataError: the data cannot be read.
+        RunError: a folder cannot be written or holds something else.
     """
+    if name not in SUITES:
+        raise SpecError(f"there is no suite `{name}`", hint=did_you_mean(name, SUITES))
+    out = out or Path("runs") / f"bench-{name}"
     execution = execution or workflows.Execution()
     rows = [
         run_entry(track, entry, out, data_dir=data_dir, seed=seed, execution=execution)
-        for track in suite.tracks
+        for track in SUITES[name].tracks
         for entry in track.entries
     ]
-    page = workflows.report([out / "runs"], out / "report")
-    return BenchResult(page, rows, sum(row["violations"] for row in rows))
+    summary = {
+        "schema_version": SCHEMA_VERSION,
+        "command": "bench",
+        "models": rows,
+        "violations": sum(row["violations"] for row in rows),
+        "report": str(workflows.report([out / "runs"], out / "report")),
+    }
+    return workflows.Outcome(out, summary)
 
 
 def run_entry(
