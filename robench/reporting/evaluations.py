@@ -25,7 +25,7 @@ from robench.records.record import (
 )
 from robench.records.shapes import misfit
 from robench.runs import shapes as run_shapes
-from robench.runs.folder import MANIFEST, SUMMARY, check_unchanged, find_runs, read_effort, read_records
+from robench.runs.reading import MANIFEST, SUMMARY, check_unchanged, find_runs, read_effort, read_records
 from robench.specs.epsilon import DEFAULT_EPS, ascending
 from robench.statistics import curves
 from robench.statistics.budget import AttackBudget, budgets

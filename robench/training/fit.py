@@ -23,7 +23,7 @@ from robench.specs.model import ModelDescription
 from robench.specs.training import TrainSpec
 from robench.statistics.predictions import accuracy_facts, record_flags
 from robench.training.batches import DeviceData
-from robench.training.journal import Journal
+from robench.training.journal import TrainingFolder
 from robench.training.session import Session
 
 STATE_FILE = "last.safetensors"
@@ -102,9 +102,9 @@ def fit(
     progress = NoProgress() if progress is None else progress
     facts = {**device_facts(place), "train": train.describe(), "validation": validation.describe()}
     identity = {"train_sha256": train.sha256, "validation_sha256": validation.sha256}
-    with Journal(out, spec, identity=identity, facts=facts, resume=resume) as journal:
+    with TrainingFolder(out, spec, identity=identity, facts=facts, resume=resume) as journal:
         if journal.finished:
-            return TrainResult(folder=out, finished_before=True, **journal.record["result"])
+            return TrainResult(folder=out, finished_before=True, **journal.manifest["result"])
         with _reproducible(place):
             session = Session(spec, DeviceData(train, place), DeviceData(validation, place), place)
             seconds = _run(session, journal, progress, save_seconds)
@@ -114,7 +114,7 @@ def fit(
         return TrainResult(folder=out, **result)
 
 
-def _run(session: Session, journal: Journal, progress: Progress, save_seconds: float) -> float:
+def _run(session: Session, journal: TrainingFolder, progress: Progress, save_seconds: float) -> float:
     """Train the epochs that are missing; seconds used, those before a resume included."""
     state = journal.path / STATE / STATE_FILE
     create_folder(state.parent)

@@ -82,7 +82,7 @@ def attack(
         records: list[AttackRecord] = run.records()
         done = done_before(run, dataset, records, progress)
         check_certificates(run, records, certificates)
-        finished = run.summary() if run.finished_before and len(done) == len(dataset) else None
+        finished = run.summary() if run.finished and len(done) == len(dataset) else None
         if finished is not None:
             rates = _attack_rates(records, spec, finished.get("flags", ()), certificates, audited, run.spent())
             return Outcome(run.path, {**finished, **rates, "reused": len(done)})

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from robench.cli.results import attack_result
-from robench.runs.folder import read_effort
+from robench.runs.reading import read_effort
 from robench.statistics.attacked import attack_summary
 from tests.reporting.synthetic import ATTACKS, EPS, Synthetic
 

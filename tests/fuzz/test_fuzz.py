@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from robench.reporting import plots
-from robench.runs import folder as runs
+from robench.runs import environment
 from tests.fuzz.kinds import KINDS
 from tests.fuzz.seeds import build
 
@@ -34,7 +34,7 @@ def bounded(monkeypatch):
     def late(*_):
         raise TimeoutError(f"more than {SECONDS} s")
 
-    monkeypatch.setattr(runs, "_git_state", lambda: None)
+    monkeypatch.setattr(environment, "_git_state", lambda: None)
     monkeypatch.setattr(plots, "image_bytes", lambda figure, kind: b"<svg xmlns='http://www.w3.org/2000/svg'/>")
     soft, hard = resource.getrlimit(resource.RLIMIT_AS)
     held = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()

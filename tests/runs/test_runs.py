@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from robench.errors import RunError
 from robench.files import read_json
 from robench.records.record import CertifyRecord, Status, certify_record, to_line
-from robench.runs.folder import RunFolder, RunRequest, find_runs, read_records
+from robench.runs.folder import RunFolder, RunRequest
+from robench.runs.reading import find_runs, read_records
 
 REQUEST = RunRequest(command="certify", spec={"data": {"name": "mnist"}, "split": "test"}, identity={"weights": "aa"})
 
@@ -45,7 +46,7 @@ def test_a_run_goes_from_started_to_success(tmp_path: Path) -> None:
     assert manifest["environment"]["versions"]["torch"]
     assert list(read_records(tmp_path / "run", certify_record)) == [record(0)]
     with folder(tmp_path / "run") as again:
-        assert again.finished_before
+        assert again.finished
         assert again.records() == [record(0)]
 
 
@@ -127,7 +128,7 @@ def test_a_folder_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
 
 def test_records_without_a_manifest_are_not_adopted(tmp_path: Path) -> None:
     (tmp_path / "records.jsonl").write_text(to_line(record(0)) + "\n")
-    with pytest.raises(RunError, match="no manifest"), folder(tmp_path):
+    with pytest.raises(RunError, match=r"no `manifest\.json`"), folder(tmp_path):
         pass
 
 
@@ -159,7 +160,7 @@ def test_a_finished_run_that_gets_more_images_is_not_finished_until_it_says_so(t
     assert read_json(tmp_path / "manifest.json")["status"] == "interrupted"
     assert not (tmp_path / "summary.json").exists()
     with folder(tmp_path) as run:
-        assert not run.finished_before
+        assert not run.finished
 
 
 def test_a_folder_of_something_else_is_not_taken_for_a_run(tmp_path: Path) -> None:

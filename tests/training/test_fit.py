@@ -239,5 +239,5 @@ def test_a_training_of_schema_version_1_is_read_if_it_was_finished(tmp_path):
     assert read.finished_before
     assert read.clean_accuracy == made.clean_accuracy
     path.write_text(json.dumps({**record, "status": "interrupted"}))
-    with pytest.raises(RunError, match="schema version 1"):
+    with pytest.raises(RunError, match="`schema_version` is 1 there and 2 here"):
         fit_to(tmp_path, spec)
