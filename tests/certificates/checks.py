@@ -19,8 +19,8 @@ from robench.errors import ModelError
 from robench.layers import GroupSort2, InputNormalization
 from robench.lipschitz import LipschitzBound, bound_module
 from robench.lipschitz.norms import groups as groups_module
-from robench.lipschitz.norms import linear as linear_module
-from robench.lipschitz.norms.convolution import Geometry
+from robench.lipschitz.norms.torus import Geometry
+from robench.lipschitz.norms.windows import Convolution
 from robench.records.record import CertifyRecord
 from tests.lipschitz.oracles import largest_slope
 
@@ -122,9 +122,8 @@ def check_grouped_convolution() -> None:
     layer = nn.Conv2d(2, 2, 1, groups=2, bias=False)
     layer.weight.data = torch.tensor([0.1, 0.9]).reshape(2, 1, 1, 1)
     with torch.no_grad():
-        bound = linear_module.convolution_norm_upper(
-            layer.weight.double().reshape(2, 1, 1, 1, 1), Geometry((4, 4), (1, 1), (1, 1))
-        )
+        kernel = layer.weight.double().reshape(2, 1, 1, 1, 1)
+        bound = Convolution(kernel, Geometry((4, 4), (1, 1), (1, 1)), ((0, 0), (0, 0)), 1, (4, 4)).norm
     assert bound >= float(np.float32(0.9))
 
 

@@ -14,7 +14,9 @@ from robench.certificates import certify as certify_module
 from robench.errors import BoundError
 from robench.lipschitz import bound_module
 from robench.lipschitz.norms import convolution as convolution_module
-from robench.lipschitz.norms import linear as linear_module
+from robench.lipschitz.norms import section as section_module
+from robench.lipschitz.norms import torus as torus_module
+from robench.lipschitz.norms import windows as windows_module
 from robench.lipschitz.rules.table import RULES
 from robench.lipschitz.trace.nonlinear import Function
 from tests.certificates import checks
@@ -36,23 +38,23 @@ def test_group_norms_multiplied(monkeypatch: pytest.MonkeyPatch) -> None:
         return math.prod(convolution_module.group_bound(group, geometry) for group in kernel)
 
     checks.check_grouped_convolution()
-    monkeypatch.setattr(linear_module, "convolution_norm_upper", product)
+    monkeypatch.setattr(windows_module, "convolution_norm_upper", product)
     with pytest.raises(RED):
         checks.check_grouped_convolution()
 
 
 def test_torus_one_row_too_small(monkeypatch: pytest.MonkeyPatch) -> None:
-    right = convolution_module.torus_sides
+    right = torus_module.torus_sides
     checks.check_torus()
     monkeypatch.setattr(convolution_module, "LOOSE", math.inf)
     checks.check_torus()
-    monkeypatch.setattr(convolution_module, "torus_sides", lambda *given: tuple(side - 1 for side in right(*given)))
+    monkeypatch.setattr(torus_module, "torus_sides", lambda *given: tuple(side - 1 for side in right(*given)))
     with pytest.raises(RED):
         checks.check_torus()
 
 
 def test_stride_aliases_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
-    right = convolution_module.phases
+    right = torus_module.Torus.phases
 
     def dropped(*given: Any) -> torch.Tensor:
         phases = right(*given).clone()
@@ -60,13 +62,13 @@ def test_stride_aliases_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
         return phases
 
     checks.check_stride()
-    monkeypatch.setattr(convolution_module, "phases", dropped)
+    monkeypatch.setattr(torus_module.Torus, "phases", dropped)
     with pytest.raises(RED):
         checks.check_stride()
 
 
 def test_section_to_windows_along_one_axis_and_pixels_along_another(monkeypatch: pytest.MonkeyPatch) -> None:
-    right = convolution_module._section_lengths
+    right = section_module.box_lengths
 
     def mixed(taps: Any, geometry: Any) -> tuple[int, ...]:
         axes = range(len(taps))
@@ -75,7 +77,7 @@ def test_section_to_windows_along_one_axis_and_pixels_along_another(monkeypatch:
         )
 
     checks.check_section()
-    monkeypatch.setattr(convolution_module, "_section_lengths", mixed)
+    monkeypatch.setattr(section_module, "box_lengths", mixed)
     with pytest.raises(RED):
         checks.check_section()
 

@@ -12,10 +12,11 @@ from torch import nn
 from torch.nn import functional
 
 from robench.lipschitz import bound_module
-from robench.lipschitz.norms import convolution, groups
-from robench.lipschitz.norms.convolution import Geometry, reshaped_kernel_bound
+from robench.lipschitz.norms import groups, section
+from robench.lipschitz.norms.convolution import reshaped_kernel_bound
 from robench.lipschitz.norms.groups import convolution_norm_upper
 from robench.lipschitz.norms.spectral import spectral_norm_upper
+from robench.lipschitz.norms.torus import Geometry, torus_sides
 from robench.lipschitz.trace import linear as linear_module
 from tests.lipschitz.oracles import dense_matrix, exact_norm
 
@@ -89,12 +90,12 @@ def test_multipliers_of_a_section_have_the_norms_claimed(data: st.DataObject) ->
     size = tuple(data.draw(st.integers(k, 9)) for k in taps)
     padding = tuple((data.draw(st.integers(0, 2)),) * 2 for _ in range(axes)) if data.draw(st.booleans()) else None
     geometry = Geometry(size, stride, (1,) * axes, padding=padding)
-    lengths = convolution._section_lengths(taps, geometry)
-    sides = convolution.torus_sides(taps, geometry, lengths)
+    lengths = section.box_lengths(taps, geometry)
+    sides = torus_sides(taps, geometry, lengths)
     assert all(side >= n + k - 1 and side % s == 0 for side, n, k, s in zip(sides, size, taps, stride, strict=True))
     coarse = tuple(side // s for side, s in zip(sides, stride, strict=True))
-    shifts = convolution._shifts(coarse, lengths)
-    limits = convolution._section_limits(shifts, lengths)
+    shifts = section.shifts_within(coarse, lengths)
+    limits = section.shift_limits(shifts, lengths)
     pick = data.draw(st.integers(0, len(shifts) - 1))
     box = torch.cartesian_prod(*[torch.arange(length) for length in lengths]).reshape(-1, axes)
     offset = (box[:, None] - box - shifts[pick]) % torch.tensor(coarse)

@@ -12,8 +12,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from robench.lipschitz.norms.convolution import CHUNK, Geometry, coarse_frequencies, group_bound, phases, torus_sides
+from robench.lipschitz.norms.convolution import group_bound
 from robench.lipschitz.norms.spectral import largest_eigenvalue_upper
+from robench.lipschitz.norms.torus import CHUNK, Geometry, Torus
 from robench.numerics import binade, gamma, round_up
 
 BLOCK_SIDE = 100
@@ -56,15 +57,13 @@ def _largest_group(kernel: Tensor, geometry: Geometry) -> float:
 def _frobenius_bounds(kernel: Tensor, geometry: Geometry) -> Tensor:
     """An upper bound for each group: the largest Frobenius norm of its symbol, which is its norm if it is one row."""
     groups, out, inner = kernel.shape[:3]
-    taps = tuple(kernel.shape[3:])
-    aliases = math.prod(geometry.stride)
-    sides = torus_sides(taps, geometry)
+    taps, aliases = tuple(kernel.shape[3:]), geometry.aliases
+    torus = Torus.around(taps, geometry)
     flat = (kernel.flatten(3).permute(3, 0, 1, 2).flatten(1) / math.sqrt(aliases)).to(torch.complex128)
-    waves = coarse_frequencies(geometry, sides)
-    chunk = max(1, CHUNK // (aliases * max(groups * out * inner, math.prod(taps))))
+    at_once = max(1, CHUNK // (aliases * max(groups * out * inner, math.prod(taps))))
     square: Tensor = torch.zeros(groups, dtype=torch.float64)
-    for start in range(0, waves.shape[0], chunk):
-        symbol = phases(waves[start : start + chunk], taps, geometry, sides) @ flat
+    for waves in torch.split(torus.frequencies(), at_once):
+        symbol = torus.phases(waves) @ flat
         size = torch.view_as_real(symbol).square().sum((1, 3)).reshape(-1, groups, out * inner).sum(-1)
         square = torch.maximum(square, size.max(0).values)
     magnitude = torch.linalg.vector_norm(kernel.abs().flatten(3).sum(-1).flatten(1), dim=1)

@@ -9,9 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from robench.lipschitz.norms.convolution import Geometry
-from robench.lipschitz.norms.linear import Centering, Combination, Convolution, Dense, Diagonal, LinearOp, Reduction
+from robench.lipschitz.norms.linear import Centering, Combination, Dense, Diagonal, LinearOp, Reduction
 from robench.lipschitz.norms.rounding import EXACT, NOTHING, Growth, Slack, vector_norm_upper
+from robench.lipschitz.norms.torus import Geometry
+from robench.lipschitz.norms.windows import Convolution, Sliding, TransposedConvolution
 from robench.lipschitz.rules.residual import residual_slope
 from robench.lipschitz.trace.linear import Linear
 from robench.lipschitz.trace.signals import BATCH, View
@@ -121,7 +122,7 @@ def convolution(call: Call) -> Value:
     return call.trace.linear(view, op, call.zero, _channels(call), _other_kernel(call, op, gap))
 
 
-def _other_kernel(call: Call, op: Convolution, gap: Tensor) -> Slack:
+def _other_kernel(call: Call, op: Sliding, gap: Tensor) -> Slack:
     bias = call.get("bias", 2)
     added = None if bias is None else _by_channel(call, call.gap(bias))
     return other_constants(replace(op, kernel=gap) if bool(gap.any()) else None, added)
@@ -175,8 +176,8 @@ def _transposed(call: Call, stride: Any, padding: Any, output_padding: Any, grou
     kernel, gap = (item.reshape(groups, -1, *weight.shape[1:]) for item in (weight, call.gap(call.args[1])))
     pads = tuple((side, side) for side in padding)
     geometry = Geometry(size, stride, dilation, padding=pads)
-    op = Convolution(kernel, geometry, pads, view.lead, size, adjoint=True, operation="conv_transpose")
-    if op.output_of_forward != tuple(view.shape[2:]):
+    op = TransposedConvolution(kernel, geometry, pads, view.lead)
+    if op.input_size != tuple(view.shape[2:]):
         raise call.refusal(f"its output padding {output_padding} does not fit its stride")
     return call.trace.linear(view, op, call.zero, _channels(call), _other_kernel(call, op, gap))
 
@@ -323,7 +324,7 @@ def _residual_kernel(plain: View, branch: View, weights: tuple[float, float]) ->
     if not isinstance(branch.signal, Linear) or not branch.whole or not branch.signal.view.same_as(plain):
         return None
     op = branch.signal.op
-    if not isinstance(op, Convolution) or op.adjoint or op.geometry.circular or any(s != 1 for s in op.geometry.stride):
+    if not isinstance(op, Convolution) or op.geometry.circular or any(s != 1 for s in op.geometry.stride):
         return None
     out, inner = op.kernel.shape[1:3]
     middle = tuple(

@@ -12,8 +12,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from robench.lipschitz.norms.linear import Separable, schur_bound
+from robench.lipschitz.norms.linear import schur_bound
 from robench.lipschitz.norms.rounding import UNITS, Growth, Slack
+from robench.lipschitz.norms.windows import Separable, Window
 from robench.lipschitz.trace.nonlinear import Function
 from robench.lipschitz.trace.signals import BATCH
 from robench.lipschitz.trace.trace import Call
@@ -35,14 +36,13 @@ def _result(call: Call) -> Tensor:
     return result
 
 
-def _apply(call: Call, op: Separable, factor: float = 1.0) -> Value:
+def _apply(call: Call, op: Separable) -> Value:
     """The operation on a signal, or on the squares that wait for their root."""
     value = call.args[0]
     if isinstance(value, Squares):
-        if any(bool((matrix < 0).any()) for matrix in op.matrices) or factor < 0:
+        if any(bool((matrix < 0).any()) for matrix in op.matrices):
             raise call.refusal("it makes a sum of squares negative")
-        columns, rows = (side if factor == 1.0 else round_up(side * factor) for side in (op.column_sum, op.row_sum))
-        return value.weighted(_result(call), columns, rows, op.terms)
+        return value.weighted(_result(call), op.column_sum, op.row_sum, op.terms)
     if len(call.view().shape) != len(op.matrices) + 2:
         raise call.refusal("it has no batch axis")
     return call.trace.linear(call.view(), op, _result(call))
@@ -72,19 +72,12 @@ def average_pool(call: Call) -> Value:
         matrices.append(matrix)
     if override is not None:
         matrices[0] = matrices[0] / override
-    op = _window(call, matrices, kernel, stride, whole, override)
-    return _apply(call, op)
-
-
-def _window(
-    call: Call, matrices: list[Tensor], kernel: tuple[int, ...], stride: tuple[int, ...], whole: bool, override: Any
-) -> Separable:
-    """Average pooling; if no window is cut off, with the kernel of the convolution that it is."""
-    shape = _result(call).shape
-    divisor = math.prod(kernel) if override is None else override
-    taps = torch.full(kernel, 1.0 / divisor, dtype=torch.float64) if whole else None
-    channels = (shape[0] // BATCH, shape[1])
-    return Separable(tuple(matrices), "avg_pool", as_kernel=lambda: taps, stride=stride, channels=channels)
+    window = None
+    if whole and _result(call).shape[0] == BATCH:  # positions are not merged into the batch
+        divisor = math.prod(kernel) if override is None else override
+        taps = torch.full(kernel, 1.0 / divisor, dtype=torch.float64)
+        window = Window(taps, stride, _result(call).shape[1])
+    return _apply(call, Separable(tuple(matrices), "avg_pool", window))
 
 
 def adaptive_average_pool(call: Call) -> Value:

@@ -12,6 +12,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from robench.lipschitz.norms.joining import join
 from robench.lipschitz.norms.linear import LinearOp
 from robench.lipschitz.norms.rounding import EXACT, NOTHING, UNITS, Growth, Slack, linear_underflow, rounding
 from robench.lipschitz.norms.spectral import spectral_norm_upper
@@ -49,7 +50,7 @@ class Linear(Signal):
         self.root, self.joined, self.segment = self.view, self.op, (self,)
         before = self.view.signal
         if isinstance(before, Linear) and self.view.whole:
-            merged = self.op.after(before.joined)
+            merged = join(self.op, before.joined)
             if merged is not None:
                 self.root, self.joined, self.segment = before.root, merged, (*before.segment, self)
 
