@@ -8,8 +8,6 @@ from fractions import Fraction
 import numpy as np
 import numpy.typing as npt
 
-Array = npt.NDArray[np.float64]
-
 UNIT_ROUNDOFF: float = 2.0**-53
 """Unit roundoff u of IEEE 754 binary64, round to nearest."""
 

@@ -8,6 +8,10 @@ import pytest
 import torch
 from hypothesis import HealthCheck, settings
 
+from tests.sizes import check_sizes
+
+check_sizes()
+
 from robench.reporting import plots
 
 torch.set_num_threads(1)

@@ -10,11 +10,11 @@ from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
+from jaxtyping import Float64, Int64
 
+from robench.arrays import Array, Integers
 from robench.records.record import COMBINED, AttackRecord, CertifyRecord, Rule
 from robench.statistics.intervals import Interval, clopper_pearson
-
-Array = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,11 +22,11 @@ class Curve:
     """A rate that falls with ε.
 
     Fields:
-        thresholds: (n,) an image counts at ε iff its threshold lies above ε; 0 for a misclassified image, infinity
+        thresholds: an image counts at ε iff its threshold lies above ε; 0 for a misclassified image, infinity
             for an image that no attack broke.
     """
 
-    thresholds: Array
+    thresholds: Float64[Array, " n"]
 
     @property
     def n(self) -> int:
@@ -34,20 +34,20 @@ class Curve:
         return int(self.thresholds.size)
 
     @cached_property
-    def _ascending(self) -> Array:
+    def _ascending(self) -> Float64[Array, " n"]:
         return np.sort(self.thresholds)
 
-    def counts(self, eps: npt.ArrayLike) -> npt.NDArray[np.int64]:
+    def counts(self, eps: npt.ArrayLike) -> Int64[Integers, "*eps"]:
         """How many images count at each ε."""
-        return self.n - np.searchsorted(self._ascending, np.asarray(eps, dtype=np.float64), side="right")
+        return np.asarray(self.n - np.searchsorted(self._ascending, np.asarray(eps, dtype=np.float64), side="right"))
 
     def rate(self, epsilon: float) -> Fraction:
         """The exact rate at one ε; there must be an image."""
         return Fraction(int(self.counts(epsilon)), self.n)
 
-    def rates(self, eps: npt.ArrayLike) -> Array:
+    def rates(self, eps: npt.ArrayLike) -> Float64[Array, "*eps"]:
         """The rates at each ε as floats."""
-        return self.counts(eps) / self.n
+        return np.asarray(self.counts(eps) / self.n)
 
     def interval(self, eps: npt.ArrayLike) -> Interval:
         """95 % Clopper-Pearson intervals of the rates at each ε."""

@@ -12,27 +12,25 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-import numpy.typing as npt
+from jaxtyping import Bool, Float64
 
+from robench.arrays import Array, Flags
 from robench.records.record import AttackRecord
 from robench.specs.epsilon import epsilon_value
 
 SHARE = 0.4
 """An attack is spared where it would have to gain more than this share of what is between distance and certificate."""
 
-Floats = npt.NDArray[np.float64]
 
-
-def spared(distance: Floats, radius: Floats, eps: Floats) -> npt.NDArray[np.bool_]:
+def spared(
+    distance: Float64[Array, " n"], radius: Float64[Array, " n"], eps: Float64[Array, " k"]
+) -> Bool[Flags, "n k"]:
     """Whether the rule spares the next attack, for each pair of image and ε.
 
     Args:
-        distance: (n,) of the nearest adversarial so far; infinite where there is none.
-        radius: (n,) certified.
-        eps: (K,) radii.
-
-    Returns:
-        (n, K).
+        distance: of the nearest adversarial so far; infinite where there is none.
+        radius: certified.
+        eps: radii.
     """
     known = np.isfinite(distance) & (radius > 0)
     reach = np.where(known, (1.0 - SHARE) * np.where(known, distance, 0.0) + SHARE * radius, 0.0)

@@ -5,14 +5,13 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
+from jaxtyping import Float64
 from scipy.optimize import LinearConstraint, milp
 from scipy.sparse import eye_array, kron, vstack
 from scipy.spatial.distance import cdist
 
+from robench.arrays import Array
 from robench.errors import DataError, SpecError
-
-Array = npt.NDArray[np.float64]
 
 MOST_PAIRS = 1_000_000
 """Pairs of points up to which the linear program is solved; some minutes and 2 GiB at the end of that."""
@@ -34,7 +33,9 @@ class Optimum(NamedTuple):
     tolerance: float
 
 
-def hinge_transport(positive: Array, negative: Array, *, alpha: float, margin: float) -> Optimum:
+def hinge_transport(
+    positive: Float64[Array, "n d"], negative: Float64[Array, "k d"], *, alpha: float, margin: float
+) -> Optimum:
     """The largest -L^hKR(f) of any 1-Lipschitz f on two samples, by linear programming (Eq. 7).
 
     With n+ and n- points, mass pi_ij from x_i to z_j, and h = alpha / (n+ + n-): minimise the sum of
@@ -43,8 +44,8 @@ def hinge_transport(positive: Array, negative: Array, *, alpha: float, margin: f
     Kantorovich-Rubinstein part by class, of the hinge over all examples, margin m; docs/design/0006 derives it.
 
     Args:
-        positive: (n+, d) points of the class +1.
-        negative: (n-, d) points of the class -1.
+        positive: points of the class +1.
+        negative: points of the class -1.
         alpha: weight of the hinge; 0 gives the Wasserstein-1 distance.
         margin: m.
 

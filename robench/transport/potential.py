@@ -7,17 +7,16 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 import torch
+from jaxtyping import Bool, Float64, Int64
 
+from robench.arrays import Array, Flags, Integers
 from robench.data import Dataset
 from robench.errors import ModelError
 from robench.lipschitz import LipschitzBound, plain_copy
 from robench.models.networks.widened import widened
 from robench.statistics.predictions import Prediction, accuracy_facts, record_flags
 from robench.transport.linear_program import Optimum
-
-Array = npt.NDArray[np.float64]
 
 UNIT_SLACK = 0.05
 """A gradient norm this near to 1 counts as 1."""
@@ -33,16 +32,16 @@ class Potential:
     """f on a sample, in float64.
 
     Fields:
-        index: (n,) position in the split.
-        positive: (n,) whether the class is +1.
-        values: (n,) f.
-        gradient_norms: (n,) L2 norm of the gradient of f at the point.
+        index: position in the split.
+        positive: whether the class is +1.
+        values: f.
+        gradient_norms: L2 norm of the gradient of f at the point.
     """
 
-    index: npt.NDArray[np.int64]
-    positive: npt.NDArray[np.bool_]
-    values: Array
-    gradient_norms: Array
+    index: Int64[Integers, " n"]
+    positive: Bool[Flags, " n"]
+    values: Float64[Array, " n"]
+    gradient_norms: Float64[Array, " n"]
 
     def kantorovich_rubinstein(self) -> float:
         """E_{P+}[f] - E_{P-}[f], the part of -L^hKR without the hinge."""
@@ -90,17 +89,17 @@ class Levels(NamedTuple):
     """f on a grid of the plane.
 
     Fields:
-        x, y: (a,) and (b,) coordinates.
-        values: (b, a) f.
+        x, y: coordinates.
+        values: f.
     """
 
-    x: Array
-    y: Array
-    values: Array
+    x: Float64[Array, " a"]
+    y: Float64[Array, " b"]
+    values: Float64[Array, "b a"]
 
 
-def level_map(model: torch.nn.Module, points: Array) -> Levels:
-    """Values of f around points (n, 2) of the plane."""
+def level_map(model: torch.nn.Module, points: Float64[Array, "n 2"]) -> Levels:
+    """Values of f around points of the plane."""
     low, high = points.min(axis=0) - BORDER, points.max(axis=0) + BORDER
     x, y = (np.linspace(a, b, GRID_POINTS) for a, b in zip(low, high, strict=True))
     grid = np.stack(np.meshgrid(x, y), axis=-1).reshape(-1, 2)
