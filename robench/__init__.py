@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from robench.attacks.tensors import AttackResult, attack
     from robench.errors import RobenchError
+    from robench.runs.frames import read
     from robench.workflows import (
         DataRef,
         Execution,
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 _ROOMS = {
     "AttackResult": "robench.attacks.tensors",
     "attack": "robench.attacks.tensors",
+    "read": "robench.runs.frames",
     "RobenchError": "robench.errors",
 }
 """Where names come from that are not of `robench.workflows`."""
@@ -47,6 +49,7 @@ __all__ = [
     "audit",
     "certify",
     "potential",
+    "read",
     "report",
     "train",
     "train_spec",

@@ -8,32 +8,17 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
-from robench.errors import RunError
-from robench.files import read_json
 from robench.records.crosscheck import Contradiction, contradictions
-from robench.records.record import (
-    COMBINED,
-    READABLE_VERSIONS,
-    RULES,
-    AttackRecord,
-    CertifyRecord,
-    Rule,
-    attack_record,
-    certify_record,
-)
-from robench.records.shapes import misfit
-from robench.runs import shapes as run_shapes
-from robench.runs.reading import MANIFEST, SUMMARY, check_unchanged, find_runs, read_effort, read_records
+from robench.records.record import COMBINED, RULES, AttackRecord, CertifyRecord, Rule
+from robench.runs.run import AnyRun, Run, read_runs
 from robench.specs.epsilon import DEFAULT_EPS, ascending
 from robench.statistics import curves
 from robench.statistics.budget import AttackBudget, budgets
 from robench.statistics.curves import Curve
 from robench.statistics.predictions import all_flags
 from robench.statistics.sparing import spared_counts
-
-R = TypeVar("R", CertifyRecord, AttackRecord)
 
 
 class Flag(NamedTuple):
@@ -42,66 +27,6 @@ class Flag(NamedTuple):
     run: str
     name: str
     message: str
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Run(Generic[R]):
-    """One run folder as it is on disk.
-
-    Fields:
-        name: last part of its path, or as many as tell it from the others.
-        summary: empty while the run is not finished.
-        spent: sums of what was noted in `effort.jsonl`, whether the run is finished or not.
-    """
-
-    folder: Path
-    name: str
-    manifest: Mapping[str, Any]
-    summary: Mapping[str, Any]
-    spent: Mapping[str, float]
-    records: tuple[R, ...]
-
-    @property
-    def n(self) -> int:
-        """Number of images with a record."""
-        return len(self.records)
-
-    @property
-    def status(self) -> str:
-        """`started`, `success`, `error` or `interrupted`."""
-        return str(self.manifest.get("status", "unknown"))
-
-    @property
-    def weights_sha256(self) -> str:
-        """SHA-256 of the weights, as on disk."""
-        return self.model_key[0]
-
-    @property
-    def model_key(self) -> tuple[str, ...]:
-        """Digests of weights, function and class rule; empty where there is none, as in a run of an older robench."""
-        identity = self.manifest.get("identity", {})
-        return tuple(str(identity.get(f"{part}_sha256", "")) for part in ("weights", "function", "class"))
-
-    @property
-    def arithmetic(self) -> str:
-        """What the records speak of: the model as deployed in `float32`, or in `float64`, as all attacks do."""
-        return str(self.manifest.get("spec", {}).get("deploy_dtype", "float64"))
-
-    def facts(self, part: str) -> Mapping[str, Any]:
-        """A table of the manifest's facts (`model`, `data`, `audit`); empty where absent."""
-        value = self.manifest.get("facts", {}).get(part)
-        return value if isinstance(value, Mapping) else {}
-
-    @property
-    def device(self) -> str:
-        """Name of the device it ran on; empty if unknown."""
-        facts = self.manifest.get("facts", {})
-        return str(facts.get("device_name") or facts.get("device") or "")
-
-    def flags(self) -> list[Flag]:
-        """What the predictions raise, and the diagnostics of the manifest and the summary, each once."""
-        raised = [*(self.manifest.get("facts", {}).get("flags") or ()), *(self.summary.get("flags") or ())]
-        return [Flag(self.name, *flag) for flag in all_flags(self.records, raised)]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -117,7 +42,7 @@ class Evaluation:
     attack: Run[AttackRecord] | None
 
     @property
-    def runs(self) -> tuple[Run[CertifyRecord] | Run[AttackRecord], ...]:
+    def runs(self) -> tuple[AnyRun, ...]:
         """The runs it consists of."""
         return tuple(run for run in (self.certify, self.attack) if run is not None)
 
@@ -138,7 +63,7 @@ class Evaluation:
     @property
     def data_name(self) -> str:
         """Name of the data set and its split."""
-        return _data_key(self.runs[0])[0]
+        return self.runs[0].data_name
 
     @property
     def is_image(self) -> bool:
@@ -199,7 +124,7 @@ class Evaluation:
         return curves.clean(self.largest.records) if self.largest.n else None
 
     @property
-    def largest(self) -> Run[CertifyRecord] | Run[AttackRecord]:
+    def largest(self) -> AnyRun:
         """The run that has most images."""
         return max(self.runs, key=lambda run: run.n)
 
@@ -220,7 +145,7 @@ class Evaluation:
 
     def flags(self) -> list[Flag]:
         """The diagnostics of all runs."""
-        return [flag for run in self.runs for flag in run.flags()]
+        return [flag for run in self.runs for flag in _flags(run)]
 
     def contradictions(self) -> list[Contradiction]:
         """Images with an adversarial nearer than a certified radius, by either rule, of either run.
@@ -273,76 +198,24 @@ def read_evaluations(paths: Sequence[Path]) -> list[Evaluation]:
     Raises:
         RunError: there is no such run, or one of them cannot be read or is of another schema version.
     """
-    folders = sorted({folder.resolve() for path in paths for folder in find_runs(path)})
-    names = _names(folders)
-    runs = [run for folder in folders if (run := _read(folder, names[folder])) is not None]
-    if not runs:
-        raise RunError(
-            "there is no certify or attack run to report on", hint="name the --out folders of `certify` or `attack`"
-        )
-    groups: dict[tuple[str, ...], list[Any]] = defaultdict(list)
-    for run in runs:
-        groups[(*run.model_key, *_data_key(run), run.arithmetic)].append(run)
+    groups: dict[tuple[str, ...], list[AnyRun]] = defaultdict(list)
+    for run in read_runs(paths):
+        groups[(*run.model_key, *run.data_key, run.arithmetic)].append(run)
     found = [evaluation for group in groups.values() for evaluation in _pair(group)]
     found.sort(key=lambda item: (item.data_name, item.name, item.model_key, [run.name for run in item.runs]))
     return _distinct(found)
 
 
-def _read(folder: Path, name: str) -> Run[CertifyRecord] | Run[AttackRecord] | None:
-    """The run in a folder; None if it is of another kind, such as a training."""
-    manifest = read_json(folder / MANIFEST)
-    command = manifest.get("command")
-    if command not in ("certify", "attack"):
-        return None
-    version = manifest.get("schema_version")
-    if version not in READABLE_VERSIONS:
-        raise RunError(
-            f"`{folder}` is of schema version {version!r}; this robench reads "
-            f"{' and '.join(map(str, READABLE_VERSIONS))}",
-            hint="make the run again, or read it with the robench that wrote it",
-        )
-    summary = read_json(folder / SUMMARY) if (folder / SUMMARY).exists() else {}
-    problem = misfit(manifest, run_shapes.MANIFEST, MANIFEST) or misfit(summary, run_shapes.SUMMARY, SUMMARY)
-    if problem:
-        raise RunError(f"`{folder}` is not as robench wrote it: {problem}", hint="move it elsewhere and make it again")
-    check_unchanged(folder, manifest)
-    parse = certify_record if command == "certify" else attack_record
-    records: tuple[Any, ...] = tuple(read_records(folder, parse))
-    run: Run[Any] = Run(
-        folder=folder, name=name, manifest=manifest, summary=summary, spent=read_effort(folder), records=records
-    )
-    if run.status == "success" and run.n != summary.get("n"):
-        raise RunError(
-            f"`{folder}` is a finished run of {summary.get('n')} images and holds {run.n} records",
-            hint="records were lost or added; make the run again",
-        )
-    return run
-
-
-def _names(folders: Sequence[Path]) -> dict[Path, str]:
-    """The shortest tail of each path that no other one has."""
-    names = {}
-    for folder in folders:
-        parts = folder.parts
-        for length in range(1, len(parts) + 1):
-            tail = parts[-length:]
-            if sum(other.parts[-length:] == tail for other in folders) == 1:
-                break
-        names[folder] = "/".join(tail)
-    return names
-
-
-def _data_key(run: Run[CertifyRecord] | Run[AttackRecord]) -> tuple[str, str]:
-    data, spec = run.facts("data"), run.manifest.get("spec", {})
-    name = data.get("name") or spec.get("data", {}).get("name", "unknown data")
-    split = data.get("split") or spec.get("split", "test")
-    return f"{name} {split}", str(data.get("sha256", ""))
+def _flags(run: AnyRun) -> list[Flag]:
+    """What the predictions raise, and the diagnostics of the manifest and the summary, each once."""
+    raised = [*(run.manifest.get("facts", {}).get("flags") or ()), *(run.summary.get("flags") or ())]
+    return [Flag(run.name, *flag) for flag in all_flags(run.records, raised)]
 
 
 def _pair(group: Sequence[Any]) -> list[Evaluation]:
     """Each attack run beside the largest certify run; other certify runs alone. All are of one arithmetic."""
-    certifies: list[Run[CertifyRecord]] = [run for run in group if run.manifest["command"] == "certify"]
-    attacks: list[Run[AttackRecord]] = [run for run in group if run.manifest["command"] == "attack"]
+    certifies: list[Run[CertifyRecord]] = [run for run in group if run.command == "certify"]
+    attacks: list[Run[AttackRecord]] = [run for run in group if run.command == "attack"]
     largest = max(certifies, key=lambda run: run.n, default=None)
     paired = [(largest, attack) for attack in attacks]
     alone = [(run, None) for run in certifies if not attacks or run is not largest]
@@ -351,7 +224,7 @@ def _pair(group: Sequence[Any]) -> list[Evaluation]:
 
 def _evaluation(certify: Run[CertifyRecord] | None, attack: Run[AttackRecord] | None) -> Evaluation:
     evaluation = Evaluation(name="", certify=certify, attack=attack)
-    name = evaluation.facts("model").get("name") or f"model {evaluation.weights_sha256[:8]}"
+    name = evaluation.facts("model").get("name") or evaluation.runs[0].model_name
     arithmetic = evaluation.runs[0].arithmetic
     if arithmetic != "float64":
         name = f"{name} in {arithmetic}"

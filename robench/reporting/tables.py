@@ -14,8 +14,9 @@ import numpy as np
 import pandas as pd
 
 from robench.display import ABSENT, broke, lower, lower_percent, upper, upper_percent
-from robench.records.record import COMBINED, RULES, AttackOutcome, AttackRecord, AttackStatus, CertifyRecord
-from robench.reporting.evaluations import Evaluation, Run
+from robench.records.record import COMBINED, RULES, AttackOutcome, AttackStatus
+from robench.reporting.evaluations import Evaluation
+from robench.runs.run import AnyRun
 from robench.specs.epsilon import ascending, epsilon_value
 from robench.statistics.budget import DIRECTIONS, AttackBudget, n_alone, passes_of
 from robench.statistics.curves import Curve
@@ -30,8 +31,6 @@ OPTIMALITY_NOTE = (
     "Optimality is that of AttackBench: 1 for the attack that finds, for every image, the nearest adversarial of all "
     "attacks of this run within the largest ε asked, and 0 for one that finds none. It is rounded down."
 )
-
-AnyRun = Run[CertifyRecord] | Run[AttackRecord]
 
 
 def comparison(evaluations: Sequence[Evaluation]) -> pd.DataFrame:

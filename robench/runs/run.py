@@ -1,0 +1,161 @@
+"""A run folder as it is on disk, checked before anything is computed with it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+from robench.errors import RunError
+from robench.files import read_json
+from robench.records.record import READABLE_VERSIONS, AttackRecord, CertifyRecord, attack_record, certify_record
+from robench.records.shapes import misfit
+from robench.runs import shapes as run_shapes
+from robench.runs.reading import MANIFEST, SUMMARY, check_unchanged, find_runs, read_effort, read_records
+
+R = TypeVar("R", CertifyRecord, AttackRecord)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Run(Generic[R]):
+    """One run folder.
+
+    Fields:
+        name: last part of its path, or as many as tell it from the others.
+        summary: empty while the run is not finished.
+        spent: sums of what was noted in `effort.jsonl`, whether the run is finished or not.
+    """
+
+    folder: Path
+    name: str
+    manifest: Mapping[str, Any]
+    summary: Mapping[str, Any]
+    spent: Mapping[str, float]
+    records: tuple[R, ...]
+
+    @property
+    def n(self) -> int:
+        """Number of images with a record."""
+        return len(self.records)
+
+    @property
+    def command(self) -> str:
+        """`certify` or `attack`."""
+        return str(self.manifest["command"])
+
+    @property
+    def status(self) -> str:
+        """`started`, `success`, `error` or `interrupted`."""
+        return str(self.manifest.get("status", "unknown"))
+
+    @property
+    def weights_sha256(self) -> str:
+        """SHA-256 of the weights, as on disk."""
+        return self.model_key[0]
+
+    @property
+    def model_key(self) -> tuple[str, ...]:
+        """Digests of weights, function and class rule; empty where there is none, as in a run of an older robench."""
+        identity = self.manifest.get("identity", {})
+        return tuple(str(identity.get(f"{part}_sha256", "")) for part in ("weights", "function", "class"))
+
+    @property
+    def model_name(self) -> str:
+        """What the model is called; the beginning of its digest where it has no name."""
+        return str(self.facts("model").get("name") or f"model {self.weights_sha256[:8]}")
+
+    @property
+    def data_name(self) -> str:
+        """Name of the data set and its split."""
+        data = self.facts("data")
+        name = data.get("name") or self.spec.get("data", {}).get("name", "unknown data")
+        return f"{name} {data.get('split') or self.spec.get('split', 'test')}"
+
+    @property
+    def data_key(self) -> tuple[str, str]:
+        """Name and digest of the data."""
+        return self.data_name, str(self.facts("data").get("sha256", ""))
+
+    @property
+    def spec(self) -> Mapping[str, Any]:
+        """What was asked."""
+        spec: Mapping[str, Any] = self.manifest.get("spec", {})
+        return spec
+
+    @property
+    def arithmetic(self) -> str:
+        """What the records speak of: the model as deployed in `float32`, or in `float64`, as all attacks do."""
+        return str(self.spec.get("deploy_dtype", "float64"))
+
+    def facts(self, part: str) -> Mapping[str, Any]:
+        """A table of the manifest's facts (`model`, `data`, `audit`); empty where absent."""
+        value = self.manifest.get("facts", {}).get(part)
+        return value if isinstance(value, Mapping) else {}
+
+    @property
+    def device(self) -> str:
+        """Name of the device it ran on; empty if unknown."""
+        facts = self.manifest.get("facts", {})
+        return str(facts.get("device_name") or facts.get("device") or "")
+
+
+AnyRun = Run[CertifyRecord] | Run[AttackRecord]
+
+
+def read_runs(paths: Sequence[Path]) -> list[AnyRun]:
+    """All certify and attack runs at or below some paths, sorted by their path.
+
+    Raises:
+        RunError: there is no such run, or one of them cannot be read or is of another schema version.
+    """
+    folders = sorted({folder.resolve() for path in paths for folder in find_runs(path)})
+    names = _names(folders)
+    runs = [run for folder in folders if (run := _read(folder, names[folder])) is not None]
+    if not runs:
+        raise RunError("there is no certify or attack run", hint="name the --out folders of `certify` or `attack`")
+    return runs
+
+
+def _read(folder: Path, name: str) -> AnyRun | None:
+    """The run in a folder; None if it is of another kind, such as a training."""
+    manifest = read_json(folder / MANIFEST)
+    command = manifest.get("command")
+    if command not in ("certify", "attack"):
+        return None
+    version = manifest.get("schema_version")
+    if version not in READABLE_VERSIONS:
+        raise RunError(
+            f"`{folder}` is of schema version {version!r}; this robench reads "
+            f"{' and '.join(map(str, READABLE_VERSIONS))}",
+            hint="make the run again, or read it with the robench that wrote it",
+        )
+    summary = read_json(folder / SUMMARY) if (folder / SUMMARY).exists() else {}
+    problem = misfit(manifest, run_shapes.MANIFEST, MANIFEST) or misfit(summary, run_shapes.SUMMARY, SUMMARY)
+    if problem:
+        raise RunError(f"`{folder}` is not as robench wrote it: {problem}", hint="move it elsewhere and make it again")
+    check_unchanged(folder, manifest)
+    parse = certify_record if command == "certify" else attack_record
+    records: tuple[Any, ...] = tuple(read_records(folder, parse))
+    run: Run[Any] = Run(
+        folder=folder, name=name, manifest=manifest, summary=summary, spent=read_effort(folder), records=records
+    )
+    if run.status == "success" and run.n != summary.get("n"):
+        raise RunError(
+            f"`{folder}` is a finished run of {summary.get('n')} images and holds {run.n} records",
+            hint="records were lost or added; make the run again",
+        )
+    return run
+
+
+def _names(folders: Sequence[Path]) -> dict[Path, str]:
+    """The shortest tail of each path that no other one has."""
+    names = {}
+    for folder in folders:
+        parts = folder.parts
+        for length in range(1, len(parts) + 1):
+            tail = parts[-length:]
+            if sum(other.parts[-length:] == tail for other in folders) == 1:
+                break
+        names[folder] = "/".join(tail)
+    return names
