@@ -4,22 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from robench.errors import SpecError, did_you_mean
-from robench.specs.base import Spec
+from robench.specs.base import NonNegativeFloat, PositiveFloat, PositiveInt, Range, Spec
 
 DeepFoolLoss = Literal["logits", "crossentropy"]
-
-
-def _at_least(name: str, value: float, low: float) -> None:
-    if not value >= low:
-        raise SpecError(f"the attack option `{name}` is {value}, below {low:g}", hint=f"give {low:g} or more")
-
-
-def _above_zero(name: str, value: float) -> None:
-    if not value > 0:
-        raise SpecError(f"the attack option `{name}` is {value}, not above 0", hint="give a number above 0")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,19 +30,11 @@ class PgdSpec(Spec):
         restarts: draws tried for each ε, up to the first success; not an option of foolbox, which is called once each.
     """
 
-    steps: int = 50
-    rel_stepsize: float = 0.1
-    abs_stepsize: float | None = None
+    steps: PositiveInt = 50
+    rel_stepsize: PositiveFloat = 0.1
+    abs_stepsize: PositiveFloat | None = None
     random_start: bool = True
-    restarts: int = 1
-
-    def __post_init__(self) -> None:
-        """Check the ranges."""
-        _at_least("steps", self.steps, 1)
-        _at_least("restarts", self.restarts, 1)
-        _above_zero("rel_stepsize", self.rel_stepsize)
-        if self.abs_stepsize is not None:
-            _above_zero("abs_stepsize", self.abs_stepsize)
+    restarts: PositiveInt = 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,7 +42,7 @@ class CwSpec(Spec):
     """Carlini and Wagner's L2 attack (foolbox `L2CarliniWagnerAttack`, without its stop by the loss of the batch).
 
     One constant serves where logits have slope about 1 at the image. With the refinement along the boundary that
-    follows in a cascade, 300 steps of it found the curve of three constants (docs/design/0005-attacks.md).
+    follows, 300 steps of it found the curve of three constants (docs/design/0005-attacks.md).
 
     Fields:
         binary_search_steps: values of the constant c that are tried.
@@ -70,19 +52,11 @@ class CwSpec(Spec):
         initial_const: the first c, for normalised logits (slope about 1 at the image).
     """
 
-    binary_search_steps: int = 1
-    steps: int = 300
-    stepsize: float = 0.05
-    confidence: float = 0.0
-    initial_const: float = 6.0
-
-    def __post_init__(self) -> None:
-        """Check the ranges."""
-        _at_least("binary_search_steps", self.binary_search_steps, 1)
-        _at_least("steps", self.steps, 1)
-        _at_least("confidence", self.confidence, 0.0)
-        _above_zero("stepsize", self.stepsize)
-        _above_zero("initial_const", self.initial_const)
+    binary_search_steps: PositiveInt = 1
+    steps: PositiveInt = 300
+    stepsize: PositiveFloat = 0.05
+    confidence: NonNegativeFloat = 0.0
+    initial_const: PositiveFloat = 6.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,16 +70,10 @@ class DeepFoolSpec(Spec):
         loss: what is linearised, the logits or their cross-entropy.
     """
 
-    steps: int = 50
-    candidates: int = 10
-    overshoot: float = 0.02
+    steps: PositiveInt = 50
+    candidates: Annotated[int, Range(smallest=2)] = 10
+    overshoot: NonNegativeFloat = 0.02
     loss: DeepFoolLoss = "logits"
-
-    def __post_init__(self) -> None:
-        """Check the ranges."""
-        _at_least("steps", self.steps, 1)
-        _at_least("candidates", self.candidates, 2)
-        _at_least("overshoot", self.overshoot, 0.0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,13 +85,8 @@ class ApgdCeSpec(Spec):
         restarts: random starts tried for each ε.
     """
 
-    steps: int = 100
-    restarts: int = 1
-
-    def __post_init__(self) -> None:
-        """Check the ranges."""
-        _at_least("steps", self.steps, 1)
-        _at_least("restarts", self.restarts, 1)
+    steps: PositiveInt = 100
+    restarts: PositiveInt = 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,15 +99,9 @@ class ApgdTSpec(Spec):
         restarts: random starts tried for each ε and target.
     """
 
-    steps: int = 100
-    targets: int = 9
-    restarts: int = 1
-
-    def __post_init__(self) -> None:
-        """Check the ranges."""
-        _at_least("steps", self.steps, 1)
-        _at_least("targets", self.targets, 1)
-        _at_least("restarts", self.restarts, 1)
+    steps: PositiveInt = 100
+    targets: PositiveInt = 9
+    restarts: PositiveInt = 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -158,14 +115,9 @@ class FabSpec(Spec):
         targeted: each run looks at one other class only, which is cheaper for many classes.
     """
 
-    steps: int = 100
-    restarts: int = 1
+    steps: PositiveInt = 100
+    restarts: PositiveInt = 1
     targeted: bool = False
-
-    def __post_init__(self) -> None:
-        """Check the ranges."""
-        _at_least("steps", self.steps, 1)
-        _at_least("restarts", self.restarts, 1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -177,13 +129,8 @@ class DdnSpec(Spec):
         init_norm: first radius of the sphere, in input units.
     """
 
-    steps: int = 100
-    init_norm: float = 1.0
-
-    def __post_init__(self) -> None:
-        """Check the ranges."""
-        _at_least("steps", self.steps, 1)
-        _above_zero("init_norm", self.init_norm)
+    steps: PositiveInt = 100
+    init_norm: PositiveFloat = 1.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -196,15 +143,9 @@ class SquareSpec(Spec):
         restarts: searches for each ε.
     """
 
-    queries: int = 5000
-    p_init: float = 0.8
-    restarts: int = 1
-
-    def __post_init__(self) -> None:
-        """Check the ranges."""
-        _at_least("queries", self.queries, 1)
-        _at_least("restarts", self.restarts, 1)
-        _above_zero("p_init", self.p_init)
+    queries: PositiveInt = 5000
+    p_init: PositiveFloat = 0.8
+    restarts: PositiveInt = 1
 
 
 FoolboxOptions = FgsmSpec | PgdSpec | CwSpec | DeepFoolSpec
@@ -222,7 +163,7 @@ ATTACKS: Mapping[str, type[AttackOptions]] = {
     "apgd-t": ApgdTSpec,
     "square": SquareSpec,
 }
-"""Every attack, in the order of the cascade: cheap ones first."""
+"""Every attack, in the order of the ensemble: cheap ones first."""
 
 SUITES: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
     "paper": {"deepfool": {}, "fgsm": {}, "pgd": {}, "cw": {}},
@@ -242,7 +183,7 @@ SUITES: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
 
 
 def resolve_attacks(suite: str, attacks: Mapping[str, Mapping[str, Any]]) -> dict[str, AttackOptions]:
-    """The attacks to run with all their options, in the order of the cascade.
+    """The attacks to run with all their options, in the order of the ensemble.
 
     Args:
         suite: `paper` or `strong`; gives the attacks where none are named, and their options.
@@ -273,7 +214,7 @@ def check_radii(suite: object, eps: Sequence[str]) -> None:
     if suite == "autoattack" and len(eps) != 1:
         raise SpecError(
             f"the suite `autoattack` is defined at one ε, and {len(eps)} are asked",
-            hint="give one --eps, such as 0.5, or use `--suite strong`",
+            hint="give one ε, such as 0.5, or choose the suite `strong`",
         )
 
 

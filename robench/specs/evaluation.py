@@ -64,7 +64,7 @@ class AttackSpec(Spec):
         object.__setattr__(self, "attacks", filled)
 
     def resolved(self) -> dict[str, AttackOptions]:
-        """The attacks with all their options, in the order of the cascade.
+        """The attacks with all their options, in the order of the ensemble.
 
         Raises:
             SpecError: an unknown attack or option, or a value out of range.
