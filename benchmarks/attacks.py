@@ -26,16 +26,17 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from robench.attacks.cascade import attack_records
+from robench.attacks.certified import certified_radii
 from robench.attacks.diagnostics import diagnose
+from robench.attacks.ensemble import attack_batches
 from robench.attacks.passes import PassCounter
+from robench.attacks.plan import planned
 from robench.certificates.certify import certify_records
 from robench.data import Dataset, load
 from robench.errors import BoundError
 from robench.lipschitz import bound_module
 from robench.models import LoadedModel, load_model
 from robench.progress import NoProgress
-from robench.runs.adversarials import AdversarialStore
 from robench.specs.data import DataSpec
 from robench.specs.evaluation import AttackSpec, SuiteName
 from robench.statistics.attacked import attack_summary
@@ -93,7 +94,7 @@ def script(model: LoadedModel, data: Dataset, cw: dict[str, Any], batch: int = 1
 def robench_attack(
     model: LoadedModel, data: Dataset, suite: SuiteName, options: dict[str, dict[str, Any]], batch: int = 500
 ) -> dict[str, Any]:
-    """What `robench attack` computes: audit, certificates, cascade, verification, crosscheck; then the diagnostics."""
+    """What `robench attack` computes: certificates, verified attacks, crosscheck; then the diagnostics."""
     start = time.process_time()
     spec = AttackSpec(data=DataSpec(name=data.name), eps=EPS, suite=suite, attacks=options)
     cpu = torch.device("cpu")
@@ -104,25 +105,15 @@ def robench_attack(
         certificates = {record.index: record for record in found}
     except BoundError as error:
         print(f"no certificates: {error.message}")
-    passes = PassCounter()
-    records = list(
-        attack_records(
-            model,
-            data,
-            certificates,
-            spec,
-            batch_size=batch,
-            device=cpu,
-            progress=NoProgress(),
-            adversarials=AdversarialStore(None),
-            passes=passes,
-        )
-    )
+    radii = certified_radii(data, certificates)
+    plan, passes = planned(spec, data.bounds), PassCounter()
+    batches = attack_batches(model, data, radii, plan, batch_size=batch, device=cpu, passes=passes)
+    records = [record for found in batches for record in found.records()]
     summary = attack_summary(
         records, EPS, full=False, audited=bool(certificates), certificates=list(certificates.values())
     )
     answered = time.process_time() - start
-    flags = diagnose(model, data, records, certificates, spec, batch_size=batch, device=cpu)
+    flags = diagnose(model, data, records, radii, spec, batch_size=batch, device=cpu)
     return {
         **summary,
         "passes": passes.to_dict(),

@@ -4,9 +4,9 @@
     python benchmarks/autoattack.py MODEL [MODEL ...] --eps 1.5 --data mnist --data-dir DIR [--n 200]
 
 Both sides get the same model, images and ε, and run one after the other. robench moves what it finds to the boundary
-before it is judged (a line search, in float64, and a walk along the boundary without --full), and its certificates
-answer some images beforehand; so it may find more, not less. Printed are the images that stand, which of them only one
-side broke, and the CPU time of each side.
+before it is judged (a line search in float64, and boundary refinement without --full), and its certificates answer some
+images beforehand; so it may find more, not less. Printed are the images that stand, which of them only one side broke,
+and the CPU time of each side.
 """
 
 from __future__ import annotations
@@ -18,9 +18,11 @@ from pathlib import Path
 import torch
 from pyautoattack import AutoAttack
 
-from robench.attacks.cascade import attack_records
+from robench.attacks.certified import certified_radii
 from robench.attacks.classifier import single_precision, two_logits
+from robench.attacks.ensemble import attack_batches
 from robench.attacks.passes import PassCounter
+from robench.attacks.plan import planned
 from robench.certificates.certify import certify_records
 from robench.data import Dataset, load
 from robench.errors import BoundError
@@ -28,7 +30,6 @@ from robench.lipschitz import bound_module
 from robench.models import LoadedModel, load_model
 from robench.progress import NoProgress
 from robench.records.record import AttackRecord, CertifyRecord
-from robench.runs.adversarials import AdversarialStore
 from robench.specs.data import DataSpec
 from robench.specs.epsilon import epsilon_value
 from robench.specs.evaluation import AttackSpec
@@ -58,12 +59,10 @@ def robench_records(model: LoadedModel, data: Dataset, eps: str, *, full: bool) 
         certificates = {record.index: record for record in found}
     except BoundError as error:
         print(f"no certificates: {error.message}")
-    return list(
-        attack_records(
-            model, data, certificates, spec, batch_size=500, device=CPU,
-            progress=NoProgress(), adversarials=AdversarialStore(None), passes=PassCounter(),
-        )
-    )  # fmt: skip
+    radii = certified_radii(data, certificates)
+    plan = planned(spec, data.bounds)
+    batches = attack_batches(model, data, radii, plan, batch_size=500, device=CPU, passes=PassCounter())
+    return [record for batch in batches for record in batch.records()]
 
 
 def compare(name: str, data: Dataset, eps: str, *, full: bool) -> None:

@@ -1,4 +1,4 @@
-"""Attacks: the smallest verified change that flips each image, by a cascade of gradient attacks.
+"""Attacks: the smallest verified change that flips each image, by an ensemble of attacks.
 
-Import the part you need; `summary` and `passes` load no torch.
+Import the part you need; `passes` loads no torch.
 """

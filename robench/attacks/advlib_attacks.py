@@ -6,161 +6,127 @@ unit box, batches have fixed sizes, and what an attack draws comes from a genera
 
 from __future__ import annotations
 
-import importlib
-import sys
-import types
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from robench.attacks.claims import Claims, by_radius, in_tiles
+from robench.attacks.advlib_modules import advlib
+from robench.attacks.claims import Attack, FixedEpsilonAttack, MinimumNormAttack
 from robench.attacks.classifier import Classifier
-from robench.attacks.library_model import LibraryModel
-from robench.attacks.rows import State
+from robench.attacks.examples import Claims, Examples
+from robench.attacks.library_model import ScaledModel
 from robench.attacks.starts import normals
-from robench.errors import SpecError
+from robench.attacks.unit_box import SpareClasses, UnitBox
 from robench.specs.attacks import AdvlibOptions, ApgdCeSpec, ApgdTSpec, DdnSpec, FabSpec
 
-FEWEST = 4
-"""Classes that the difference-of-logits ratio of targeted APGD needs (Croce & Hein 2020, Eq. 7)."""
+S = TypeVar("S", bound=AdvlibOptions)
 
 
-class Apgd:
-    """APGD on cross-entropy, one ε after the other (Croce & Hein, arXiv 2003.01690)."""
+class _OfAdvlib(Generic[S]):
+    """An attack of adv-lib.
 
-    def __init__(self, options: ApgdCeSpec, bounds: tuple[float, float], seed: int) -> None:
+    Args:
+        options: of the attack.
+        bounds: the box of valid inputs.
+        seed: of its draws.
+    """
+
+    def __init__(self, options: S, bounds: tuple[float, float], seed: int) -> None:
         self._options, self._bounds, self._seed = options, bounds, seed
 
-    def run(self, classifier: Classifier, jobs: State) -> Claims:
-        """Attack each image at the radii that it asks (`claims.by_radius`)."""
+    def _box(self, classifier: Classifier, tile: Examples) -> UnitBox:
+        return UnitBox(ScaledModel(classifier, tile.scale), self._bounds)
 
-        def attempt(rows: State, epsilon: float, restart: int) -> Claims:
-            return in_tiles(classifier, rows, lambda tile: self._attempt(classifier, tile, epsilon, restart))
+    def _draws(self, tile: Examples, restart: int) -> ImageNoise:
+        return ImageNoise(self._seed, tile.index, restart)
 
-        return by_radius(jobs, self._options.restarts, attempt)
 
-    def _attempt(self, classifier: Classifier, tile: State, epsilon: float, restart: int) -> Claims:
-        box = UnitBox(LibraryModel(classifier, tile["scale"]), self._bounds)
-        with ImageNoise(self._seed, tile["index"], restart):
-            points = _advlib("auto_pgd").apgd(
-                box, box.into(tile["x"]), tile["label"], box.length(epsilon), 2,
+class Apgd(_OfAdvlib[ApgdCeSpec], FixedEpsilonAttack):
+    """APGD on cross-entropy (Croce & Hein, arXiv 2003.01690)."""
+
+    def attempts(self, classifier: Classifier) -> int:
+        """One for each start."""
+        return self._options.restarts
+
+    def attempt(self, classifier: Classifier, tile: Examples, epsilon: float, attempted: int) -> Claims:
+        """Call adv-lib from another start each time."""
+        box = self._box(classifier, tile)
+        with self._draws(tile, attempted):
+            points = advlib("auto_pgd").apgd(
+                box, box.into(tile.x), tile.label, box.length(epsilon), 2,
                 n_iter=self._options.steps, loss_function="ce",
             )  # fmt: skip
-        return _claims(box, points, tile["label"])
+        return _claims(box, points, tile.label)
 
 
-class TargetedApgd:
-    """APGD on the targeted difference-of-logits ratio, class by class from the likeliest, one ε after the other.
+class TargetedApgd(_OfAdvlib[ApgdTSpec], FixedEpsilonAttack):
+    """APGD on the targeted difference-of-logits ratio, class by class from the likeliest.
 
     The ratio needs four classes. A model of fewer gets classes that are never predicted.
     """
 
-    def __init__(self, options: ApgdTSpec, bounds: tuple[float, float], seed: int) -> None:
-        self._options, self._bounds, self._seed = options, bounds, seed
+    def attempts(self, classifier: Classifier) -> int:
+        """One for each start and target."""
+        return self._options.restarts * self._targets(classifier)
 
-    def run(self, classifier: Classifier, jobs: State) -> Claims:
-        """Attack each image at the radii that it asks (`claims.by_radius`)."""
-        targets = min(self._options.targets, classifier.classes - 1)
-
-        def attempt(rows: State, epsilon: float, attempted: int) -> Claims:
-            restart, rank = divmod(attempted, targets)
-            return in_tiles(classifier, rows, lambda tile: self._attempt(classifier, tile, epsilon, restart, rank))
-
-        return by_radius(jobs, self._options.restarts * targets, attempt)
-
-    def _attempt(self, classifier: Classifier, tile: State, epsilon: float, restart: int, rank: int) -> Claims:
-        box = UnitBox(SpareClasses(LibraryModel(classifier, tile["scale"])), self._bounds)
-        inputs = box.into(tile["x"])
+    def attempt(self, classifier: Classifier, tile: Examples, epsilon: float, attempted: int) -> Claims:
+        """Call adv-lib with the next target; after the last one, from another start."""
+        restart, rank = divmod(attempted, self._targets(classifier))
+        box = UnitBox(SpareClasses(ScaledModel(classifier, tile.scale)), self._bounds)
+        inputs = box.into(tile.x)
         with torch.no_grad():
-            others = box(inputs).scatter(1, tile["label"][:, None], -torch.inf)
+            others = box(inputs).scatter(1, tile.label[:, None], -torch.inf)
         target = others.argsort(dim=1, descending=True, stable=True)[:, rank]
-        with ImageNoise(self._seed, tile["index"], restart):
-            points = _advlib("auto_pgd").apgd(
+        with self._draws(tile, restart):
+            points = advlib("auto_pgd").apgd(
                 box, inputs, target, box.length(epsilon), 2,
                 targeted=True, n_iter=self._options.steps, loss_function="dlr",
             )  # fmt: skip
-        return _claims(box, points, tile["label"])
+        return _claims(box, points, tile.label)
+
+    def _targets(self, classifier: Classifier) -> int:
+        return min(self._options.targets, classifier.classes - 1)
 
 
-class MinimumNorm:
-    """FAB or DDN: the nearest adversarial, whatever the ε."""
+class Fab(_OfAdvlib[FabSpec], MinimumNormAttack):
+    """FAB (Croce & Hein, arXiv 1907.02044)."""
 
-    def __init__(self, options: FabSpec | DdnSpec, bounds: tuple[float, float], seed: int) -> None:
-        self._options, self._bounds, self._seed = options, bounds, seed
-
-    def run(self, classifier: Classifier, jobs: State) -> Claims:
-        """Attack each image once."""
-        return in_tiles(classifier, jobs, lambda tile: self._attempt(classifier, tile))
-
-    def _attempt(self, classifier: Classifier, tile: State) -> Claims:
-        box = UnitBox(LibraryModel(classifier, tile["scale"]), self._bounds)
-        with ImageNoise(self._seed, tile["index"], 0):
-            points = self._points(box, box.into(tile["x"]), tile["label"])
-        return _claims(box, points, tile["label"])
-
-    def _points(self, box: UnitBox, x: Tensor, label: Tensor) -> Tensor:
-        options = self._options
-        if isinstance(options, FabSpec):
-            fab = _advlib("fast_adaptive_boundary").fab
-            return fab(box, x, label, 2, n_iter=options.steps, restarts=options.restarts,  # type: ignore[no-any-return]
-                       targeted_restarts=options.targeted)  # fmt: skip
-        ddn = _advlib("decoupled_direction_norm").ddn
-        return ddn(box, x, label, steps=options.steps, init_norm=box.length(options.init_norm), levels=None)  # type: ignore[no-any-return]
+    def attempt(self, classifier: Classifier, tile: Examples) -> Claims:
+        """Call adv-lib, which makes the restarts."""
+        box, options = self._box(classifier, tile), self._options
+        with self._draws(tile, 0):
+            points = advlib("fast_adaptive_boundary").fab(
+                box, box.into(tile.x), tile.label, 2,
+                n_iter=options.steps, restarts=options.restarts, targeted_restarts=options.targeted,
+            )  # fmt: skip
+        return _claims(box, points, tile.label)
 
 
-class UnitBox(nn.Module):
-    """A model of inputs in [0, 1]; it sees them within their own bounds."""
+class Ddn(_OfAdvlib[DdnSpec], MinimumNormAttack):
+    """DDN (Rony et al., arXiv 1811.09600)."""
 
-    def __init__(self, model: nn.Module, bounds: tuple[float, float]) -> None:
-        super().__init__()
-        self._model, (self._low, self._high) = model, bounds
-        self._same = bounds == (0.0, 1.0)
-        self.eval()
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Logits of inputs in the unit box."""
-        result: Tensor = self._model(self.out_of(x))
-        return result
-
-    def out_of(self, x: Tensor) -> Tensor:
-        """From the unit box to the bounds."""
-        return x if self._same else (self._low + x * (self._high - self._low)).clamp(self._low, self._high)
-
-    def into(self, x: Tensor) -> Tensor:
-        """From the bounds to the unit box."""
-        return x if self._same else ((x - self._low) / (self._high - self._low)).clamp(0.0, 1.0)
-
-    def length(self, epsilon: float) -> float:
-        """A length in the unit box."""
-        return epsilon / (self._high - self._low)
-
-
-class SpareClasses(nn.Module):
-    """A model with at least four classes: what is missing is added, a logit below all others, without a gradient."""
-
-    def __init__(self, model: nn.Module) -> None:
-        super().__init__()
-        self._model = model
-        self.eval()
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Logits (N, q), q >= 4."""
-        logits: Tensor = self._model(x)
-        missing = FEWEST - logits.shape[1]
-        if missing <= 0:
-            return logits
-        fixed = logits.detach()
-        lowest = fixed.amin(dim=1, keepdim=True)
-        spare = lowest - (fixed.amax(dim=1, keepdim=True) - lowest).clamp_min(1.0)
-        return torch.cat([logits, spare.expand(len(logits), missing)], dim=1)
+    def attempt(self, classifier: Classifier, tile: Examples) -> Claims:
+        """Call adv-lib."""
+        box, options = self._box(classifier, tile), self._options
+        with self._draws(tile, 0):
+            points = advlib("decoupled_direction_norm").ddn(
+                box, box.into(tile.x), tile.label,
+                steps=options.steps, init_norm=box.length(options.init_norm), levels=None,
+            )  # fmt: skip
+        return _claims(box, points, tile.label)
 
 
 class ImageNoise(TorchFunctionMode):
     """Within it, `torch.randn_like` draws for each row of a tile from the generator of its image.
 
     For fewer rows than the tile has, as where DDN meets a vanishing gradient, all rows get the same draw.
+
+    Args:
+        seed: of the draws.
+        index: of the images of the tile (T,).
+        restart: draws differ from one to the next.
     """
 
     def __init__(self, seed: int, index: Tensor, restart: int) -> None:
@@ -177,55 +143,26 @@ class ImageNoise(TorchFunctionMode):
         return normals(self._seed, self._index.new_zeros(1), self._restart, like[:1]).expand_as(like)
 
 
-def build(options: AdvlibOptions, bounds: tuple[float, float], seed: int) -> Apgd | TargetedApgd | MinimumNorm:
-    """adv-lib's attack with these options on inputs within `bounds`.
+def build(options: AdvlibOptions, bounds: tuple[float, float], seed: int) -> Attack:
+    """adv-lib's attack with these options.
+
+    Args:
+        options: of one attack.
+        bounds: the box of valid inputs.
+        seed: of the random starts.
 
     Raises:
         SpecError: adv-lib is not installed.
     """
-    _advlib("auto_pgd")
+    advlib("auto_pgd")
     if isinstance(options, ApgdCeSpec):
         return Apgd(options, bounds, seed)
     if isinstance(options, ApgdTSpec):
         return TargetedApgd(options, bounds, seed)
-    return MinimumNorm(options, bounds, seed)
+    return Fab(options, bounds, seed) if isinstance(options, FabSpec) else Ddn(options, bounds, seed)
 
 
 def _claims(box: UnitBox, points: Tensor, label: Tensor) -> Claims:
     with torch.no_grad():
         found = box(points).argmax(dim=1) != label
     return Claims(box.out_of(points), found)
-
-
-def _advlib(name: str) -> Any:
-    """One module of `adv_lib.attacks`, without the package's own imports: plotting, torchvision, `distutils`.
-
-    Raises:
-        SpecError: adv-lib is not installed.
-    """
-    try:
-        root = importlib.import_module("adv_lib")
-    except ImportError:
-        raise SpecError(
-            "the attacks of the suite `strong` need adv-lib, which is not installed",
-            hint="pip install --no-deps adv-lib==0.2.8 (its plotting packages are not needed, and no longer install)",
-        ) from None
-    if "adv_lib.attacks" not in sys.modules:
-        package = types.ModuleType("adv_lib.attacks")
-        package.__path__ = [f"{path}/attacks" for path in root.__path__]
-        sys.modules["adv_lib.attacks"] = package
-        _stand_in("adv_lib.utils.visdom_logger", VisdomLogger=object)
-        _stand_in("adv_lib.utils.attack_utils", get_all_targets=_all_targets)
-    return importlib.import_module(f"adv_lib.attacks.{name}")
-
-
-def _stand_in(name: str, **members: Any) -> None:
-    module = types.ModuleType(name)
-    vars(module).update(members)
-    sys.modules[name] = module
-
-
-def _all_targets(labels: Tensor, num_classes: int) -> Tensor:
-    """All classes but the label (N, num_classes - 1), ascending."""
-    targets = torch.arange(num_classes - 1, device=labels.device)
-    return targets + (targets >= labels[:, None])

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from robench.attacks.catalogue import build
 from robench.attacks.claims import Attack
 from robench.attacks.given import of_object
+from robench.attacks.plan import build
 from robench.errors import SpecError
 from robench.specs.attacks import SUITES, parse_attack_options, resolve_attacks
 
@@ -16,7 +16,7 @@ AttackChoice = str | Sequence[Any]
 
 
 def chosen(choice: AttackChoice, bounds: tuple[float, float], seed: int) -> dict[str, Attack]:
-    """The attacks by name: those with a name of robench in the order of the cascade, then the others as given.
+    """The attacks by name: those with a name of robench in the order of the ensemble, then the others as given.
 
     A name that is taken gets a number: `noise`, `noise-2`.
 

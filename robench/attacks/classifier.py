@@ -8,7 +8,6 @@ were seen to be equal bit by bit, wherever a row stands and whatever its neighbo
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -23,22 +22,6 @@ LogitLoss = Callable[[Tensor], Tensor]
 
 CPU_SIZES = (1, 2, 4, 8, 16, 32, 64)
 CUDA_SIZES = (1, 8, 64, 256)
-
-
-class TiledModel(Protocol):
-    """What a row attack needs of a model."""
-
-    def fit(self, rows: int) -> int:
-        """The smallest tile that holds `rows`, or the largest there is."""
-
-    def logits(self, x: Tensor, scale: Tensor, active: int) -> Tensor:
-        """Logits (T, q) of a tile, divided by `scale` (T,); `active` rows are counted."""
-
-    def differentiate(self, x: Tensor, scale: Tensor, loss: LogitLoss, active: int) -> tuple[Tensor, Tensor]:
-        """Logits (T, q), and the gradient (T, *shape) of each row's loss; what is not finite counts as 0."""
-
-    def jacobian(self, x: Tensor, scale: Tensor, classes: Tensor, active: int) -> tuple[Tensor, Tensor]:
-        """Logits (T, q), and gradients (T, C-1, *shape) of the logits of classes 1.. less that of class 0 (T, C)."""
 
 
 def two_logits(output: Tensor) -> Tensor:
@@ -86,33 +69,24 @@ class Classifier:
         """The smallest tile that holds `rows`, or the largest there is."""
         return next((size for size in self.sizes if size >= rows), self.sizes[-1])
 
-    @torch.no_grad()
-    def logits(self, x: Tensor, scale: Tensor, active: int) -> Tensor:
-        """Logits (T, q) of a tile, divided by `scale` (T,), float32."""
-        self.passes.add(forward=active, padding=len(x) - active)
-        return two_logits(self.single(canonical(x))) / scale[:, None]
-
     def differentiate(self, x: Tensor, scale: Tensor, loss: LogitLoss, active: int) -> tuple[Tensor, Tensor]:
-        """Logits (T, q) over `scale`, and the gradient of each row's loss, float32; what is not finite counts as 0."""
+        """The model and the gradient of a loss on a tile, in float32.
+
+        Args:
+            x: (T, *shape).
+            scale: (T,) by which logits are divided.
+            loss: logits to a loss of each row.
+            active: how many rows are counted; the others are copies.
+
+        Returns:
+            Logits (T, q), and gradients (T, *shape); what is not finite counts as 0.
+        """
         self.passes.add(forward=active, backward=active, padding=len(x) - active)
         with torch.enable_grad():
             leaf = canonical(x).requires_grad_(True)
             logits = two_logits(self.single(leaf)) / scale[:, None]
             gradient = gradient_or_zero(loss(logits).sum(), leaf)
         return logits.detach(), torch.nan_to_num(gradient, nan=0.0, posinf=0.0, neginf=0.0)
-
-    def jacobian(self, x: Tensor, scale: Tensor, classes: Tensor, active: int) -> tuple[Tensor, Tensor]:
-        """Logits (T, q) over `scale`, and gradients (T, C-1, *shape) of the gaps to class 0 of `classes` (T, C)."""
-        others = classes.shape[1] - 1
-        self.passes.add(forward=active, backward=active * others, padding=len(x) - active)
-        with torch.enable_grad():
-            leaf = canonical(x).requires_grad_(True)
-            logits = two_logits(self.single(leaf)) / scale[:, None]
-            ranked = logits.gather(1, classes)
-            gaps = (ranked[:, 1:] - ranked[:, :1]).sum(dim=0)
-            gradients = [gradient_or_zero(gap, leaf, retain_graph=True) for gap in gaps]
-        stacked = torch.stack(gradients, dim=1)
-        return logits.detach(), torch.nan_to_num(stacked, nan=0.0, posinf=0.0, neginf=0.0)
 
     @torch.no_grad()
     def exact_logits(self, x: Tensor, active: int) -> Tensor:

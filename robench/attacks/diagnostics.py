@@ -7,23 +7,22 @@ attack is then too high to be believed.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from robench.attacks.cascade import AttackedData, AttackedModel, attack_records
-from robench.attacks.classifier import gradient_or_zero, margin, single_precision, two_logits
+from robench.attacks.classifier import LogitLoss, gradient_or_zero, margin, single_precision, two_logits
+from robench.attacks.ensemble import AttackedData, AttackedModel, attack_batches
 from robench.attacks.passes import PassCounter
+from robench.attacks.plan import planned
 from robench.devices import exact_arithmetic
 from robench.display import upper
 from robench.models.networks.widened import widened
-from robench.progress import NoProgress
-from robench.records.record import AttackRecord, CertifyRecord
-from robench.runs.adversarials import AdversarialStore
+from robench.records.record import AttackRecord
 from robench.specs.epsilon import epsilon_value
 from robench.specs.evaluation import AttackSpec
 from robench.statistics.predictions import Flag
@@ -41,12 +40,15 @@ CUT = ", since the model cuts its output off from its input (no_grad, detach, .d
 LOST = 0.01
 """A margin in float32 that is off by this share of the median margin is lost to attacks that need small steps."""
 
+AttackAgain = Callable[[AttackSpec, npt.NDArray[np.float64]], list[AttackRecord]]
+"""Attacks the sample with another spec and certified radii (n,)."""
+
 
 def diagnose(
     model: AttackedModel,
     dataset: AttackedData,
     records: Sequence[AttackRecord],
-    certificates: Mapping[int, CertifyRecord],
+    radii: npt.NDArray[np.float64],
     spec: AttackSpec,
     *,
     batch_size: int,
@@ -58,24 +60,33 @@ def diagnose(
         model: the attacked model.
         dataset: holds the attacked images, maybe more.
         records: of the run.
-        certificates: as the run used them.
+        radii: certified ones of all images of the data set (N,), as the run used them.
         spec: of the run.
         batch_size: images at a time.
         device: where to compute.
     """
-    sample = _Sample(model, dataset, records, device)
-    if not len(sample.rows):
+    sample = _sample(model, dataset, records, device)
+    if sample is None:
         return []
-    again = _Again(model, sample, spec, batch_size, device)
-    return [*_looked_at(model, sample), *again.budget_flag(certificates), *again.unbounded_flag(model.classes)]
+
+    def attack_again(again: AttackSpec, certified: npt.NDArray[np.float64]) -> list[AttackRecord]:
+        plan, passes = planned(again, sample.bounds), PassCounter()
+        batches = attack_batches(model, sample, certified, plan, batch_size=batch_size, device=device, passes=passes)
+        return [record for batch in batches for record in batch.records()]
+
+    return [
+        *_looked_at(model, sample),
+        *_budget_flag(sample, spec, radii[sample.rows], attack_again),
+        *_unbounded_flag(sample, spec, model.classes, attack_again),
+    ]
 
 
 def look(
     model: AttackedModel, dataset: AttackedData, records: Sequence[AttackRecord], device: torch.device
 ) -> list[Flag]:
     """The flags of the same sample that need no second run of the attacks; arguments as of `diagnose`."""
-    sample = _Sample(model, dataset, records, device)
-    return _looked_at(model, sample) if len(sample.rows) else []
+    sample = _sample(model, dataset, records, device)
+    return [] if sample is None else _looked_at(model, sample)
 
 
 def _looked_at(model: AttackedModel, sample: _Sample) -> list[Flag]:
@@ -88,28 +99,62 @@ def _looked_at(model: AttackedModel, sample: _Sample) -> list[Flag]:
         ]
 
 
+@dataclass(frozen=True, eq=False)
 class _Sample:
-    """Some of the correctly classified images, evenly spaced over the run, with their records."""
+    """Some of the correctly classified images, as a data set of their own.
 
-    def __init__(
-        self, model: AttackedModel, dataset: AttackedData, records: Sequence[AttackRecord], device: torch.device
-    ) -> None:
-        position = {int(index): row for row, index in enumerate(dataset.index)}
-        correct = [record for record in records if record.correct and record.index in position]
-        wanted = min(len(correct), MOST, max(FEWEST, round(SHARE * len(records))))
-        chosen = np.unique(np.linspace(0, max(len(correct) - 1, 0), wanted).round().astype(np.int64))
-        self.records = [correct[i] for i in chosen.tolist()]
-        self.rows = np.array([position[record.index] for record in self.records], dtype=np.int64)
-        self.dataset = dataset
-        if not len(self.rows):
-            return
-        self.module = single_precision(model.module, device)
-        self.x = torch.from_numpy(np.ascontiguousarray(dataset.batch(self.rows))).to(device)
-        self.label = torch.from_numpy(dataset.labels[self.rows]).to(device)
+    Fields:
+        records: of the images.
+        rows: of the images in the data set (n,).
+        inputs, labels, index, bounds: as in the data set.
+        x: the inputs on the device.
+        label: the true classes on the device.
+        module: the model in float32 on the device.
+    """
+
+    records: Sequence[AttackRecord]
+    rows: npt.NDArray[np.int64]
+    inputs: npt.NDArray[np.float32]
+    labels: npt.NDArray[np.int64]
+    index: npt.NDArray[np.int64]
+    bounds: tuple[float, float]
+    x: Tensor
+    label: Tensor
+    module: nn.Module
+
+    def batch(self, rows: slice | npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
+        """Inputs of some images."""
+        return self.inputs[rows]
 
     def logits(self, x: Tensor) -> Tensor:
         """Logits (n, q), q >= 2."""
         return two_logits(self.module(x))
+
+
+def _sample(
+    model: AttackedModel, dataset: AttackedData, records: Sequence[AttackRecord], device: torch.device
+) -> _Sample | None:
+    """Correctly classified images, evenly spaced over the run; None where there are none."""
+    position = {int(index): row for row, index in enumerate(dataset.index)}
+    correct = [record for record in records if record.correct and record.index in position]
+    if not correct:
+        return None
+    wanted = min(len(correct), MOST, max(FEWEST, round(SHARE * len(records))))
+    chosen = np.unique(np.linspace(0, len(correct) - 1, wanted).round().astype(np.int64))
+    of_chosen = [correct[i] for i in chosen.tolist()]
+    rows = np.array([position[record.index] for record in of_chosen], dtype=np.int64)
+    inputs, labels = np.ascontiguousarray(dataset.batch(rows)), dataset.labels[rows]
+    return _Sample(
+        records=of_chosen,
+        rows=rows,
+        inputs=inputs,
+        labels=labels,
+        index=dataset.index[rows],
+        bounds=dataset.bounds,
+        x=torch.from_numpy(inputs).to(device),
+        label=torch.from_numpy(labels).to(device),
+        module=single_precision(model.module, device),
+    )
 
 
 def _model_flags(module: nn.Module, sample: _Sample) -> Iterator[Flag]:
@@ -167,7 +212,8 @@ def _gradient_flags(sample: _Sample) -> Iterator[Flag]:
         )
 
 
-def _gradient(sample: _Sample, loss: Any) -> Tensor:
+def _gradient(sample: _Sample, loss: LogitLoss) -> Tensor:
+    """The gradient of each image's loss (n, d)."""
     leaf = sample.x.clone().requires_grad_(True)
     total = loss(sample.logits(leaf)).sum()
     return gradient_or_zero(total, leaf).flatten(1)
@@ -194,7 +240,7 @@ def _gradient_free_flag(sample: _Sample) -> Iterator[Flag]:
 
 def _line_distance(sample: _Sample, row: int) -> float:
     """The nearest class change found on lines from an image; infinite if there is none."""
-    low, high = sample.dataset.bounds
+    low, high = sample.bounds
     generator = torch.Generator().manual_seed(row)
     x, label = sample.x[row : row + 1], sample.label[row]
     noise = torch.randn((NOISE_DRAWS, *x.shape[1:]), generator=generator).to(x)
@@ -214,70 +260,39 @@ def _line_distance(sample: _Sample, row: int) -> float:
     return float((right * (ends - x).flatten(1).norm(dim=1)).min())
 
 
-class _Again:
-    """Runs the attacks on the sample once more, with other options."""
-
-    def __init__(
-        self, model: AttackedModel, sample: _Sample, spec: AttackSpec, batch_size: int, device: torch.device
-    ) -> None:
-        self.model, self.sample, self.spec, self.batch_size, self.device = model, sample, spec, batch_size, device
-
-    def budget_flag(self, certificates: Mapping[int, CertifyRecord]) -> Iterator[Flag]:
-        """Whether twice the steps break an image at an ε at which it stood."""
-        changes = {
-            f"attacks.{name}.steps": 2 * int(options["steps"])
-            for name, options in self.spec.attacks.items()
-            if "steps" in options
-        }
-        if not changes:
-            return
-        twice = self._run(self.spec.override(changes), certificates)
-        values = [(text, epsilon_value(text)) for text in self.spec.eps]
-        for before, after in zip(self.sample.records, twice, strict=True):
-            fallen = [text for text, value in values if before.robust_at(value) and not after.robust_at(value)]
-            if fallen:
-                yield Flag(
-                    "attack-budget-too-small",
-                    f"with twice the steps, image {before.index} falls at ε = {fallen[0]}, where it stood "
-                    f"(sample of {len(twice)} images)",
-                )
-                return
-
-    def unbounded_flag(self, classes: int) -> Iterator[Flag]:
-        """Whether accuracy stays above chance at an ε as large as the whole box."""
-        low, high = self.sample.dataset.bounds
-        diagonal = (high - low) * float(np.sqrt(self.sample.x[0].numel()))
-        records = self._run(self.spec.override({"eps": [repr(diagonal)], "full": False}), {})
-        standing = sum(record.robust_at(diagonal) for record in records)
-        if standing > len(records) / classes:
+def _budget_flag(
+    sample: _Sample, spec: AttackSpec, radii: npt.NDArray[np.float64], attack_again: AttackAgain
+) -> Iterator[Flag]:
+    """Whether twice the steps break an image at an ε at which it stood."""
+    changes = {
+        f"attacks.{name}.steps": 2 * int(options["steps"])
+        for name, options in spec.attacks.items()
+        if "steps" in options
+    }
+    if not changes:
+        return
+    twice = attack_again(spec.override(changes), radii)
+    values = [(text, epsilon_value(text)) for text in spec.eps]
+    for before, after in zip(sample.records, twice, strict=True):
+        fallen = [text for text, value in values if before.robust_at(value) and not after.robust_at(value)]
+        if fallen:
             yield Flag(
-                "unbounded-attack-fails",
-                f"{standing} of {len(records)} images stand at ε = {diagonal:.3g}, where chance is {1 / classes:.0%}",
+                "attack-budget-too-small",
+                f"with twice the steps, image {before.index} falls at ε = {fallen[0]}, where it stood "
+                f"(sample of {len(twice)} images)",
             )
+            return
 
-    def _run(self, spec: AttackSpec, certificates: Mapping[int, CertifyRecord]) -> list[AttackRecord]:
-        return list(
-            attack_records(
-                self.model,
-                _Subset(self.sample.dataset, self.sample.rows),
-                certificates,
-                spec,
-                batch_size=self.batch_size,
-                device=self.device,
-                progress=NoProgress(),
-                adversarials=AdversarialStore(None),
-                passes=PassCounter(),
-            )
+
+def _unbounded_flag(sample: _Sample, spec: AttackSpec, classes: int, attack_again: AttackAgain) -> Iterator[Flag]:
+    """Whether accuracy stays above chance at an ε as large as the whole box."""
+    low, high = sample.bounds
+    diagonal = (high - low) * float(np.sqrt(sample.x[0].numel()))
+    certified = np.zeros(len(sample.rows))  # a certificate must not answer for the attacks
+    records = attack_again(spec.override({"eps": [repr(diagonal)], "full": False}), certified)
+    standing = sum(record.robust_at(diagonal) for record in records)
+    if standing > len(records) / classes:
+        yield Flag(
+            "unbounded-attack-fails",
+            f"{standing} of {len(records)} images stand at ε = {diagonal:.3g}, where chance is {1 / classes:.0%}",
         )
-
-
-class _Subset:
-    """Some rows of a data set."""
-
-    def __init__(self, dataset: AttackedData, rows: npt.NDArray[np.int64]) -> None:
-        self._dataset, self._rows = dataset, rows
-        self.labels, self.index, self.bounds = dataset.labels[rows], dataset.index[rows], dataset.bounds
-
-    def batch(self, rows: slice | npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
-        """Inputs of some rows."""
-        return self._dataset.batch(self._rows[rows])

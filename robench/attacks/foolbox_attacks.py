@@ -13,46 +13,56 @@ from typing import Any
 
 from torch import Tensor
 
-from robench.attacks.claims import Claims, by_radius, in_tiles
+from robench.attacks.claims import Attack, FixedEpsilonAttack, MinimumNormAttack
 from robench.attacks.classifier import Classifier
-from robench.attacks.library_model import LibraryModel
-from robench.attacks.rows import State
+from robench.attacks.examples import Claims, Examples
+from robench.attacks.library_model import ScaledModel
 from robench.attacks.starts import starts
 from robench.specs.attacks import DeepFoolSpec, FgsmSpec, FoolboxOptions, PgdSpec
 
 
-class FixedEpsilon:
+class FixedEpsilon(FixedEpsilonAttack):
     """A foolbox attack that is asked for an adversarial within one ε.
 
     Args:
-        attack: a `foolbox.attacks` object; with `restarts`, one that starts where its attribute `start` says.
+        attack: a `foolbox.attacks` object.
         bounds: the box of valid inputs.
-        seed: of the random starts.
-        restarts: starts tried for each ε; 0 for an attack that draws none.
     """
 
-    def __init__(self, attack: Any, bounds: tuple[float, float], seed: int = 0, restarts: int = 0) -> None:
-        self._attack, self._bounds, self._seed, self._restarts = attack, bounds, seed, restarts
+    def __init__(self, attack: Any, bounds: tuple[float, float]) -> None:
+        self._attack, self._bounds = attack, bounds
 
-    def run(self, classifier: Classifier, jobs: State) -> Claims:
-        """Attack each image at the radii that it asks (`claims.by_radius`)."""
-
-        def attempt(rows: State, epsilon: float, restart: int) -> Claims:
-            return in_tiles(classifier, rows, lambda tile: self._attempt(classifier, tile, epsilon, restart))
-
-        return by_radius(jobs, max(1, self._restarts), attempt)
-
-    def _attempt(self, classifier: Classifier, tile: State, epsilon: float, restart: int) -> Claims:
-        if self._restarts:
-            self._attack.start = (
-                tile["x"] + epsilon * starts(self._seed, tile["index"], restart + 1, tile["x"])[restart]
-            )
-        model = _model(classifier, tile, self._bounds)
-        _, point, hit = self._attack(model, tile["x"], tile["label"], epsilons=epsilon)
+    def attempt(self, classifier: Classifier, tile: Examples, epsilon: float, attempted: int) -> Claims:
+        """Call foolbox with one ε."""
+        _, point, hit = self._attack(_model(classifier, tile, self._bounds), tile.x, tile.label, epsilons=epsilon)
         return Claims(point, hit)
 
 
-class MinimumNorm:
+class RandomStart(FixedEpsilon):
+    """PGD from uniform draws in the ball of radius ε, which depend on the seed and the image alone.
+
+    Args:
+        options: of PGD; its restarts are not an option of foolbox, which is called once each.
+        bounds: the box of valid inputs.
+        seed: of the draws.
+    """
+
+    def __init__(self, options: PgdSpec, bounds: tuple[float, float], seed: int) -> None:
+        super().__init__(_started()(**_foolbox_options(options)), bounds)
+        self._restarts, self._seed = options.restarts, seed
+
+    def attempts(self, classifier: Classifier) -> int:
+        """One for each start."""
+        return self._restarts
+
+    def attempt(self, classifier: Classifier, tile: Examples, epsilon: float, attempted: int) -> Claims:
+        """Call foolbox with one ε, from another start each time."""
+        draws = starts(self._seed, tile.index, attempted + 1, tile.x)[attempted]
+        self._attack.start = tile.x + epsilon * draws
+        return super().attempt(classifier, tile, epsilon, attempted)
+
+
+class MinimumNorm(MinimumNormAttack):
     """A foolbox attack that looks for the nearest adversarial, whatever the ε.
 
     Args:
@@ -63,33 +73,40 @@ class MinimumNorm:
     def __init__(self, attack: Any, bounds: tuple[float, float]) -> None:
         self._attack, self._bounds = attack, bounds
 
-    def run(self, classifier: Classifier, jobs: State) -> Claims:
-        """Attack each image once."""
-        return in_tiles(classifier, jobs, lambda tile: self._attempt(classifier, tile))
-
-    def _attempt(self, classifier: Classifier, tile: State) -> Claims:
-        model = _model(classifier, tile, self._bounds)
-        point, _, hit = self._attack(model, tile["x"], tile["label"], epsilons=None)
+    def attempt(self, classifier: Classifier, tile: Examples) -> Claims:
+        """Call foolbox without an ε."""
+        point, _, hit = self._attack(_model(classifier, tile, self._bounds), tile.x, tile.label, epsilons=None)
         failed = (point == 0).flatten(1).all(dim=1)  # how Carlini-Wagner says that it found nothing
         return Claims(point, hit & ~failed)
 
 
-def _model(classifier: Classifier, tile: State, bounds: tuple[float, float]) -> Any:
-    return foolbox().PyTorchModel(LibraryModel(classifier, tile["scale"]), bounds=bounds, device=classifier.device)
+def build(options: FoolboxOptions, bounds: tuple[float, float], seed: int) -> Attack:
+    """Build foolbox's attack with these options.
 
-
-def build(options: FoolboxOptions, bounds: tuple[float, float], seed: int) -> FixedEpsilon | MinimumNorm:
-    """Build foolbox's attack with these options on inputs within `bounds`."""
-    attacks = foolbox().attacks
-    if isinstance(options, FgsmSpec):
-        return FixedEpsilon(attacks.L2FastGradientAttack(), bounds)
+    Args:
+        options: of one attack.
+        bounds: the box of valid inputs.
+        seed: of the random starts.
+    """
+    attacks, given = foolbox().attacks, _foolbox_options(options)
     if isinstance(options, PgdSpec):
-        plain = {name: value for name, value in options.to_dict().items() if name != "restarts"}
-        return FixedEpsilon(_started()(**plain), bounds, seed, options.restarts if options.random_start else 0)
+        if options.random_start:
+            return RandomStart(options, bounds, seed)
+        return FixedEpsilon(attacks.L2ProjectedGradientDescentAttack(**given), bounds)
+    if isinstance(options, FgsmSpec):
+        return FixedEpsilon(attacks.L2FastGradientAttack(**given), bounds)
     if isinstance(options, DeepFoolSpec):
-        return MinimumNorm(attacks.L2DeepFoolAttack(**options.to_dict()), bounds)
+        return MinimumNorm(attacks.L2DeepFoolAttack(**given), bounds)
     # `abort_early` stops the whole batch by its summed loss
-    return MinimumNorm(attacks.L2CarliniWagnerAttack(**options.to_dict(), abort_early=False), bounds)
+    return MinimumNorm(attacks.L2CarliniWagnerAttack(**given, abort_early=False), bounds)
+
+
+def _foolbox_options(options: FoolboxOptions) -> dict[str, Any]:
+    return {name: value for name, value in options.to_dict().items() if name != "restarts"}
+
+
+def _model(classifier: Classifier, tile: Examples, bounds: tuple[float, float]) -> Any:
+    return foolbox().PyTorchModel(ScaledModel(classifier, tile.scale), bounds=bounds, device=classifier.device)
 
 
 def _started() -> Any:

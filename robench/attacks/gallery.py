@@ -2,57 +2,91 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from safetensors.numpy import save
+from torch import Tensor
 
-from robench.attacks.cascade import AttackedData, AttackedModel, Cascade, planned
 from robench.attacks.classifier import Classifier
+from robench.attacks.ensemble import AttackedData, AttackedModel, Ensemble
 from robench.attacks.passes import PassCounter
+from robench.attacks.plan import planned
 from robench.devices import exact_arithmetic
-from robench.files import write_atomic
 from robench.specs.evaluation import AttackSpec
 
-FILE = "gallery.safetensors"
 SIZE = 8
 
 Floats = npt.NDArray[np.float32]
 
 
-def write_gallery(
-    folder: Path, model: AttackedModel, dataset: AttackedData, spec: AttackSpec, *, device: torch.device
-) -> None:
-    """Attack the first images once more, without certificates, at the largest ε only, and store what is seen.
+@dataclass(frozen=True, eq=False)
+class AttackGallery:
+    """The first inputs of a data set, and what attacks make of them at one ε.
 
-    Tensors: `clean` (K, *shape), `adversarial/NAME` with NaN where the attack found nothing, and `transport`; the
-    metadata `robench` is JSON with `index`, `eps` and `reached`, the class (K,) of each adversarial by attack. The
-    pictures are no records: their passes are not counted, and distances differ from those of the run.
+    Fields:
+        clean: (K, *shape) the inputs.
+        adversarial: attack to its points (K, *shape); NaN where it found nothing.
+        reached: attack to the class (K,) of each point; None where it found nothing.
+        transport: (K, *shape) the inputs moved by the paper's step.
+        index: (K,) positions in the split.
+        eps: the radius, as written.
+    """
 
-    Raises:
-        RunError: the folder cannot be written.
+    clean: Floats
+    adversarial: Mapping[str, Floats]
+    reached: Mapping[str, list[int | None]]
+    transport: Floats
+    index: list[int]
+    eps: str
+
+    def tensors(self) -> dict[str, Floats]:
+        """All arrays by name."""
+        attacked = {f"adversarial/{name}": points for name, points in self.adversarial.items()}
+        return {"clean": self.clean, "transport": self.transport, **attacked}
+
+    def facts(self) -> dict[str, Any]:
+        """What is no array, as plain data."""
+        return {"index": self.index, "eps": self.eps, "reached": dict(self.reached)}
+
+
+def make_gallery(
+    model: AttackedModel, dataset: AttackedData, spec: AttackSpec, *, device: torch.device
+) -> AttackGallery:
+    """Attack the first images once more, without certificates, at the largest ε only.
+
+    The pictures are no records: their passes are not counted, and distances differ from those of the run.
+
+    Args:
+        model: the attacked model.
+        dataset: the images.
+        spec: of the run.
+        device: where to compute.
     """
     rows = np.arange(min(SIZE, len(dataset.labels)), dtype=np.int64)
     clean = dataset.batch(rows)
     only_largest = spec.override({"eps": [spec.eps[-1]], "full": True})
     with exact_arithmetic():
         classifier = Classifier(model.module, model.input_shape, device=device, passes=PassCounter())
-        cascade = Cascade(classifier, planned(only_largest, dataset.bounds), dataset.bounds)
-        chunk = cascade.run(dataset.index[rows], clean, dataset.labels[rows], {})
-        tensors = {"clean": clean, "transport": transport(classifier, clean)}
-    for name, points in chunk.by_attack.items():
-        shown = np.full_like(clean, np.nan)
+        ensemble = Ensemble(classifier, planned(only_largest, dataset.bounds), dataset.bounds)
+        batch = ensemble.run(dataset.index[rows], clean, dataset.labels[rows], np.zeros(len(rows)))
+        moved = transport(classifier, clean)
+    adversarial = {}
+    for name, points in batch.by_attack.items():
+        adversarial[name] = np.full_like(clean, np.nan)
         for row, point in points.items():
-            shown[row] = point
-        tensors[f"adversarial/{name}"] = shown
-    outcomes = [record.attacks for record in chunk.records()]
-    reached = {name: [by_attack[name].predicted for by_attack in outcomes] for name in chunk.by_attack}
-    facts = json.dumps({"index": dataset.index[rows].tolist(), "eps": spec.eps[-1], "reached": reached})
-    content = save({name: np.ascontiguousarray(tensors[name]) for name in sorted(tensors)}, metadata={"robench": facts})
-    write_atomic(folder / FILE, content)
+            adversarial[name][row] = point
+    return AttackGallery(
+        clean=clean,
+        adversarial=adversarial,
+        reached={name: [outcome.predicted for outcome in outcomes] for name, outcomes in batch.outcomes.items()},
+        transport=moved,
+        index=batch.index.tolist(),
+        eps=spec.eps[-1],
+    )
 
 
 def transport(classifier: Classifier, clean: Floats) -> Floats:
@@ -72,12 +106,14 @@ def transport(classifier: Classifier, clean: Floats) -> Floats:
     moved = []
     for row in range(len(x)):
         point = x[row : row + 1].expand(classifier.fit(1), *x.shape[1:])
-        ones = torch.ones(len(point), device=x.device)
-        logits = classifier.logits(point, ones, 1)
-        top = logits.topk(2, dim=1).indices
-        _, gradients = classifier.jacobian(point, ones, top, 1)
-        # The gap of class 0 to class 1 of `top`; for one logit it is |f|, and -gradient is that of the gap.
-        gap, slope = float(logits[0, top[0, 0]] - logits[0, top[0, 1]]), -gradients[0, 0]
+        logits, slopes = classifier.differentiate(point, torch.ones(len(point), device=x.device), _gap, 1)
+        gap, slope = float(_gap(logits)[0]), slopes[0]
         squared = 1.0 if logits.shape[1] == 2 else float(slope.square().sum().clamp_min(1e-12))
         moved.append((x[row] - 2.0 * gap * slope / squared).cpu().numpy())
     return np.stack(moved)
+
+
+def _gap(logits: Tensor) -> Tensor:
+    """The two largest logits' difference (T,); |f| for one logit f."""
+    first, second = logits.topk(2, dim=1).values.unbind(dim=1)
+    return first - second

@@ -15,11 +15,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from robench.attacks.claims import Attack, Claims, by_radius, in_tiles
+from robench.attacks.claims import Attack, FixedEpsilonAttack
 from robench.attacks.classifier import Classifier
+from robench.attacks.examples import Claims, Examples, expand, project
 from robench.attacks.foolbox_attacks import FixedEpsilon, MinimumNorm, foolbox
 from robench.attacks.library_model import LibraryModel
-from robench.attacks.rows import State, expand, project
 from robench.attacks.starts import seeded
 from robench.errors import SpecError
 from robench.models.user_code.blame import blamed
@@ -43,18 +43,18 @@ class OfLibrary:
     def __init__(self, attack: Attack, name: str, seed: int) -> None:
         self._attack, self._name, self._seed = attack, name, seed
 
-    def run(self, classifier: Classifier, jobs: State) -> Claims:
+    def run(self, classifier: Classifier, examples: Examples) -> Claims:
         """Attack each image.
 
         Raises:
             ModelError: the attack fails.
         """
         hint = "check that it runs on these images in a script of foolbox alone, with what it needs installed"
-        with _visiting(self._seed, jobs), blamed(f"the attack `{self._name}`", hint=hint):
-            return self._attack.run(classifier, jobs)
+        with _visiting(self._seed, examples), blamed(f"the attack `{self._name}`", hint=hint):
+            return self._attack.run(classifier, examples)
 
 
-class OfFunction:
+class OfFunction(FixedEpsilonAttack):
     """A function, asked ε by ε, ascending, for the images for which it has found nothing yet.
 
     Points beyond ε or outside of the bounds are moved back first, as foolbox does; what is not finite is no claim.
@@ -69,31 +69,28 @@ class OfFunction:
     def __init__(self, function: AttackFunction, name: str, bounds: tuple[float, float], seed: int) -> None:
         self._function, self._name, self._bounds, self._seed = function, name, bounds, seed
 
-    def run(self, classifier: Classifier, jobs: State) -> Claims:
+    def run(self, classifier: Classifier, examples: Examples) -> Claims:
         """Attack each image at the radii that it asks (`claims.by_radius`).
 
         Raises:
             ModelError: the function fails.
             SpecError: it returns no points of the right shape.
         """
+        with _visiting(self._seed, examples):
+            return super().run(classifier, examples)
 
-        def attempt(rows: State, epsilon: float, restart: int) -> Claims:
-            return in_tiles(classifier, rows, lambda tile: self._attempt(classifier, tile, epsilon))
-
-        with _visiting(self._seed, jobs):
-            return by_radius(jobs, 1, attempt)
-
-    def _attempt(self, classifier: Classifier, tile: State, epsilon: float) -> Claims:
-        model, x = LibraryModel(classifier, None), tile["x"]
+    def attempt(self, classifier: Classifier, tile: Examples, epsilon: float, attempted: int) -> Claims:
+        """Call the function with one ε."""
+        model, x = LibraryModel(classifier), tile.x
         with blamed(f"the attack `{self._name}`", hint=GUIDE):
-            returned = self._function(model, x.clone(), tile["label"].clone(), epsilon)
+            returned = self._function(model, x.clone(), tile.label.clone(), epsilon)
         points = self._points(returned, x)
         finite = torch.isfinite(points).flatten(1).all(dim=1)
         points = torch.where(expand(finite, x), points, x.double())  # the image is no adversarial
-        radius = torch.full_like(tile["scale"], epsilon, dtype=torch.float64)
+        radius = torch.full_like(tile.scale, epsilon, dtype=torch.float64)
         points = project(points, x.double(), radius, self._bounds).to(x.dtype)
         with torch.no_grad():
-            found = model(points).argmax(dim=1) != tile["label"]
+            found = model(points).argmax(dim=1) != tile.label
         return Claims(points, found)
 
     def _points(self, returned: Any, x: Tensor) -> Tensor:
@@ -111,9 +108,9 @@ class OfFunction:
 
 
 @contextmanager
-def _visiting(seed: int, jobs: State) -> Iterator[None]:
+def _visiting(seed: int, examples: Examples) -> Iterator[None]:
     """Around foreign code: its draws are those of the seed and the images, and what it sets is put back."""
-    with kept_surroundings(), seeded(seed, *jobs["index"].tolist()):
+    with kept_surroundings(), seeded(seed, *examples.index.tolist()):
         yield
 
 

@@ -18,20 +18,15 @@ from robench.errors import ModelError
 
 
 class LibraryModel(nn.Module):
-    """A frozen classifier with logits (N, q), q >= 2, each row divided by the scale of its image.
-
-    Scales are powers of two, so the division rounds nothing.
+    """A frozen classifier with its own logits (N, q), q >= 2; it takes any number of rows.
 
     Args:
         classifier: the model under attack.
-        scale: (N,) for the rows that the attack is given; None where the attack does not depend on the scale of logits,
-            and may drop rows.
     """
 
-    def __init__(self, classifier: Classifier, scale: Tensor | None) -> None:
+    def __init__(self, classifier: Classifier) -> None:
         super().__init__()
         self._classifier = classifier
-        self._scale = None if scale is None else scale[:, None]
         self._last: tuple[Tensor, Tensor] | None = None
         empty = torch.empty(0, device=classifier.device)
         self._place = nn.Parameter(empty, requires_grad=False)  # attacks ask a parameter for the device
@@ -41,14 +36,7 @@ class LibraryModel(nn.Module):
         """Logits (N, q) of inputs (N, *shape)."""
         graded = x.requires_grad and torch.is_grad_enabled()
         logits: Tensor = _Remembered.apply(x, self) if graded else self._logits(canonical(x))  # type: ignore[no-untyped-call]
-        if self._scale is None:
-            return logits
-        if len(logits) != len(self._scale):
-            raise ModelError(
-                f"an attack asked the model for {len(logits)} rows at once, of {len(self._scale)} images",
-                hint="give attacks that ask for all rows each time; a function may ask for as many as it likes",
-            )
-        return logits / self._scale
+        return logits
 
     def graph(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """A leaf equal to `x` and its logits; those of the last call where it was about the same inputs.
@@ -78,6 +66,31 @@ class LibraryModel(nn.Module):
         missing = x[:1].detach().expand(size - len(x), *x.shape[1:])
         rows = torch.cat([x, missing]) if len(missing) else x
         return two_logits(self._classifier.single(rows))[: len(x)]
+
+
+class ScaledModel(LibraryModel):
+    """A frozen classifier whose logits (N, q) are divided by the scale of each image.
+
+    Scales are powers of two, so the division rounds nothing.
+
+    Args:
+        classifier: the model under attack.
+        scale: (N,) of the rows that the attack is given.
+    """
+
+    def __init__(self, classifier: Classifier, scale: Tensor) -> None:
+        super().__init__(classifier)
+        self._scale = scale[:, None]
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits (N, q) of inputs (N, *shape); all rows at once, in their order."""
+        logits = super().forward(x)
+        if len(logits) != len(self._scale):
+            raise ModelError(
+                f"an attack asked the model for {len(logits)} rows at once, of {len(self._scale)} images",
+                hint="give attacks that ask for all rows each time; a function may ask for as many as it likes",
+            )
+        return logits / self._scale
 
 
 class _Remembered(torch.autograd.Function):

@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from robench.attacks.claims import Claims, by_radius, joined
+from robench.attacks.claims import by_radius
 from robench.attacks.classifier import Classifier
-from robench.attacks.library_model import LibraryModel
-from robench.attacks.rows import State, count, rows_of
+from robench.attacks.examples import Claims, Examples, joined
+from robench.attacks.library_model import ScaledModel
 from robench.attacks.starts import seeded
 from robench.errors import SpecError
 from robench.specs.attacks import SquareSpec
@@ -25,13 +25,19 @@ SMALLEST = 15
 
 
 class Square:
-    """The attack, one ε after the other."""
+    """The attack, one image and one ε after the other.
+
+    Args:
+        options: of the attack.
+        bounds: the box of valid inputs.
+        seed: of its draws.
+    """
 
     def __init__(self, options: SquareSpec, bounds: tuple[float, float], seed: int) -> None:
         self._options, self._bounds, self._seed = options, bounds, seed
         _art("art.attacks.evasion.square_attack")
 
-    def run(self, classifier: Classifier, jobs: State) -> Claims:
+    def run(self, classifier: Classifier, examples: Examples) -> Claims:
         """Attack each image at the radii that it asks (`claims.by_radius`).
 
         Raises:
@@ -41,17 +47,17 @@ class Square:
         if len(shape) != 3 or min(shape[1:]) < SMALLEST or shape[1] != shape[2]:
             raise SpecError(
                 f"the attack `square` needs square images of at least {SMALLEST} pixels a side, not {shape}",
-                hint="leave it out: `--suite strong`, or name attacks with --attack",
+                hint="choose the suite `strong`, or name attacks without `square`",
             )
 
-        def attempt(rows: State, epsilon: float, restart: int) -> Claims:
-            alone = (rows_of(rows, slice(row, row + 1)) for row in range(count(rows)))
+        def attempt(rows: Examples, epsilon: float, restart: int) -> Claims:
+            alone = (rows.rows(slice(row, row + 1)) for row in range(len(rows)))
             return joined([self._attempt(classifier, image, epsilon, restart) for image in alone])
 
-        return by_radius(jobs, self._options.restarts, attempt)
+        return by_radius(examples, self._options.restarts, attempt)
 
-    def _attempt(self, classifier: Classifier, image: State, epsilon: float, restart: int) -> Claims:
-        model = LibraryModel(classifier, image["scale"])
+    def _attempt(self, classifier: Classifier, image: Examples, epsilon: float, restart: int) -> Claims:
+        model = ScaledModel(classifier, image.scale)
         estimator = _art("art.estimators.classification").PyTorchClassifier(
             model,
             loss=torch.nn.CrossEntropyLoss(),
@@ -64,12 +70,12 @@ class Square:
             estimator, norm=2, eps=epsilon, max_iter=self._options.queries, p_init=self._options.p_init,
             nb_restarts=1, batch_size=1, verbose=False,
         )  # fmt: skip
-        x, label = image["x"].cpu().numpy(), image["label"].cpu().numpy()
+        x, label = image.x.cpu().numpy(), image.label.cpu().numpy()
         # ART divides by the norm of what it may still change, which can be 0; such a candidate is never better
-        with seeded(self._seed, int(image["index"]), restart), np.errstate(divide="ignore", invalid="ignore"):
-            point = torch.from_numpy(attack.generate(x, np.eye(classifier.classes)[label])).to(image["x"])
+        with seeded(self._seed, int(image.index), restart), np.errstate(divide="ignore", invalid="ignore"):
+            point = torch.from_numpy(attack.generate(x, np.eye(classifier.classes)[label])).to(image.x)
         with torch.no_grad():
-            found = model(point).argmax(dim=1) != image["label"]
+            found = model(point).argmax(dim=1) != image.label
         return Claims(point, found)
 
 

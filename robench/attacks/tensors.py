@@ -1,9 +1,9 @@
-"""Attacks on a model and images in memory: the cascade of `robench attack`, without files."""
+"""Attacks on a model and images in memory: the attack ensemble of `robench attack`, without files."""
 
 from __future__ import annotations
 
 import numbers
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
@@ -13,12 +13,13 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from robench.attacks.arrays import Certified, certified, radii_of
-from robench.attacks.cascade import Plan, attack_chunks
+from robench.attacks.batch import AttackedBatch
+from robench.attacks.certified import Certified, Proofs, certified
 from robench.attacks.choice import AttackChoice, chosen
-from robench.attacks.chunk import Chunk
 from robench.attacks.diagnostics import look
+from robench.attacks.ensemble import attack_batches
 from robench.attacks.passes import PassCounter
+from robench.attacks.plan import AttackPlan
 from robench.data.memory import Images, images
 from robench.devices import own_settings, resolve_device
 from robench.errors import SpecError
@@ -26,7 +27,7 @@ from robench.models import HeldModel, Model, doubts, hold
 from robench.models.doubts import LOOKED_AT
 from robench.models.user_code.blame import late_blamed
 from robench.records.crosscheck import Contradiction, contradictions
-from robench.records.record import AttackRecord, AttackStatus, CertifyRecord
+from robench.records.record import AttackRecord, AttackStatus
 from robench.specs.attacks import check_radii
 from robench.specs.base import whole
 from robench.specs.epsilon import epsilon_value, epsilons
@@ -94,8 +95,8 @@ def attack(
 ) -> AttackResult:
     """Attack a model at some images, and keep the nearest verified adversarial of each.
 
-    The same cascade as `robench attack`: attacks run from cheap to dear, each on the images and radii that are still
-    open; what they claim is verified in float64. The model and the images stay as they are.
+    The same attack ensemble as `robench attack`: attacks run from cheap to dear, each on the images and radii that are
+    still open; what they claim is verified in float64. The model and the images stay as they are.
 
     Args:
         model: any torch module in evaluation mode: images (N, *shape) to logits (N, q), or (N, 1) for two classes; or a
@@ -143,40 +144,33 @@ def attack(
     with own_settings(), late_blamed():
         held = hold(model, data.inputs.shape[1:])
         proofs = certified(certificates, data)
-        plan = Plan({text: epsilon_value(text) for text in radii}, chosen(attacks, data.bounds, seed), bool(full))
+        plan = AttackPlan({text: epsilon_value(text) for text in radii}, chosen(attacks, data.bounds, seed), bool(full))
         passes = PassCounter()
-        chunks = list(
-            attack_chunks(held, data, radii_of(proofs), plan, batch_size=batch_size, device=where, passes=passes)
+        batches = list(
+            attack_batches(held, data, proofs.radius, plan, batch_size=batch_size, device=where, passes=passes)
         )
-        return _result(held, data, chunks, proofs if isinstance(proofs, list) else [], radii, passes, where)
+        return _result(held, data, batches, proofs, passes, where)
 
 
 def _result(
     held: HeldModel,
     data: Images,
-    chunks: list[Chunk],
-    proofs: list[CertifyRecord],
-    radii: tuple[str, ...],
+    batches: Sequence[AttackedBatch],
+    proofs: Proofs,
     passes: PassCounter,
     device: torch.device,
 ) -> AttackResult:
-    records = tuple(record for chunk in chunks for record in chunk.records())
-    points = np.full_like(data.inputs, np.nan)
-    for chunk in chunks:
-        wrong = chunk.index[~chunk.correct]
-        points[wrong] = data.inputs[wrong]
-        for row, point in chunk.points.items():
-            points[chunk.index[row]] = point
-    found = tuple(contradictions(proofs, records))
+    records = tuple(record for batch in batches for record in batch.records())
+    found = tuple(contradictions(proofs.records, records))
     doubted = doubts(held, data.inputs[:LOOKED_AT], data.labels[:LOOKED_AT])
     flags = [*record_flags(records), *look(held, data, records, device)]
     return AttackResult(
-        distance=np.concatenate([chunk.distance for chunk in chunks]),
-        points=points,
-        predicted=np.concatenate([chunk.predicted for chunk in chunks]),
+        distance=np.concatenate([batch.distance for batch in batches]),
+        points=np.concatenate([_points(batch) for batch in batches]),
+        predicted=np.concatenate([batch.predicted for batch in batches]),
         by_attack={name: np.array([_distance(record, name) for record in records]) for name in records[0].attacks},
         records=records,
-        eps=radii,
+        eps=records[0].eps,
         contradictions=found,
         passes=passes.to_dict(),
         notes=(
@@ -186,6 +180,14 @@ def _result(
             *(f"contradiction: {item.sentence}" for item in found),
         ),
     )
+
+
+def _points(batch: AttackedBatch) -> npt.NDArray[np.float32]:
+    """The nearest adversarials (n, *shape) as `AttackResult.points`."""
+    points = np.where(batch.correct.reshape(-1, *([1] * (batch.x.ndim - 1))), np.float32(np.nan), batch.x)
+    for row, point in batch.points.items():
+        points[row] = point
+    return points
 
 
 def _distance(record: AttackRecord, name: str) -> float:

@@ -3,24 +3,31 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 
 from robench import lipschitz, models
-from robench.attacks.cascade import attack_records
+from robench.attacks.batch import AttackedBatch
+from robench.attacks.certified import certified_radii
 from robench.attacks.diagnostics import diagnose
-from robench.attacks.gallery import write_gallery
+from robench.attacks.ensemble import attack_batches
+from robench.attacks.gallery import make_gallery
 from robench.attacks.passes import PassCounter
+from robench.attacks.plan import planned
 from robench.certificates.certify import certify_records
 from robench.data import Dataset
 from robench.errors import BoundError
 from robench.files import write_json
 from robench.records.record import AttackRecord, CertifyRecord, attack_record, to_line
-from robench.runs.adversarials import AdversarialStore
+from robench.runs.adversarials import write_adversarials
 from robench.runs.folder import RunFolder, RunRequest
+from robench.runs.gallery import write_gallery
 from robench.specs.epsilon import split_epsilons
 from robench.specs.evaluation import AttackSpec, SuiteName
 from robench.statistics.attacked import attack_summary
@@ -45,7 +52,8 @@ def attack(
 ) -> Outcome:
     """Attack every image, keep the smallest verified distance of each, and check it against its certificate.
 
-    A model that the audit cannot bound is attacked without certificates; the manifest and the summary say so.
+    A model whose Lipschitz constant cannot be bounded is attacked without certificates; the manifest and the summary
+    say so.
 
     Args:
         model: the model.
@@ -57,6 +65,9 @@ def attack(
         seed: of random starts, image by image.
         out: run folder; None is a folder under `runs/` named after the model, the data and the spec.
         execution: device, threads, batch size, progress.
+
+    Returns:
+        The run folder, and the summary with `reused`, the number of images whose record was there before.
 
     Raises:
         ModelError: the model does not fit the data.
@@ -75,71 +86,139 @@ def attack(
         full=full,
         seed=seed,
     )
-    certificates, audited = _certificates(loaded, dataset, execution, device)
-    facts = run_facts(model, data, loaded, dataset, audited, doubts(loaded, dataset, progress), device)
+    job = _Job(loaded, dataset, spec, _certify(loaded, dataset, execution, device), execution, device)
+    facts = run_facts(model, data, loaded, dataset, job.proofs.bound, doubts(loaded, dataset, progress), device)
     request = RunRequest(command="attack", spec=spec.to_dict(), identity=run_identity(loaded, dataset), facts=facts)
     with RunFolder(run_folder(out, request), request, parse=attack_record, to_line=to_line) as run:
         records: list[AttackRecord] = run.records()
         done = done_before(run, dataset, records, progress)
-        check_certificates(run, records, certificates)
+        check_certificates(run, records, job.proofs.records)
         finished = run.summary() if run.finished and len(done) == len(dataset) else None
         if finished is not None:
-            rates = _attack_rates(records, spec, finished.get("flags", ()), certificates, audited, run.spent())
+            rates = job.rates(run, records, finished.get("flags", ()))
             return Outcome(run.path, {**finished, **rates, "reused": len(done)})
-        progress.start(f"attack {loaded.name} on {data.spec.name}", len(dataset))
-        progress.advance(len(done))
-        passes = PassCounter()
-        meter = Meter(run, passes)
-        for record in attack_records(
-            loaded,
-            dataset,
-            certificates,
-            spec,
-            batch_size=execution.batch_size,
-            device=device,
-            skip=done,
-            progress=progress,
-            adversarials=AdversarialStore(run.path),
-            passes=passes,
-        ):
-            run.append(record)
-            records.append(record)
-            meter.read()
-        progress.start("diagnostics and gallery", 1)
-        flags = diagnose(loaded, dataset, records, certificates, spec, batch_size=execution.batch_size, device=device)
-        write_gallery(run.path, loaded, dataset, spec, device=device)
-        progress.close()
-        spent = run.spent()
-        summary = _attack_rates(records, spec, [flag._asdict() for flag in flags], certificates, audited, spent) | {
-            "passes": {name: int(spent.get(name, 0)) for name in passes.to_dict()},
-            "seconds": round(spent.get("seconds", 0.0), 3),
-        }
+        _attack_the_rest(job, run, records, done)
+        summary = _summarize(job, run, records)
         write_json(run.path / CONTRADICTIONS, {"contradictions": summary["contradictions"]})
         run.finish(summary)
         return Outcome(run.path, {**summary, "reused": len(done)})
 
 
-def _attack_rates(
-    records: Sequence[AttackRecord],
-    spec: AttackSpec,
-    flags: Sequence[Mapping[str, Any]],
-    certificates: Mapping[int, CertifyRecord],
-    audited: Mapping[str, Any],
-    spent: Mapping[str, float],
-) -> dict[str, Any]:
-    """What a summary says by the files of the run, so that it is never older than the program that shows it."""
-    return attack_summary(
-        records,
-        spec.eps,
-        full=spec.full,
-        audited="refused" not in audited,
-        flags=flags,
-        certificates=list(certificates.values()),
-        spent=spent,
+@dataclass(frozen=True, eq=False)
+class _Proofs:
+    """What is certified.
+
+    Fields:
+        records: certificates by index; none where the Lipschitz constant cannot be bounded.
+        bound: the Lipschitz bound as plain data, or under `refused` why there is none.
+    """
+
+    records: Mapping[int, CertifyRecord]
+    bound: dict[str, Any]
+
+
+@dataclass(frozen=True, eq=False)
+class _Job:
+    """What is attacked, and how."""
+
+    loaded: models.LoadedModel
+    dataset: Dataset
+    spec: AttackSpec
+    proofs: _Proofs
+    execution: Execution
+    device: torch.device
+
+    @property
+    def radii(self) -> npt.NDArray[np.float64]:
+        """Certified radii of all images."""
+        return certified_radii(self.dataset, self.proofs.records)
+
+    def rates(
+        self, run: RunFolder[AttackRecord], records: Sequence[AttackRecord], flags: Sequence[Mapping[str, Any]]
+    ) -> dict[str, Any]:
+        """What a summary says by the files of the run, so that it is never older than the program that shows it."""
+        return attack_summary(
+            records,
+            self.spec.eps,
+            full=self.spec.full,
+            audited="refused" not in self.proofs.bound,
+            flags=flags,
+            certificates=list(self.proofs.records.values()),
+            spent=run.spent(),
+        )
+
+
+def _certify(loaded: models.LoadedModel, dataset: Dataset, execution: Execution, device: torch.device) -> _Proofs:
+    try:
+        bound = lipschitz.bound_module(loaded.module, loaded.input_shape)
+    except BoundError as error:
+        execution.progress.note(f"note: no certificates: {error.message}")
+        return _Proofs({}, {"refused": error.message})
+    records = certify_records(
+        loaded, bound, dataset, deploy_dtype="float64", batch_size=execution.batch_size, device=device
     )
+    return _Proofs({record.index: record for record in records}, bound.to_dict())
 
 
-class Meter:
+def _attack_the_rest(
+    job: _Job, run: RunFolder[AttackRecord], records: list[AttackRecord], done: Collection[int]
+) -> None:
+    """Attack the images that are not done, and write each batch down: first the adversarials, then the records."""
+    progress, passes = job.execution.progress, PassCounter()
+    progress.start(f"attack {job.loaded.name} on {job.spec.data.name}", len(job.dataset))
+    progress.advance(len(done))
+    meter = _Meter(run, passes)
+    batches = attack_batches(
+        job.loaded,
+        job.dataset,
+        job.radii,
+        planned(job.spec, job.dataset.bounds),
+        batch_size=job.execution.batch_size,
+        device=job.device,
+        passes=passes,
+        skip=done,
+        after_attack=lambda name, batch: progress.advance(0, attack=name, open=_open_counts(batch)),
+    )
+    for batch in batches:
+        write_adversarials(run.path, batch.adversarials())
+        progress.advance(len(batch), open=_open_counts(batch), passes=str(passes.forward + passes.backward))
+        for record in batch.records():
+            run.append(record)
+            records.append(record)
+            meter.read()
+
+
+def _open_counts(batch: AttackedBatch) -> str:
+    """How many images are open at each ε."""
+    counts = batch.open().sum(axis=0)
+    return " ".join(f"{text}:{count}" for text, count in zip(batch.eps, counts.tolist(), strict=True))
+
+
+def _summarize(job: _Job, run: RunFolder[AttackRecord], records: Sequence[AttackRecord]) -> dict[str, Any]:
+    """Look for signs of a wrong evaluation, write the gallery, and sum up."""
+    progress = job.execution.progress
+    progress.start("diagnostics and gallery", 1)
+    flags = diagnose(
+        job.loaded,
+        job.dataset,
+        records,
+        job.radii,
+        job.spec,
+        batch_size=job.execution.batch_size,
+        device=job.device,
+    )
+    gallery = make_gallery(job.loaded, job.dataset, job.spec, device=job.device)
+    write_gallery(run.path, gallery.tensors(), gallery.facts())
+    progress.close()
+    spent = run.spent()
+    return {
+        **job.rates(run, records, [flag._asdict() for flag in flags]),
+        "passes": {name: int(spent.get(name, 0)) for name in PassCounter().to_dict()},
+        "seconds": round(spent.get("seconds", 0.0), 3),
+    }
+
+
+class _Meter:
     """Notes in the run folder what attacks have spent, whenever passes were made since the last note."""
 
     def __init__(self, run: RunFolder[AttackRecord], passes: PassCounter) -> None:
@@ -153,18 +232,3 @@ class Meter:
             new = {name: count - self._before.get(name, 0) for name, count in now.items()}
             self._run.spend(seconds=clock - self._since, **new)
             self._before, self._since = now, clock
-
-
-def _certificates(
-    loaded: models.LoadedModel, dataset: Dataset, execution: Execution, device: torch.device
-) -> tuple[dict[int, CertifyRecord], dict[str, Any]]:
-    """Certificates by index and the audit as plain data; none and the reason where the audit refuses the model."""
-    try:
-        bounds = lipschitz.bound_module(loaded.module, loaded.input_shape)
-    except BoundError as error:
-        execution.progress.note(f"note: no certificates: {error.message}")
-        return {}, {"refused": error.message}
-    records = certify_records(
-        loaded, bounds, dataset, deploy_dtype="float64", batch_size=execution.batch_size, device=device
-    )
-    return {record.index: record for record in records}, bounds.to_dict()

@@ -12,7 +12,6 @@ import numpy as np
 import torch
 
 from robench import __version__, models
-from robench.attacks.chunk import certified_radius
 from robench.data import Dataset
 from robench.devices import device_facts
 from robench.errors import RunError
@@ -102,7 +101,7 @@ def check_certificates(
         known = certificates.get(record.index)
         if known is None:
             continue
-        radius = certified_radius(known)
+        radius = known.radius("pairwise")
         if record.predicted != known.predicted or abs(record.certified_radius - radius) > ROUNDED * radius:
             text = f"the record of image {record.index} in `{run.path}` has another class or certified radius"
             raise RunError(f"{text} than the model gives", hint=MADE_AGAIN)

@@ -6,11 +6,12 @@ from collections.abc import Mapping
 
 import torch
 
-from robench.attacks.cascade import attack_records
+from robench.attacks.certified import certified_radii
+from robench.attacks.ensemble import attack_batches
 from robench.attacks.passes import PassCounter
-from robench.progress import NoProgress
+from robench.attacks.plan import planned
 from robench.records.record import AttackRecord, CertifyRecord
-from robench.runs.adversarials import AdversarialStore
+from robench.runs.adversarials import write_adversarials
 from robench.specs.data import DataSpec
 from robench.specs.evaluation import AttackSpec
 from tests.attacks.nets import Data, Model
@@ -30,20 +31,17 @@ def attack(
     eps=EPS,
     **spec,
 ) -> list[AttackRecord]:
-    return list(
-        attack_records(
-            model,
-            data,
-            certificates or {},
-            AttackSpec(data=DataSpec(name="digits"), eps=eps, **spec),
-            batch_size=batch_size,
-            device=torch.device("cpu"),
-            skip=skip,
-            progress=NoProgress(),
-            adversarials=AdversarialStore(folder),
-            passes=passes or PassCounter(),
-        )
-    )
+    plan = planned(AttackSpec(data=DataSpec(name="digits"), eps=eps, **spec), data.bounds)
+    passes = passes or PassCounter()
+    radii, device = certified_radii(data, certificates or {}), torch.device("cpu")
+    records = []
+    for batch in attack_batches(
+        model, data, radii, plan, batch_size=batch_size, device=device, passes=passes, skip=skip
+    ):
+        if folder is not None:
+            write_adversarials(folder, batch.adversarials())
+        records += batch.records()
+    return records
 
 
 def robust(records: list[AttackRecord], epsilon: float) -> int:

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from robench.attacks.classifier import Classifier
+from robench.attacks.examples import Examples
 from robench.attacks.foolbox_attacks import build
 from robench.attacks.passes import PassCounter
 from robench.attacks.starts import ball
@@ -101,17 +102,16 @@ def test_a_planted_adversarial_is_found(name):
         assert 0.8 - start <= record.distance <= (1.2 if name in ("pgd", "apgd-ce", "apgd-t") else (0.8 - start) * 1.05)
 
 
-def jobs_of(data: Data, rows: slice, eps) -> dict[str, torch.Tensor]:
+def examples_of(data: Data, rows: slice, eps) -> Examples:
     x = torch.from_numpy(data.inputs[rows])
-    return {
-        "x": x,
-        "label": torch.from_numpy(data.labels[rows]),
-        "index": torch.from_numpy(data.index[rows]),
-        "scale": torch.ones(len(x)),
-        "eps": torch.tensor(eps).repeat(len(x), 1),
-        "goal": torch.zeros(len(x)),
-        "distance": torch.full((len(x),), torch.inf),
-    }
+    return Examples(
+        x=x,
+        label=torch.from_numpy(data.labels[rows]),
+        index=torch.from_numpy(data.index[rows]),
+        scale=torch.ones(len(x)),
+        eps=torch.tensor(eps).repeat(len(x), 1),
+        distance=torch.full((len(x),), torch.inf),
+    )
 
 
 @pytest.fixture(scope="module")
@@ -143,43 +143,43 @@ DIRECT = {
 def test_points_are_those_of_foolbox_called_directly_bit_by_bit(conv, name):
     data, _, classifier, fool = conv
     options, make = DIRECT[name]
-    jobs = jobs_of(data, slice(0, classifier.fit(32)), [0.7])
-    points, found = build(options, (0.0, 1.0), 0).run(classifier, jobs)
+    examples = examples_of(data, slice(0, classifier.fit(32)), [0.7])
+    claims = build(options, (0.0, 1.0), 0).run(classifier, examples)
     epsilon = 0.7 if name in ("fgsm", "pgd") else None
-    theirs, _, success = make(foolbox.attacks)(fool, jobs["x"], jobs["label"], epsilons=epsilon)
-    assert int(found.sum()) > 0
-    assert torch.equal(found, success & (theirs != 0).flatten(1).any(dim=1))
-    assert torch.equal(points[found], theirs[found])
+    theirs, _, success = make(foolbox.attacks)(fool, examples.x, examples.label, epsilons=epsilon)
+    assert int(claims.found.sum()) > 0
+    assert torch.equal(claims.found, success & (theirs != 0).flatten(1).any(dim=1))
+    assert torch.equal(claims.points[claims.found], theirs[claims.found])
 
 
 def test_pgd_starts_where_the_generator_of_the_image_says(conv):
     data, _, classifier, fool = conv
-    jobs = jobs_of(data, slice(0, classifier.fit(32)), [0.7])
-    points, found = build(PgdSpec(steps=10), (0.0, 1.0), 5).run(classifier, jobs)
-    drawn = np.stack([ball(5, index, 1, jobs["x"][0].numel())[0] for index in jobs["index"].tolist()])
-    start = jobs["x"] + 0.7 * torch.from_numpy(drawn).float().reshape(jobs["x"].shape)
+    examples = examples_of(data, slice(0, classifier.fit(32)), [0.7])
+    claims = build(PgdSpec(steps=10), (0.0, 1.0), 5).run(classifier, examples)
+    drawn = np.stack([ball(5, index, 1, examples.x[0].numel())[0] for index in examples.index.tolist()])
+    start = examples.x + 0.7 * torch.from_numpy(drawn).float().reshape(examples.x.shape)
 
     class Started(foolbox.attacks.L2ProjectedGradientDescentAttack):
         def get_random_start(self, x0, epsilon):
             return type(x0)(start)
 
     attack = Started(steps=10, rel_stepsize=0.1)
-    theirs, _, success = attack(fool, jobs["x"], jobs["label"], epsilons=0.7)
-    assert torch.equal(found, success)
-    assert torch.equal(points[found], theirs[found])
+    theirs, _, success = attack(fool, examples.x, examples.label, epsilons=0.7)
+    assert torch.equal(claims.found, success)
+    assert torch.equal(claims.points[claims.found], theirs[claims.found])
 
 
 def test_a_fixed_epsilon_attack_goes_on_to_larger_radii_only_where_it_failed(conv):
     data, _, classifier, fool = conv
-    jobs = jobs_of(data, slice(0, classifier.fit(32)), [0.4, 0.8, 1.6])
-    points, found = build(FgsmSpec(), (0.0, 1.0), 0).run(classifier, jobs)
+    examples = examples_of(data, slice(0, classifier.fit(32)), [0.4, 0.8, 1.6])
+    claims = build(FgsmSpec(), (0.0, 1.0), 0).run(classifier, examples)
     _, clipped, success = foolbox.attacks.L2FastGradientAttack()(
-        fool, jobs["x"], jobs["label"], epsilons=[0.4, 0.8, 1.6]
+        fool, examples.x, examples.label, epsilons=[0.4, 0.8, 1.6]
     )
     first = torch.stack(list(success)).float().argmax(dim=0)
-    assert torch.equal(found, torch.stack(list(success)).any(dim=0))
-    for row in found.nonzero().squeeze(1).tolist():
-        assert torch.equal(points[row], clipped[int(first[row])][row])
+    assert torch.equal(claims.found, torch.stack(list(success)).any(dim=0))
+    for row in claims.found.nonzero().squeeze(1).tolist():
+        assert torch.equal(claims.points[row], clipped[int(first[row])][row])
 
 
 def test_a_failed_cw_claims_nothing():

@@ -1,4 +1,4 @@
-"""Passes by attack, and the rule that spares attacks, on real cascades; a resumed run costs and says the same."""
+"""Passes by attack, and the rule that spares attacks, on real ensembles; a resumed run costs and says the same."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from robench import workflows
-from robench.attacks.chunk import Chunk
+from robench.attacks.batch import AttackedBatch
 from robench.attacks.passes import PassCounter
 from robench.progress import NoProgress
 from robench.records.record import AttackStatus
@@ -31,7 +31,7 @@ def case():
 
 @pytest.fixture
 def asked(monkeypatch):
-    """What every attack was asked: the pairs (n, K), in the order of the cascade."""
+    """What every attack was asked: the pairs (n, K), in the order of the ensemble."""
     seen = {"promising": [], "open": []}
 
     def watched(self):
@@ -40,8 +40,8 @@ def asked(monkeypatch):
         seen["open"].append(self.open())
         return pairs
 
-    promising = Chunk.promising
-    monkeypatch.setattr(Chunk, "promising", watched)
+    promising = AttackedBatch.promising
+    monkeypatch.setattr(AttackedBatch, "promising", watched)
     return seen
 
 
@@ -108,7 +108,7 @@ class Stop(NoProgress):
 
 @pytest.fixture(scope="module")
 def run_it(tmp_path_factory):
-    """Attack 16 images in chunks of 8."""
+    """Attack 16 images in batches of 8."""
     folder = tmp_path_factory.mktemp("model") / "hkr"
     workflows.train(workflows.train_spec("hkr", DataSpec(name="digits"), epochs=6), folder)
     model = workflows.ModelRef(ref=str(folder))
@@ -140,7 +140,7 @@ def test_a_stopped_run_goes_on_to_the_same_summary(run_it, tmp_path, full):
 
 
 @pytest.mark.slow
-def test_a_run_stopped_within_a_chunk_says_the_same_and_sums_what_was_spent(run_it, tmp_path, monkeypatch):
+def test_a_run_stopped_within_a_batch_says_the_same_and_sums_what_was_spent(run_it, tmp_path, monkeypatch):
     whole = run_it(tmp_path / "whole", False)
     append, written = RunFolder.append, []
 

@@ -14,8 +14,9 @@ from safetensors import safe_open
 from torch import nn
 
 from robench.attacks.diagnostics import diagnose
-from robench.attacks.gallery import write_gallery
+from robench.attacks.gallery import make_gallery
 from robench.records.record import AttackOutcome, AttackStatus
+from robench.runs.gallery import write_gallery
 from robench.specs.data import DataSpec
 from robench.specs.evaluation import AttackSpec
 from robench.statistics.predictions import FLAGS
@@ -58,7 +59,9 @@ def sound():
 def flags(model, data, records=None, attacks=CHEAP):
     spec = AttackSpec(data=DataSpec(name="digits"), eps=EPS, attacks=attacks)
     records = records if records is not None else attack(model, data, attacks=attacks, eps=EPS)
-    return {flag.name for flag in diagnose(model, data, records, {}, spec, batch_size=64, device=CPU)}
+    return {
+        flag.name for flag in diagnose(model, data, records, np.zeros(len(data.index)), spec, batch_size=64, device=CPU)
+    }
 
 
 def faulty(model: Model, fault: str) -> Model:
@@ -131,7 +134,8 @@ def test_every_flag_has_an_entry():
 def test_the_gallery_holds_adversarials_and_transports(sound, tmp_path):
     model, data = sound
     spec = AttackSpec(data=DataSpec(name="digits"), eps=("3",), attacks=CHEAP)
-    write_gallery(tmp_path, model, data, spec, device=CPU)
+    gallery = make_gallery(model, data, spec, device=CPU)
+    write_gallery(tmp_path, gallery.tensors(), gallery.facts())
     with safe_open(tmp_path / "gallery.safetensors", framework="numpy") as file:
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         reached = json.loads(file.metadata()["robench"])["reached"]

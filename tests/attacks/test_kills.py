@@ -14,7 +14,7 @@ import torch
 from robench import training
 from robench.data import load
 from robench.progress import NoProgress
-from robench.runs.adversarials import AdversarialStore
+from robench.runs.adversarials import read_adversarials
 from robench.specs.data import DataSpec
 from robench.training import recipes
 
@@ -63,7 +63,7 @@ def test_twenty_kills_change_nothing(model, tmp_path):
             kills += 1
         subprocess.run(command(model, killed, 120), check=True)
         assert (killed / "records.jsonl").read_bytes() == (whole / "records.jsonl").read_bytes()
-        one, other = AdversarialStore(killed).read(), AdversarialStore(whole).read()
+        one, other = read_adversarials(killed), read_adversarials(whole)
         assert one.keys() == other.keys()
         assert all((one[index] == other[index]).all() for index in one)
 

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from robench.attacks.diagnostics import diagnose
-from robench.attacks.verification import CLEARANCE, clearly_wrong
+from robench.attacks.line_search import CLEARANCE, clearly_wrong
 from robench.errors import ModelError
 from robench.models.build import check_agreement
-from robench.runs.adversarials import AdversarialStore
+from robench.runs.adversarials import read_adversarials
 from robench.specs.data import DataSpec
 from robench.specs.evaluation import AttackSpec
 from tests.attacks.nets import Model, digits, lipschitz_net
@@ -69,7 +69,7 @@ def test_masks_scales_and_offsets_change_no_answer(sound, answers, change, tmp_p
     records = attack(changed(model, **change), data, attacks=ATTACKS, eps=EPS, folder=tmp_path)
     assert np.abs(np.array([robust(records, float(text)) for text in EPS]) - answers).max() <= 1
     layers = [(m.weight.double().numpy(), m.bias.double().numpy()) for m in model.module if isinstance(m, nn.Linear)]
-    points = AdversarialStore(tmp_path).read()
+    points = read_adversarials(tmp_path)
     found = [record for record in records if record.distance]
     assert found
     for record in found:
@@ -106,7 +106,9 @@ def test_an_offset_that_float32_cannot_hold_is_flagged(sound):
 
     def flags(subject: Model) -> set[str]:
         records = attack(subject, data, attacks=spec.attacks, eps=spec.eps)
-        found = diagnose(subject, data, records, {}, spec, batch_size=64, device=torch.device("cpu"))
+        found = diagnose(
+            subject, data, records, np.zeros(len(data.index)), spec, batch_size=64, device=torch.device("cpu")
+        )
         return {flag.name for flag in found}
 
     assert "float32-margins" in flags(changed(model, shift=1e9))

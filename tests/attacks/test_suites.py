@@ -11,9 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from robench.attacks.advlib_attacks import build
-from robench.attacks.catalogue import build as build_any
 from robench.attacks.classifier import Classifier
+from robench.attacks.examples import Examples
 from robench.attacks.passes import PassCounter
+from robench.attacks.plan import build as build_any
 from robench.errors import SpecError
 from robench.records.crosscheck import contradictions
 from robench.records.record import to_line
@@ -263,44 +264,40 @@ def test_points_are_those_of_adv_lib_called_directly_bit_by_bit(nets, monkeypatc
     classifier = Classifier(model.module, model.input_shape, device=torch.device("cpu"), passes=PassCounter())
     n = classifier.fit(32)
     x, label = torch.from_numpy(data.inputs[:n]), torch.from_numpy(data.labels[:n])
-    jobs = {
-        "x": x, "label": label, "index": torch.from_numpy(data.index[:n]), "scale": torch.ones(n),
-        "eps": torch.full((n, 1), 0.8), "goal": torch.zeros(n), "distance": torch.full((n,), torch.inf),
-    }  # fmt: skip
+    index, eps = torch.from_numpy(data.index[:n]), torch.full((n, 1), 0.8)
+    examples = Examples(x, label, index, scale=torch.ones(n), eps=eps, distance=torch.full((n,), torch.inf))
     options = {
         "apgd-ce": ApgdCeSpec(steps=10),
         "apgd-t": ApgdTSpec(steps=10, targets=1),
         "fab": FabSpec(steps=6, restarts=2),
         "ddn": DdnSpec(steps=20),
     }[name]
-    points, found = build(options, (0.0, 1.0), 7).run(classifier, jobs)
+    claims = build(options, (0.0, 1.0), 7).run(classifier, examples)
 
     from adv_lib.attacks.auto_pgd import apgd
     from adv_lib.attacks.decoupled_direction_norm import ddn
     from adv_lib.attacks.fast_adaptive_boundary import fab
 
-    monkeypatch.setattr(torch, "randn_like", lambda like: drawn(7, jobs["index"], 0, like))
+    monkeypatch.setattr(torch, "randn_like", lambda like: drawn(7, index, 0, like))
     net = model.module
     with torch.no_grad():
         second = net(x).scatter(1, label[:, None], -torch.inf).argmax(dim=1)
     direct = {
-        "apgd-ce": lambda: apgd(net, x, label, float(jobs["eps"][0, 0]), 2, n_iter=10, loss_function="ce"),
-        "apgd-t": lambda: apgd(
-            net, x, second, float(jobs["eps"][0, 0]), 2, targeted=True, n_iter=10, loss_function="dlr"
-        ),
+        "apgd-ce": lambda: apgd(net, x, label, float(eps[0, 0]), 2, n_iter=10, loss_function="ce"),
+        "apgd-t": lambda: apgd(net, x, second, float(eps[0, 0]), 2, targeted=True, n_iter=10, loss_function="dlr"),
         "fab": lambda: fab(net, x, label, 2, n_iter=6, restarts=2),
         "ddn": lambda: ddn(net, x, label, steps=20, init_norm=1.0, levels=None),
     }[name]()
     with torch.no_grad():
-        assert torch.equal(found, net(direct).argmax(dim=1) != label)
-    assert int(found.sum()) > 3
-    assert torch.equal(points[found], direct[found])
+        assert torch.equal(claims.found, net(direct).argmax(dim=1) != label)
+    assert int(claims.found.sum()) > 3
+    assert torch.equal(claims.points[claims.found], direct[claims.found])
 
 
 def test_the_suite_autoattack_has_one_radius():
     with pytest.raises(SpecError, match="at one ε, and 2 are asked") as raised:
         AttackSpec(data=DataSpec(name="digits"), eps=("0.5", "1"), suite="autoattack")
-    assert "--suite strong" in (raised.value.hint or "")
+    assert "the suite `strong`" in (raised.value.hint or "")
 
 
 @pytest.mark.parametrize(

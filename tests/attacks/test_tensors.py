@@ -20,7 +20,7 @@ import robench
 from robench.attacks import tensors
 from robench.errors import DataError, ModelError, RobenchError, SpecError
 from robench.records.record import AttackStatus, to_line
-from robench.runs.adversarials import AdversarialStore
+from robench.runs.adversarials import read_adversarials
 from tests.attacks.nets import certificates, digits, lipschitz_net
 from tests.attacks.oracle import foolbox
 from tests.attacks.runs import attack as folder_attack
@@ -122,7 +122,7 @@ def test_the_answers_are_those_of_the_folder_workflow_bit_by_bit(net, tmp_path):
         model.module, data.inputs, data.labels, eps=EPS, attacks=CHEAP, certificates=[*proofs.values()]
     )
     assert [to_line(record) for record in ours.records] == [to_line(record) for record in theirs]
-    for row, point in AdversarialStore(tmp_path).read().items():
+    for row, point in read_adversarials(tmp_path).items():
         assert np.array_equal(ours.points[row], point)
     small = robench.attack(
         model.module, torch.from_numpy(data.inputs), torch.from_numpy(data.labels).int(), eps=EPS, attacks=CHEAP,

@@ -10,7 +10,7 @@ from robench import lipschitz, workflows
 from robench.certificates.certify import certify_records
 from robench.progress import NoProgress
 from robench.records.record import to_line
-from robench.runs.adversarials import AdversarialStore
+from robench.runs.adversarials import read_adversarials
 from robench.specs.data import DataSpec
 
 
@@ -45,6 +45,6 @@ def test_records_and_points_are_those_of_the_run_folder(robench: Any, moons_mode
     assert [to_line(record) for record in found.records] == (
         tmp_path / "run" / "records.jsonl"
     ).read_text().splitlines()
-    adversarials = AdversarialStore(tmp_path / "run").read()
+    adversarials = read_adversarials(tmp_path / "run")
     assert adversarials
     assert all(np.array_equal(found.points[row], point) for row, point in adversarials.items())

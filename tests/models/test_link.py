@@ -24,7 +24,7 @@ from robench.errors import ModelError, RunError
 from robench.models import load_model
 from robench.models.link.detection import Link, Threshold, take_off
 from robench.reporting.evaluations import read_evaluations
-from robench.runs.adversarials import AdversarialStore
+from robench.runs.adversarials import read_adversarials
 from robench.specs.data import DataSpec
 
 FEATURES = 6
@@ -376,7 +376,7 @@ def test_a_sigmoid_is_certified_and_attacked_at_its_logit(tmp_path):
     assert attacked["n_correct"] == right.sum()
     assert attacked["violations"] == 0
     records = {r["index"]: r for r in map(json.loads, (tmp_path / "attack/records.jsonl").read_text().splitlines())}
-    adversarials = AdversarialStore(tmp_path / "attack").read()
+    adversarials = read_adversarials(tmp_path / "attack")
     assert adversarials
     for index, point in adversarials.items():
         probability = 1 / (1 + np.exp(-(point.astype(float) @ WEIGHT + 0.25)))

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
-from robench.attacks.chunk import certified_radius
-from robench.data.memory import Images, as_array
+from robench.attacks.ensemble import AttackedData
+from robench.data.memory import as_array
 from robench.errors import DataError
 from robench.records.record import CertifyRecord
 
@@ -19,17 +20,37 @@ Certified = list[CertifyRecord] | tuple[CertifyRecord, ...] | npt.ArrayLike | to
 """Certificates of N images, in their order: records, or radii (N,) within which the predicted class is proven."""
 
 
-def certified(certificates: Certified | None, data: Images) -> list[CertifyRecord] | npt.NDArray[np.float64]:
-    """Certificates in the order of the images, checked to be theirs; records get the row as index.
+@dataclass(frozen=True, eq=False)
+class Proofs:
+    """What is proven of N images.
+
+    Fields:
+        radius: (N,) within which the true class is proven; 0 where it is not.
+        records: certificates of these images, in their order; empty where only radii are known.
+    """
+
+    radius: npt.NDArray[np.float64]
+    records: Sequence[CertifyRecord] = ()
+
+
+def certified_radii(data: AttackedData, certificates: Mapping[int, CertifyRecord]) -> npt.NDArray[np.float64]:
+    """Certified radii of the images of a data set (N,), from records by index; 0 where there is none."""
+    found = [certificates.get(index) for index in data.index.tolist()]
+    return np.array([0.0 if record is None else record.radius("pairwise") for record in found])
+
+
+def certified(certificates: Certified | None, data: AttackedData) -> Proofs:
+    """Certificates in the order of the images, checked to be theirs; records get the index of the image.
 
     Raises:
         DataError: another number of certificates than of images, records of other images or labels, or radii that are
             not numbers from 0 up.
     """
     if certificates is None:
-        return []
+        return Proofs(np.zeros(len(data.labels)))
     if isinstance(certificates, list | tuple) and all(isinstance(item, CertifyRecord) for item in certificates):
-        return _of_images(certificates, data)
+        records = _of_images(certificates, data)
+        return Proofs(np.array([record.radius("pairwise") for record in records]), records)
     radii = as_array(certificates, "certificates")
     if radii.shape != data.labels.shape or not np.issubdtype(radii.dtype, np.number) or np.iscomplexobj(radii):
         raise DataError(
@@ -39,28 +60,22 @@ def certified(certificates: Certified | None, data: Images) -> list[CertifyRecor
         )
     if not (radii >= 0).all():
         raise DataError("a certified radius is negative or NaN", hint="give 0 where nothing is proven")
-    capped: npt.NDArray[np.float64] = np.minimum(radii.astype(np.float64), np.finfo(np.float64).max)
-    return capped
+    return Proofs(np.minimum(radii.astype(np.float64), np.finfo(np.float64).max))
 
 
-def _of_images(records: Sequence[CertifyRecord], data: Images) -> list[CertifyRecord]:
+def _of_images(records: Sequence[CertifyRecord], data: AttackedData) -> list[CertifyRecord]:
     if len(records) != len(data.labels):
         raise DataError(
             f"{len(records)} certificates are given for {len(data.labels)} images",
             hint="give one for each image, in their order",
         )
     for row, (record, label) in enumerate(zip(records, data.labels.tolist(), strict=True)):
-        digest = hashlib.sha256(np.ascontiguousarray(data.inputs[row], dtype="<f4").tobytes()).hexdigest()
-        if (record.input_sha256, record.label) != (digest, label):
+        image = np.ascontiguousarray(data.batch(slice(row, row + 1)), dtype="<f4")
+        if (record.input_sha256, record.label) != (hashlib.sha256(image.tobytes()).hexdigest(), label):
             raise DataError(
                 f"certificate {row} is not of image {row} and its label",
                 hint="give the certificates of these very images, in their order",
             )
-    return [dataclasses.replace(record, index=row) for row, record in enumerate(records)]
-
-
-def radii_of(certificates: list[CertifyRecord] | npt.NDArray[np.float64]) -> dict[int, float]:
-    """Certified radii by row; a certificate of a wrong prediction speaks of that one, and is none here."""
-    if isinstance(certificates, np.ndarray):
-        return dict(enumerate(certificates.tolist()))
-    return {record.index: certified_radius(record) for record in certificates}
+    return [
+        dataclasses.replace(record, index=index) for record, index in zip(records, data.index.tolist(), strict=True)
+    ]

@@ -1,4 +1,4 @@
-"""The cascade: the same records however it is run, the answers of running everything, sound against certificates."""
+"""The attack ensemble: one answer however it is run, as good as running everything, sound against certificates."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from robench.errors import DataError, ModelError
 from robench.numerics import distance_upper
 from robench.records.crosscheck import contradictions
 from robench.records.record import AttackStatus, to_line
-from robench.runs.adversarials import AdversarialStore
+from robench.runs.adversarials import read_adversarials
 from robench.statistics.attacked import attack_summary
 from tests.attacks.nets import Model, certificates, conv_net, digits, lipschitz_net, scaled
 from tests.attacks.runs import EPS, attack, robust
@@ -81,7 +81,7 @@ def test_inflated_certificates_are_contradicted(binary, tmp_path):
     records = attack(model, data, proofs, folder=tmp_path, attacks=CHEAP)
     found = contradictions(proofs.values(), records)
     assert found
-    adversarials = AdversarialStore(tmp_path).read()
+    adversarials = read_adversarials(tmp_path)
     for item in found:
         row = int(np.flatnonzero(data.index == item.index)[0])
         assert distance_upper(data.inputs[row], adversarials[item.index]) == item.distance < item.radius
@@ -92,7 +92,7 @@ def test_every_adversarial_gives_its_distance_and_its_class(multi, tmp_path):
     double = torch.nn.Sequential(*model.module).double()
     records = attack(model, data, certificates(model, data), folder=tmp_path, batch_size=16, attacks=CHEAP)
     model.module.float()
-    adversarials = AdversarialStore(tmp_path).read()
+    adversarials = read_adversarials(tmp_path)
     broken = [record for record in records if record.correct and record.distance is not None]
     assert sorted(adversarials) == sorted(record.index for record in broken)
     double.double()
@@ -109,7 +109,7 @@ def test_every_adversarial_gives_its_distance_and_its_class(multi, tmp_path):
     model.module.float()
 
 
-def test_the_cascade_answers_as_running_everything_does(binary, multi):
+def test_the_ensemble_answers_as_running_everything_does(binary, multi):
     for model, data in (binary, multi):
         data = data.take(20)
         proofs = certificates(model, data)
@@ -156,7 +156,7 @@ def test_curves_never_rise_and_the_summary_counts_them(multi):
     records = attack(model, data, proofs, attacks=CHEAP, passes=passes)
     settings = {"audited": True, "certificates": list(proofs.values())}
     summary = attack_summary(records, EPS, full=False, **settings)
-    assert set(summary["n_robust"]) == {"combined"}  # a single attack of a cascade has no robust accuracy
+    assert set(summary["n_robust"]) == {"combined"}  # a single attack of an ensemble has no robust accuracy
     assert all(
         count <= summary["budget"][name]["given"] for name in CHEAP for count in summary["n_broke"][name].values()
     )

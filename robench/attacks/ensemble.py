@@ -1,0 +1,265 @@
+"""The attack ensemble: certificates first, then attacks from cheap to dear, each only on what is still open.
+
+An image is fooled at ε if at least one attack finds a wrong class within ε (the combined rule of Serrurier et al.,
+section 5); success at one ε is success at every larger one. What is misclassified or certified at ε is not attacked
+at ε. With `AttackPlan.full` every attack sees every image that is not certified everywhere; without it, adversarials
+are refined along the boundary (`refinement`), and where they come to rest between a close certificate and an ε clearly
+below, the dear attacks are spared (`robench.statistics.sparing`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import replace
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from robench.attacks.batch import AttackedBatch, Pairs
+from robench.attacks.classifier import Classifier, margin, negative_margin
+from robench.attacks.examples import Claims, Examples, norms, tiles
+from robench.attacks.library_model import power_of_two
+from robench.attacks.line_search import nearest_on_segment, predict_alone
+from robench.attacks.passes import PassCounter
+from robench.attacks.plan import AttackPlan
+from robench.attacks.refinement import refine
+from robench.devices import exact_arithmetic
+from robench.errors import DataError, ModelError
+
+FARTHEST = 10.0
+"""Logits are scaled to slope 1 at the image, but to no larger margin than this: cross-entropy must not saturate."""
+
+AfterAttack = Callable[[str, AttackedBatch], None]
+"""Told the name of each attack after it ran on a batch."""
+
+
+class AttackedModel(Protocol):
+    """What is needed of a model (`models.LoadedModel`, `models.HeldModel`)."""
+
+    @property
+    def module(self) -> nn.Module:
+        """Plain layers, eval mode."""
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """Without the batch."""
+
+    @property
+    def classes(self) -> int:
+        """2 for one logit."""
+
+
+class AttackedData(Protocol):
+    """What is needed of a data set (`data.Dataset`)."""
+
+    @property
+    def labels(self) -> npt.NDArray[np.int64]:
+        """(N,) in 0..q-1."""
+
+    @property
+    def index(self) -> npt.NDArray[np.int64]:
+        """(N,) positions in the split."""
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """The box of valid inputs."""
+
+    def batch(self, rows: slice | npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
+        """Inputs of some rows (n, *shape)."""
+
+
+def attack_batches(
+    model: AttackedModel,
+    dataset: AttackedData,
+    radii: npt.NDArray[np.float64],
+    plan: AttackPlan,
+    *,
+    batch_size: int,
+    device: torch.device,
+    passes: PassCounter,
+    skip: Collection[int] = (),
+    after_attack: AfterAttack | None = None,
+) -> Iterator[AttackedBatch]:
+    """Attack the images of a data set, batch by batch, in its order.
+
+    What is found for an image depends on the image, the model, the certified radius and the plan; not on the size of
+    batches, on neighbours or on the order.
+
+    Args:
+        model: the model.
+        dataset: the images.
+        radii: certified ones (N,); 0 for images that are attacked at every ε.
+        plan: radii and attacks.
+        batch_size: images of a batch.
+        device: where to compute.
+        passes: the counter to add to.
+        skip: indices that are done.
+        after_attack: called after each attack on a batch.
+
+    Raises:
+        DataError: labels or inputs are out of range.
+        ModelError: the model does not return logits for these inputs.
+    """
+    _check_labels(dataset, model.classes)
+    done = set(skip)
+    rows = np.array([row for row, index in enumerate(dataset.index.tolist()) if index not in done], dtype=np.int64)
+    if not len(rows):
+        return
+    with exact_arithmetic():
+        classifier = Classifier(model.module, model.input_shape, device=device, passes=passes)
+    ensemble = Ensemble(classifier, plan, dataset.bounds, after_attack)
+    for start in range(0, len(rows), batch_size):
+        part = rows[start : start + batch_size]
+        with exact_arithmetic():
+            batch = ensemble.run(dataset.index[part], dataset.batch(part), dataset.labels[part], radii[part])
+        yield batch
+
+
+class Ensemble:
+    """The attacks of a plan on a model, ready to run batch after batch.
+
+    Args:
+        classifier: the model.
+        plan: radii and attacks.
+        bounds: the box of valid inputs.
+        after_attack: called after each attack on a batch.
+    """
+
+    def __init__(
+        self,
+        classifier: Classifier,
+        plan: AttackPlan,
+        bounds: tuple[float, float],
+        after_attack: AfterAttack | None = None,
+    ) -> None:
+        self.classifier, self.plan, self.bounds, self.after_attack = classifier, plan, bounds, after_attack
+
+    def run(
+        self,
+        index: npt.NDArray[np.int64],
+        x: npt.NDArray[np.float32],
+        label: npt.NDArray[np.int64],
+        radius: npt.NDArray[np.float64],
+    ) -> AttackedBatch:
+        """Attack one batch of images.
+
+        Args:
+            index: positions in the split (n,).
+            x: inputs (n, *shape).
+            label: true classes (n,).
+            radius: certified radii (n,).
+        """
+        self._check_inputs(x)
+        examples = self._examples(index, x, label)
+        batch = AttackedBatch(index, x, label, self._predict(examples), radius, self.plan.eps, list(self.plan.attacks))
+        examples = replace(examples, scale=self._scales(examples))
+        for position, name in enumerate(self.plan.attacks):
+            asked = batch.uncertified() if self.plan.full else batch.promising()
+            wanted = asked.any(axis=1)
+            if position == 0:
+                wanted |= batch.spot_checked()
+            with self.classifier.passes.charged_to(name):
+                if wanted.any():
+                    self._attack(name, batch, examples, np.flatnonzero(wanted), asked)
+            if self.after_attack is not None:
+                self.after_attack(name, batch)
+        return batch
+
+    def _attack(
+        self, name: str, batch: AttackedBatch, examples: Examples, rows: npt.NDArray[np.int64], asked: Pairs
+    ) -> None:
+        """Run one attack on some rows of the batch, verify what it claims, and note it."""
+        chosen = replace(
+            examples.rows(self._tensor(rows)),
+            eps=self._tensor(_left_aligned(batch.values, asked[rows]).astype(np.float32)),
+        )
+        if not self.plan.full:
+            chosen = replace(chosen, distance=self._tensor(batch.distance[rows].astype(np.float32)))
+        claims = self.plan.attacks[name].run(self.classifier, chosen)
+        for row in rows.tolist():
+            batch.ran(name, row)
+        hits = claims.found.nonzero().squeeze(1)
+        if not len(hits):
+            return
+        verified = self._moved(chosen.rows(hits), claims.points[hits])
+        for row, point, found in zip(rows[hits.cpu().numpy()].tolist(), verified.points, verified.found, strict=True):
+            predicted = predict_alone(self.classifier, point[None], int(batch.label[row])) if found else None
+            if predicted is not None:
+                batch.found(name, row, point.cpu().numpy(), predicted)
+
+    def _moved(self, examples: Examples, claimed: Tensor) -> Claims:
+        """Claimed points moved towards their images, to the boundary."""
+        if not self.plan.full:
+            claimed = refine(self.classifier, examples, claimed, self.bounds)
+        return nearest_on_segment(self.classifier, examples, claimed, self.bounds)
+
+    def _examples(
+        self, index: npt.NDArray[np.int64], x: npt.NDArray[np.float32], label: npt.NDArray[np.int64]
+    ) -> Examples:
+        """The images, asked at every ε, with logits as they are and without known adversarials."""
+        values = np.array(list(self.plan.eps.values()), dtype=np.float32)
+        ones = torch.ones(len(x), device=self.classifier.device)
+        return Examples(
+            x=self._tensor(x),
+            label=self._tensor(label),
+            index=self._tensor(index),
+            scale=ones,
+            eps=self._tensor(np.tile(values, (len(x), 1))),
+            distance=ones * torch.inf,
+        )
+
+    def _predict(self, examples: Examples) -> npt.NDArray[np.int64]:
+        """Classes without attack, in float64."""
+        logits = torch.cat(
+            [self.classifier.exact_logits(tile.x, real)[:real] for tile, real in tiles(self.classifier, examples)]
+        )
+        finite = torch.isfinite(logits).all(dim=1)
+        if not bool(finite.all()):
+            bad = int(examples.index[~finite][0])
+            raise ModelError(f"the model's logits for image {bad} are not finite", hint="mend or train the model again")
+        # A tie of one logit, f = 0, is class 0, as argmax of the first of two equal logits.
+        predicted: npt.NDArray[np.int64] = logits.argmax(dim=1).cpu().numpy()
+        return predicted
+
+    def _scales(self, examples: Examples) -> Tensor:
+        """What logits are divided by: the slope of the margin at the image, so that the answer has no logit scale."""
+        scales = []
+        for tile, real in tiles(self.classifier, examples):
+            logits, gradient = self.classifier.differentiate(tile.x, tile.scale, negative_margin(tile.label), real)
+            slope = torch.maximum(norms(gradient), margin(logits, tile.label).abs() / FARTHEST)
+            scales.append(power_of_two(torch.where(slope > 0, slope, torch.ones_like(slope)))[:real])
+        return torch.cat(scales)
+
+    def _check_inputs(self, x: npt.NDArray[np.float32]) -> None:
+        low, high = self.bounds
+        if x.shape[1:] != self.classifier.input_shape:
+            raise ModelError(
+                f"the model takes inputs of shape {self.classifier.input_shape}, the images have {x.shape[1:]}",
+                hint="attack with the data the model was trained on",
+            )
+        if not (np.isfinite(x).all() and x.min() >= low and x.max() <= high):
+            raise DataError(
+                f"inputs go from {x.min():.4g} to {x.max():.4g}, outside of [{low:g}, {high:g}]",
+                hint="give unnormalised inputs; a mean/std normalisation belongs inside the model",
+            )
+
+    def _tensor(self, array: npt.NDArray[np.generic]) -> Tensor:
+        return torch.from_numpy(np.ascontiguousarray(array)).to(self.classifier.device)
+
+
+def _left_aligned(values: npt.NDArray[np.float64], asked: Pairs) -> npt.NDArray[np.float64]:
+    """The radii asked of each image (n, K), ascending, padded with infinity; all of them where none is asked."""
+    asked = asked | ~asked.any(axis=1, keepdims=True)
+    return np.sort(np.where(asked, values[None, :], np.inf), axis=1)
+
+
+def _check_labels(dataset: AttackedData, classes: int) -> None:
+    labels = dataset.labels
+    if len(labels) and not (labels.min() >= 0 and labels.max() < classes):
+        raise DataError(
+            f"labels go from {labels.min()} to {labels.max()}, but the model has {classes} classes",
+            hint="attack with the data the model was trained on, such as `mnist:0-8` for a model of two digits",
+        )
