@@ -52,6 +52,11 @@ HINT = (
 def celeba(split: Split, folder: Path, progress: Progress) -> Source:
     """A split of CelebA, (N, 3, 128, 128) uint8, class 1 with eyeglasses.
 
+    Args:
+        split: which part.
+        folder: holds the data set's own files.
+        progress: who is told.
+
     Raises:
         DataError: a file is missing, truncated, wrongly shaped or mislabelled, or there are too few images.
     """

@@ -147,7 +147,15 @@ def array_source(
     bounds: tuple[float, float] = PIXEL_BOUNDS,
     canonical: bool | None = None,
 ) -> Source:
-    """A split whose inputs are already in memory."""
+    """A split whose inputs are already in memory.
+
+    Args:
+        inputs: (N, ...) as they are given out.
+        labels: (N,) classes.
+        class_names: one for each class.
+        bounds: least and largest value of an input.
+        canonical: as in `Source`.
+    """
     labels64 = np.ascontiguousarray(labels, dtype=np.int64)
 
     def read(rows: Rows, progress: Progress) -> Inputs:

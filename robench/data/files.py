@@ -18,7 +18,13 @@ FETCH_AGAIN = "fetch it again from its source, or name another folder with --dat
 
 
 def broken(path: Path | str, reason: str, *, hint: str = FETCH_AGAIN) -> DataError:
-    """The error that a file is not what it should be."""
+    """The error that a file is not what it should be.
+
+    Args:
+        path: of the file.
+        reason: what it is or does, as the rest of a sentence.
+        hint: what the user can do.
+    """
     return DataError(f"`{path}` {reason}", hint=hint)
 
 

@@ -41,6 +41,11 @@ def folder(split: Split, path: Path, progress: Progress) -> Source:
     folders for the splits (`names.SPLIT_NAMES`) these are a seeded stratified 70/10/20; with them, a seeded stratified
     tenth of the training set validates where there is no folder for it.
 
+    Args:
+        split: which part.
+        path: of the folder.
+        progress: who is told.
+
     Raises:
         DataError: the folder or a file is missing, broken, of another size, or no image.
     """

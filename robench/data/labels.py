@@ -18,6 +18,12 @@ FROM_ZERO = "number the classes from 0 up without a gap"
 def class_numbers(array: npt.NDArray[Any], key: str, path: Path, progress: Progress) -> Labels:
     """(N,) classes; also from a column (N, 1), from floats that are whole numbers, and from one-hot rows (N, q).
 
+    Args:
+        array: as read.
+        key: its name in the file.
+        path: of the file.
+        progress: who is told of labels that were read as classes.
+
     Raises:
         DataError: the array may mean something else, or holds a number that is no class.
     """

@@ -42,6 +42,11 @@ def keys(archive: zipfile.ZipFile, path: Path) -> set[str]:
 def read_member(archive: zipfile.ZipFile, key: str, path: Path) -> npt.NDArray[Any]:
     """The array of a name.
 
+    Args:
+        archive: the open file.
+        key: name of the array.
+        path: of the file, for errors.
+
     Raises:
         DataError: truncated, too large, no array, or one of Python objects.
     """
@@ -57,6 +62,11 @@ def read_member(archive: zipfile.ZipFile, key: str, path: Path) -> npt.NDArray[A
 
 def member_shape(archive: zipfile.ZipFile, key: str, path: Path) -> tuple[int, ...]:
     """Shape of the array of a name, from its header.
+
+    Args:
+        archive: the open file.
+        key: name of the array.
+        path: of the file, for errors.
 
     Raises:
         DataError: as `read_member`, for what a header tells.

@@ -39,6 +39,11 @@ def npz(split: Split, path: Path, progress: Progress) -> Source:
     With `x` and `y` alone the splits are a seeded stratified 70/10/20, in mixed order; with arrays for the splits the
     order stays, and a seeded stratified tenth of the training set validates where there is no validation set.
 
+    Args:
+        split: which part.
+        path: of the file.
+        progress: who is told.
+
     Raises:
         DataError: the file is missing, truncated or no such file; the arrays are wrongly shaped, out of range or
             mislabelled.

@@ -18,6 +18,11 @@ SCALES = "store uint8 pixels 0 to 255, or floats from 0 to 1"
 def pixels(array: npt.NDArray[Any], key: str, path: Path) -> Inputs:
     """(N, C, H, W) or (N, d), uint8 or float32 in [0, 1].
 
+    Args:
+        array: as read.
+        key: its name in the file.
+        path: of the file.
+
     Raises:
         DataError: another shape or type, values out of range, or uint8 whose white is 1.
     """
@@ -39,6 +44,11 @@ def pixels(array: npt.NDArray[Any], key: str, path: Path) -> Inputs:
 
 def input_shape(shape: tuple[int, ...], key: str, path: Path) -> tuple[int, ...]:
     """Shape of one input of an array of this shape, as `pixels` gives it.
+
+    Args:
+        shape: of the whole array.
+        key: its name in the file.
+        path: of the file.
 
     Raises:
         DataError: no images or points have such a shape.

@@ -52,7 +52,13 @@ RELU = Style(dense="relu", conv="relu", pool="max")
 
 
 def dense_layers(input_shape: Shape, style: Style, widths: Sequence[int]) -> Layers:
-    """Dense layers of those widths, each with an activation, and a head."""
+    """Dense layers of those widths, each with an activation, and a head.
+
+    Args:
+        input_shape: of one input.
+        style: gives the activation.
+        widths: of the layers, in order.
+    """
     layers: list[LayerSpec] = [Flatten()] if len(input_shape) == 3 else []
     for width in widths:
         layers += [Dense(units=width), Activation(kind=style.dense)]
@@ -61,6 +67,13 @@ def dense_layers(input_shape: Shape, style: Style, widths: Sequence[int]) -> Lay
 
 def conv_layers(input_shape: Shape, style: Style, blocks: Sequence[int], convs: int, widths: Sequence[int]) -> Layers:
     """Blocks of `convs` 3x3 convolutions and one 2x2 pool, then dense layers and a head.
+
+    Args:
+        input_shape: of one image.
+        style: gives activations and pooling.
+        blocks: channels of each block.
+        convs: convolutions in each block.
+        widths: of the dense layers, in order.
 
     Raises:
         SpecError: the input is no image.
@@ -103,6 +116,11 @@ ARCHITECTURES: Mapping[str, Callable[[Shape, Style], Layers]] = {
 def architecture(name: str, input_shape: Shape, style: Style) -> Layers:
     """The layers of a named architecture, or of a layer file if `name` is the path of a .json or .toml file.
 
+    Args:
+        name: a key of `ARCHITECTURES`, or the path of a layer file.
+        input_shape: of one input.
+        style: gives activations and pooling.
+
     Raises:
         SpecError: unknown name, unreadable file, or layers that do not fit.
     """
@@ -117,6 +135,11 @@ def layers_from_file(path: Path, input_shape: Shape, style: Style) -> Layers:
     """The layers in a JSON or TOML file: a table `layers`, a list of tables such as {type = "dense", units = 64}.
 
     An `activation` or `pool` without `kind` takes the recipe's; a missing `head` is added.
+
+    Args:
+        path: of the file.
+        input_shape: of one input.
+        style: gives activations and pooling where the file leaves them open.
 
     Raises:
         SpecError: the file cannot be read, or holds something else.

@@ -85,6 +85,12 @@ def build_constrained(
     """A model to be trained: `build`, with each linear layer constrained and started at orthogonal weights.
 
     Orthogonal starts spare Björck the slow growth of small singular values.
+
+    Args:
+        spec: the architecture.
+        constraint: of the weights.
+        conv_scheme: how a convolution is constrained.
+        head: how the last layer is constrained.
     """
     model = build(spec)
     if constraint == "none":
@@ -127,6 +133,12 @@ def export(trained: nn.Sequential, spec: ModelSpec) -> nn.Sequential:
 @torch.no_grad()
 def check_agreement(one: nn.Module, other: nn.Module, inputs: Tensor, *, tolerance: float = 1e-4) -> float:
     """The largest difference of the outputs of two models, relative to the largest value of the same output.
+
+    Args:
+        one: a model.
+        other: its export.
+        inputs: a batch that both are given.
+        tolerance: the largest difference allowed.
 
     Raises:
         ModelError: it is above `tolerance` (float32 rounding), or an output is not finite.

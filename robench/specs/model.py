@@ -153,6 +153,11 @@ class ModelSpec(Spec):
 def shapes_through(layers: Sequence[LayerSpec], input_shape: Shape, outputs: int) -> tuple[Shape, ...]:
     """Shapes, without the batch, of the input and of the output of each layer.
 
+    Args:
+        layers: in order.
+        input_shape: of one input.
+        outputs: of the head.
+
     Raises:
         SpecError: a layer does not fit what comes into it.
     """

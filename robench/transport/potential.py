@@ -140,6 +140,13 @@ def compare(
 ) -> dict[str, Any]:
     """Theorem 2 with numbers: -L^hKR of f, made 1-Lipschitz by the Lipschitz bound, against the optimum.
 
+    Args:
+        found: f on the points.
+        optimum: of the transport problem on the same points.
+        bound: of the Lipschitz constant of f.
+        alpha: weight of the hinge.
+        margin: of the hinge.
+
     Returns:
         `reached`: -L^hKR of f / max(1, L); `optimum`: of any 1-Lipschitz function on these points; `gap`: their
         difference; `share`: their quotient, None where the optimum is not above 0; `exceeded`: whether f does better

@@ -98,6 +98,11 @@ def leave_inference_mode(module: nn.Module) -> None:
 def ready(module: nn.Module, input_shape: Shape, ref: str) -> nn.Module:
     """On the CPU in evaluation mode, with real weights in every layer.
 
+    Args:
+        module: as the user's factory made it.
+        input_shape: of one input.
+        ref: name of the model, for errors.
+
     Raises:
         ModelError: a weight has no values, is complex or quantised.
     """
@@ -155,6 +160,11 @@ def as_plain(module: nn.Module, input_shape: Shape, ref: str) -> nn.Module:
     """The frozen plain copy in float32, checked to give the outputs of the module in evaluation mode.
 
     One that writes into its input is put behind a copy of it.
+
+    Args:
+        module: ready, in evaluation mode.
+        input_shape: of one input.
+        ref: name of the model, for errors.
     """
     stored = {value.dtype for value in module.parameters() if value.is_floating_point()}
     module = module.float()

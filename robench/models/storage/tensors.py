@@ -79,6 +79,11 @@ def is_script(content: bytes) -> bool:
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> str:
     """Write a safetensors file atomically; equal contents give equal bytes.
 
+    Args:
+        path: of the file.
+        tensors: by name.
+        facts: plain data to keep beside them.
+
     Returns:
         SHA-256 of the bytes.
     """
