@@ -1,0 +1,47 @@
+"""Make tour.ipynb from tour.py and execute it: `python examples/make_notebook.py [DATA_DIR]`.
+
+Needs nbformat, nbclient and ipykernel (`pip install -e '.[dev]'`). DATA_DIR holds the files of MNIST. Without it
+robench downloads them.
+"""
+
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+import nbformat
+from nbclient import NotebookClient
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+
+HERE = Path(__file__).resolve().parent
+
+
+def cells(script: str) -> list[tuple[str, str]]:
+    """The cells of a script in the percent format: kind (`markdown` or `code`) and source."""
+    found = []
+    for part in script.split("\n# %%")[1:]:
+        head, _, body = part.partition("\n")
+        body = body.strip()
+        if "[markdown]" in head:
+            body = "\n".join(line.removeprefix("#").removeprefix(" ") for line in body.splitlines())
+        found.append(("markdown" if "[markdown]" in head else "code", body))
+    return found
+
+
+def main() -> None:
+    """Execute the cells in an empty folder, and write them with their outputs."""
+    if len(sys.argv) > 1:
+        os.environ["ROBENCH_DATA_DIR"] = str(Path(sys.argv[1]).resolve())
+    make = {"markdown": new_markdown_cell, "code": new_code_cell}
+    written = cells((HERE / "tour.py").read_text(encoding="utf-8"))
+    notebook = new_notebook(cells=[make[kind](source, id=f"cell-{n}") for n, (kind, source) in enumerate(written)])
+    with tempfile.TemporaryDirectory() as folder:
+        NotebookClient(notebook, timeout=1800, resources={"metadata": {"path": folder}}).execute()
+    for cell in notebook.cells:
+        cell.metadata = {}  # times of execution, which differ at each run
+    notebook.metadata = {"kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"}}
+    nbformat.write(notebook, HERE / "tour.ipynb")
+
+
+if __name__ == "__main__":
+    main()
