@@ -15,13 +15,13 @@ DOCUMENT = PACKAGE.parent / "docs" / "design" / "0001-rooms-and-directions.md"
 
 def ranks(block: str) -> dict[str, int]:
     """The line of each room in a block of the document: rooms stand before three or more spaces and a text."""
-    text = DOCUMENT.read_text(encoding="utf-8").split(f"<!-- {block} -->\n```\n")[1].split("\n```")[0]
-    lines = enumerate(text.split("\n"))
+    lines = enumerate(block.split("\n"))
     return {name: rank for rank, line in lines for name in re.split(r" {3,}", line)[0].split()}
 
 
-RANK = ranks("order")
-INNER = {"lipschitz": ranks("order of lipschitz")}
+BLOCKS = dict(re.findall(r"<!-- order(?: of (\w+))? -->\n```\n(.*?)\n```", DOCUMENT.read_text(encoding="utf-8"), re.S))
+RANK = ranks(BLOCKS.pop(""))
+INNER = {outer: ranks(block) for outer, block in BLOCKS.items()}
 NO_TORCH = ["robench", "robench.cli.main", "robench.runs.folder", "robench.records.crosscheck", "robench.reporting"]
 
 

@@ -9,9 +9,8 @@ from __future__ import annotations
 from collections import OrderedDict, defaultdict
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from robench.errors import ModelError
 from robench.layers import (
     FullSort,
     GroupSort2,
@@ -128,33 +127,3 @@ def export(trained: nn.Sequential, spec: ModelSpec) -> nn.Sequential:
             parameter.copy_(module.get_parameter(leaf))
     device = next(trained.parameters()).device
     return plain.to(device)
-
-
-@torch.no_grad()
-def check_agreement(one: nn.Module, other: nn.Module, inputs: Tensor, *, tolerance: float = 1e-4) -> float:
-    """The largest difference of the outputs of two models, relative to the largest value of the same output.
-
-    Args:
-        one: a model.
-        other: its export.
-        inputs: a batch that both are given.
-        tolerance: the largest difference allowed.
-
-    Raises:
-        ModelError: it is above `tolerance` (float32 rounding), or an output is not finite.
-    """
-    a, b = one(inputs.clone()), other(inputs.clone())  # a model may write into what it is given
-    if a.shape != b.shape:
-        raise ModelError(
-            f"the export gives outputs of shape {tuple(b.shape)}, the model {tuple(a.shape)}",
-            hint="export the model from evaluation mode",
-        )
-    if not (bool(torch.isfinite(a).all()) and bool(torch.isfinite(b).all())):
-        raise ModelError("the model gives outputs that are not finite", hint="train it again with a lower optimizer.lr")
-    difference = float(((a - b).abs() / a.abs().amax(dim=0).clamp_min(1.0)).max())
-    if difference > tolerance:
-        raise ModelError(
-            f"the exported weights give other outputs than the model: relative difference {difference:.1e}",
-            hint="put the model in evaluation mode, and remove layers that are random or keep a state",
-        )
-    return difference

@@ -49,8 +49,8 @@ def _probabilities(output: npt.NDArray[np.float32], labels: npt.NDArray[np.int64
         Flag(
             "probability-output",
             f"{seen}; class 1 is read where they are above 0, which is right for {at_zero:.1%} of {len(output)} images "
-            f"(above 0.5: {at_half:.1%}); give --threshold 0.5 if the model was trained to give 0 and 1, or "
-            "--threshold 0 if it is a logit",
+            f"(above 0.5: {at_half:.1%}); give the threshold 0.5 (`--threshold 0.5`) if the model was trained to give "
+            "0 and 1, or the threshold 0 if it is a logit",
         )
     ]
 

@@ -16,8 +16,8 @@ from torch import Tensor, nn
 
 from robench.errors import ModelError, SpecError, did_you_mean
 from robench.files import create_folder, write_atomic
-from robench.models import LoadedModel
-from robench.models.build import check_agreement
+from robench.models.checks import check_agreement
+from robench.models.loaded import LoadedModel
 
 Format = Literal["state-dict", "pt2", "onnx"]
 ONNX_PACKAGES = ("onnx", "onnxscript", "onnxruntime")
@@ -103,7 +103,7 @@ class _OnnxModule(nn.Module):
 
 def _cannot(format: str, error: Exception) -> ModelError:
     reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-    return ModelError(f"the model cannot be exported as {format}: {reason}", hint="use --format state-dict")
+    return ModelError(f"the model cannot be exported as {format}: {reason}", hint="use the format `state-dict`")
 
 
 WRITERS: Mapping[str, Callable[[nn.Module, Tensor, Path], bytes]] = {

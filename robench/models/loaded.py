@@ -1,25 +1,16 @@
-"""A model as certify and attack see it, and the checks that every model passes before it is one."""
+"""A model as certify and attack see it."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
-from robench.errors import ModelError
-from robench.models.identity.function import Function
-from robench.models.link.detection import Link
-from robench.models.user_code.blame import blamed
+from robench.models.identity.function import Function, identify
+from robench.models.input_shape import Shape
+from robench.models.link.detection import Link, take_off
 from robench.specs.base import digest
-
-Shape = tuple[int, ...]
-AGREEMENT = 1e-4
-"""Largest difference of outputs, relative to the largest output, that is taken for rounding in float32."""
-MASKED = "mask classes by a finite number such as -1e9, or return the logits of the others alone"
-FITS = "check the input shape (without the batch), and that the model takes any batch size and no other argument"
-COUNT = {1: "one input", 2: "two inputs"}
 
 
 @dataclass(frozen=True)
@@ -71,6 +62,49 @@ class LoadedModel(HeldModel):
     source_sha256: str | None = None
     notes: tuple[str, ...] = ()
 
+    @classmethod
+    def of(
+        cls,
+        module: nn.Module,
+        input_shape: Shape,
+        outputs: int,
+        *,
+        threshold: float | None,
+        source: str,
+        name: str,
+        weights_sha256: str,
+        source_sha256: str | None = None,
+        notes: tuple[str, ...] = (),
+    ) -> LoadedModel:
+        """A checked module, with its output link taken off.
+
+        Args:
+            module: plain, evaluation mode, frozen, as it was given.
+            input_shape: without the batch.
+            outputs: of the module.
+            threshold: of one output: class 1 iff it is above; None to tell it from the module.
+            source: how to call the model in a message.
+            name: as the field, like those below.
+            weights_sha256: of the file that it was read from.
+            source_sha256: of its source.
+            notes: on how it was read.
+
+        Raises:
+            ModelError: a threshold for more than one output.
+        """
+        logits, link = take_off(module, input_shape, outputs, threshold, source)
+        return cls(
+            module=logits,
+            input_shape=input_shape,
+            outputs=outputs,
+            link=link,
+            name=name,
+            weights_sha256=weights_sha256,
+            function=identify(module, input_shape),
+            source_sha256=source_sha256,
+            notes=notes if link is None else (*notes, link.note),
+        )
+
     @property
     def identity(self) -> dict[str, str]:
         """What must be equal for two models to be the same one."""
@@ -96,121 +130,3 @@ class LoadedModel(HeldModel):
             "notes": list(self.notes),
             "link": None if self.link is None else self.link.to_dict(),
         }
-
-
-def require_finite(module: nn.Module, source: str) -> None:
-    """Refuse weights that are NaN or infinite.
-
-    Raises:
-        ModelError: a parameter or buffer is not finite; it is named.
-    """
-    for name, tensor in [*module.named_parameters(), *module.named_buffers()]:
-        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
-            masks = not bool(torch.isnan(tensor).any()) and not bool((tensor == torch.inf).any())
-            raise ModelError(
-                f"`{name}` of {source} holds {'-inf' if masks else 'values that are not finite'}",
-                hint=MASKED if masks else "train the model again, or mend the file",
-            )
-
-
-def probe_outputs(module: nn.Module, input_shape: Shape, source: str, hint: str | None = None) -> int:
-    """Number of logits of a model, found by `probe`.
-
-    Args:
-        module: in evaluation mode.
-        input_shape: without the batch.
-        source: how to call the model in a message.
-        hint: what to do if it fails, where that is known.
-
-    Raises:
-        ModelError: as for `probe`, or what it gives is no (N, 1) or (N, q).
-    """
-    shape = probe(module, input_shape, source, hint)
-    if len(shape) != 1:
-        raise ModelError(
-            f"{source} gives {[2, *shape]} for two inputs, not logits of shape (2, q)",
-            hint="return one row of logits for each input; (N, 1) for one logit",
-        )
-    return shape[0]
-
-
-@torch.no_grad()
-def probe(module: nn.Module, input_shape: Shape, source: str, hint: str | None = None) -> Shape:
-    """Shape of one output, found by passes of two inputs, together, each beside another one, and alone.
-
-    Args:
-        module: in evaluation mode.
-        input_shape: without the batch.
-        source: how to call the model in a message.
-        hint: what to do if it fails, where that is known.
-
-    Raises:
-        ModelError: the model does not take that shape, gives something else than one tensor of finite floats with an
-            entry for each input, or gives an input other outputs the next time, or beside another input.
-    """
-    if not input_shape or min(input_shape) < 1:
-        raise ModelError(f"the input shape {list(input_shape)} is empty", hint="give sizes from 1 up, such as 1,28,28")
-    try:
-        inputs = torch.rand((2, *input_shape), generator=torch.Generator().manual_seed(0))
-    except RuntimeError:
-        raise ModelError(
-            f"two inputs of shape {list(input_shape)} do not fit into memory", hint="check the input shape"
-        ) from None
-    outputs = _outputs(module, inputs, source, hint)
-    again = _outputs(module, inputs, source, hint)
-    if not _agree(outputs, again):
-        raise ModelError(
-            f"{source} gives other outputs when it is asked again, so it is no function of its input",
-            hint="switch random operations off in evaluation mode (`F.dropout` needs `training=self.training`)",
-        )
-    beside = _outputs(module, torch.stack((inputs[0], 1 - inputs[1])), source, hint)
-    if not _agree(outputs[:1], beside[:1]):
-        raise _mixing(source)
-    alone = torch.cat([_outputs(module, one, source, hint) for one in (inputs[:1], inputs[1:])])
-    if not _agree(outputs, alone):
-        raise _mixing(source)
-    return tuple(outputs.shape[1:])
-
-
-def _mixing(source: str) -> ModelError:
-    return ModelError(
-        f"{source} gives an input other outputs in another batch, so what it says of an image depends on the images "
-        "beside it",
-        hint="normalise by stored statistics in evaluation mode (`track_running_stats=True`), or by each input's",
-    )
-
-
-def _outputs(module: nn.Module, inputs: Tensor, source: str, hint: str | None) -> Tensor:
-    """The outputs of a batch of one or two inputs; it may write into its copy of them."""
-    n, shape = len(inputs), list(inputs.shape[1:])
-    what = f"{source} does not take a batch of {COUNT[n]} of shape {shape}: it"
-    with blamed(what, hint=hint or FITS):
-        outputs = module(inputs.clone())
-    if not isinstance(outputs, Tensor):
-        raise ModelError(
-            f"{source} gives a {type(outputs).__name__} for {COUNT[n]}, not logits of shape ({n}, q)",
-            hint="return one tensor; put a model that returns several into a module that picks one",
-        )
-    if outputs.dim() < 1 or outputs.shape[0] != n or not outputs.numel():
-        raise ModelError(
-            f"{source} gives {list(outputs.shape)} for {COUNT[n]}, not logits of shape ({n}, q)",
-            hint="return one row of logits for each input; (N, 1) for one logit",
-        )
-    if not outputs.is_floating_point():
-        raise ModelError(
-            f"{source} gives {str(outputs.dtype).removeprefix('torch.')} outputs, not logits",
-            hint="return the logits, not the class",
-        )
-    if not bool(torch.isfinite(outputs).all()):
-        masks = not bool(torch.isnan(outputs).any()) and not bool((outputs == torch.inf).any())
-        raise ModelError(
-            f"{source} gives outputs that are {'-inf' if masks else 'not finite'}",
-            hint=MASKED if masks else "check its weights",
-        )
-    return outputs
-
-
-def _agree(one: Tensor, other: Tensor) -> bool:
-    """Up to the rounding of other orders of summation."""
-    scale = float(one.abs().max().clamp_min(1.0))
-    return one.shape == other.shape and float((one - other).abs().max()) <= AGREEMENT * scale

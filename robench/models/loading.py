@@ -7,78 +7,94 @@ from collections.abc import Callable
 from pathlib import Path
 
 from robench.errors import ModelError
-from robench.models.loaded import LoadedModel, Shape
+from robench.models.input_shape import Shape, WantedShape
+from robench.models.loaded import LoadedModel
 from robench.models.onnx.file import load_onnx
-from robench.models.reading.factory import FACTORY, factories_in
-from robench.models.reading.foreign import load_factory
+from robench.models.reading.factory import load_factory
 from robench.models.reading.program import load_program
+from robench.models.reading.user_module import FACTORY, factories_in
 from robench.models.storage.folder import WEIGHTS, load_folder
 
-HINT = "name a model folder, a .pt2 file, an .onnx file, or FILE.py:factory (with --weights where it brings none)"
+HINT = "name a model folder, a .pt2 file, an .onnx file, or FILE.py:factory (with its weights where it brings none)"
 SCRIPTS = (".pt", ".pth", ".ckpt", ".bin", ".safetensors")
 
 
 def load_model(
-    ref: str | os.PathLike[str],
+    path: str | os.PathLike[str],
     *,
-    weights: Path | None = None,
+    weights: str | os.PathLike[str] | None = None,
     input_shape: Shape | None = None,
     shape_of_data: Callable[[], Shape] | None = None,
     threshold: float | None = None,
 ) -> LoadedModel:
-    """Load a model: plain, in evaluation mode, frozen, on the CPU, and tried on two inputs.
+    """Read a model from a folder or a file, and try it on two inputs.
+
+    `load_model(path).module` is a `torch.nn.Module` that gives logits: plain, in evaluation mode, frozen, float32, on
+    the CPU. A sigmoid, softmax or the like at its end is taken off, and `load_model(path).link` says so.
 
     Args:
-        ref: a model folder; `FILE.py:factory`; a `.pt2` file; or an `.onnx` file.
-        weights: for a factory: `.safetensors`, or another file with tensors only.
-        input_shape: without the batch; where the model leaves it open.
-        shape_of_data: gives the shape of the inputs it is wanted for; asked where nothing else tells it.
-        threshold: of one output: class 1 iff it is above. None: 0, or 1/2 where the model ends in a sigmoid or the
-            like, which is then taken off.
+        path: a model folder that `robench train` wrote; `FILE.py:factory`, where the factory takes no arguments and
+            returns a module; a `.pt2` file of `torch.export.save`; or an `.onnx` file.
+        weights: of a factory that brings none: a `.safetensors` file, or another file with tensors only.
+        input_shape: of one input, without the batch, where the model leaves it open.
+        shape_of_data: gives that shape; asked where neither the model nor `input_shape` tells it.
+        threshold: of a model with one output: class 1 where the output is above. By default 1/2 where the model ends
+            in a sigmoid or the like, else 0.
 
     Raises:
-        ModelError: it cannot be loaded safely, does not fit, or gives no finite logits.
+        ModelError: the file is missing or damaged, could run code, does not fit its weights or the input shape, or
+            gives no finite logits.
+
+    Example:
+        >>> import pathlib, tempfile
+        >>> from robench.models import load_model
+        >>> file = pathlib.Path(tempfile.mkdtemp()) / "net.py"
+        >>> lines = ["from torch import nn", "def make():", "    return nn.Sequential(nn.Flatten(), nn.Linear(4, 3))"]
+        >>> _ = file.write_text(chr(10).join(lines))
+        >>> model = load_model(f"{file}:make", input_shape=(1, 2, 2))
+        >>> model.name, model.classes, model.input_shape
+        ('make', 3, (1, 2, 2))
     """
-    ref = os.fspath(ref)
-    path = Path(ref)
+    ref, path = os.fspath(path), Path(path)
+    weights = None if weights is None else Path(weights)
+    shape = WantedShape(None if input_shape is None else tuple(input_shape), shape_of_data)
     if FACTORY.fullmatch(ref):
-        return load_factory(ref, weights, lambda: _shape(input_shape, shape_of_data), threshold)
+        return load_factory(ref, weights, shape, threshold)
     if weights is not None:
-        raise ModelError(f"`{ref}` has its own weights, so `{weights}` has no use", hint="leave out --weights")
+        raise ModelError(f"`{ref}` has its own weights, so `{weights}` has no use", hint="leave out the weights")
     if path.is_dir():
-        loaded = load_folder(path)
-        if threshold is not None:
-            raise ModelError(
-                f"`{ref}` was trained by robench, so that class 1 is where its logit is above 0",
-                hint="leave out --threshold",
-            )
-        if input_shape not in (None, loaded.input_shape):
-            raise ModelError(
-                f"`{ref}` takes inputs of shape {list(loaded.input_shape)}, not {list(input_shape or ())}",
-                hint="leave out --input-shape",
-            )
-        return loaded
+        return _trained(path, shape, threshold)
     if path.suffix == ".pt2":
-        return load_program(path, input_shape, threshold, shape_of_data)
+        return load_program(path, shape, threshold)
     if path.suffix == ".onnx":
-        return load_onnx(path, input_shape, threshold, shape_of_data)
+        return load_onnx(path, shape, threshold)
+    raise _no_model(ref, path)
+
+
+def _trained(folder: Path, shape: WantedShape, threshold: float | None) -> LoadedModel:
+    if threshold is not None:
+        raise ModelError(
+            f"`{folder}` was trained by robench, so that class 1 is where its logit is above 0",
+            hint="leave out the threshold",
+        )
+    loaded = load_folder(folder)
+    shape.fitted(loaded.input_shape, f"`{folder}`")
+    return loaded
+
+
+def _no_model(ref: str, path: Path) -> ModelError:
+    """What is wrong with a path that is no model, and what to give instead."""
     if path.name == WEIGHTS and path.is_file():
-        raise ModelError(f"`{ref}` is a file of a model folder", hint=f"name the folder: `{path.parent}`")
+        return ModelError(f"`{ref}` is a file of a model folder", hint=f"name the folder: `{path.parent}`")
     if not path.exists():
-        raise ModelError(f"`{ref}` does not exist", hint=HINT)
+        return ModelError(f"`{ref}` does not exist", hint=HINT)
     if path.suffix == ".py":
         names = factories_in(path)
         known = f"; it defines {', '.join(names)}" if names else ""
-        raise ModelError(f"`{ref}` names no factory{known}", hint=f"write it as {ref}:{names[0] if names else 'make'}")
+        return ModelError(f"`{ref}` names no factory{known}", hint=f"write it as {ref}:{names[0] if names else 'make'}")
     if path.suffix in SCRIPTS:
-        raise ModelError(
+        return ModelError(
             f"`{ref}` is a file of weights or a pickled model, which does not say what the network computes",
-            hint=f"name the function that builds the network: FILE.py:factory --weights {ref}",
+            hint=f"name the function that builds the network: `FILE.py:factory` with the weights `{ref}`",
         )
-    raise ModelError(f"`{ref}` is no model", hint=HINT)
-
-
-def _shape(given: Shape | None, shape_of_data: Callable[[], Shape] | None) -> Shape | None:
-    if given is None and shape_of_data is not None:
-        return shape_of_data()
-    return given
+    return ModelError(f"`{ref}` is no model", hint=HINT)

@@ -9,12 +9,14 @@ import torch
 from torch import nn
 
 from robench.errors import ModelError
+from robench.models.checks import probe, probe_outputs
+from robench.models.input_shape import Shape
 from robench.models.link.detection import take_off
-from robench.models.loaded import HeldModel, Shape, probe, probe_outputs
+from robench.models.loaded import HeldModel
 from robench.models.loading import load_model
 from robench.models.networks.held import detached_copy
-from robench.models.reading.factory import as_module
-from robench.models.reading.foreign import as_plain, leave_inference_mode, ready
+from robench.models.reading.preparation import as_plain, leave_inference_mode, ready
+from robench.models.reading.user_module import as_module
 from robench.models.user_code.blame import blamed
 
 CALLED = "its forward must take a batch (N, *shape) of any size and return logits (N, q)"

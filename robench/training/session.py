@@ -13,7 +13,8 @@ from torch.nn.utils import parametrize
 
 from robench.errors import ModelError, SpecError
 from robench.models import read_tensors, write_tensors
-from robench.models.build import build, build_constrained, check_agreement, export
+from robench.models.build import build, build_constrained, export
+from robench.models.checks import check_agreement
 from robench.progress import Progress
 from robench.specs.epsilon import epsilon_value
 from robench.specs.training import TrainSpec

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from robench.attacks.diagnostics import diagnose
 from robench.attacks.line_search import CLEARANCE, clearly_wrong
 from robench.errors import ModelError
-from robench.models.build import check_agreement
+from robench.models.checks import check_agreement
 from robench.runs.adversarials import read_adversarials
 from robench.specs.data import DataSpec
 from robench.specs.evaluation import AttackSpec

@@ -1,5 +1,6 @@
 """A user's own modules: frozen to plain weights, weights never unpickled, what does not serve refused."""
 
+import doctest
 import io
 import os
 import pickle
@@ -10,7 +11,7 @@ import safetensors.torch
 import torch
 
 from robench.errors import ModelError
-from robench.models import load_model
+from robench.models import load_model, loading
 from robench.models.networks.plain import plain_module
 from tests.models import factories
 
@@ -151,3 +152,8 @@ def test_what_is_missing_or_wrong_is_named(tmp_path):
     safetensors.torch.save_file(state, path)
     with pytest.raises(ModelError, match="not finite"):
         load("plain", path)
+
+
+def test_the_example_of_load_model_runs():
+    failed, attempted = doctest.testmod(loading)
+    assert failed == 0 < attempted

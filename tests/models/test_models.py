@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from robench.errors import ModelError
-from robench.models.build import build, build_constrained, check_agreement, export
+from robench.models.build import build, build_constrained, export
+from robench.models.checks import check_agreement
 from robench.training.recipes import RECIPES, build_spec
 
 

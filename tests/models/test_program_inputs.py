@@ -78,8 +78,9 @@ def test_what_it_takes_or_gives_is_named(tmp_path, make, args, options, named):
 
 def test_free_sizes_of_an_image_are_those_asked_for(tmp_path):
     path = written(tmp_path, net(), dynamic_shapes=({0: Dim("b"), 2: Dim("h"), 3: Dim("w")},))
-    with pytest.raises(ModelError, match="--input-shape"):
+    with pytest.raises(ModelError, match="leaves sizes open") as caught:
         load_model(str(path))
+    assert "`input_shape=(1, 28, 28)`" in caught.value.hint
     with pytest.raises(ModelError, match=r"of shape \[1, 'any', 'any'\]"):
         load_model(str(path), input_shape=(2, 4, 4))
     for loaded, size in (

@@ -95,7 +95,7 @@ def take_off(
         ModelError: a threshold for more than one output.
     """
     if threshold is not None and outputs > 1:
-        raise ModelError(f"{source} has {outputs} outputs, and its class is the largest", hint="leave out --threshold")
+        raise ModelError(f"{source} has {outputs} outputs; its class is the largest", hint="leave out the threshold")
     peeled = _peel(module, _example(input_shape), outputs)
     if outputs == 1:
         found, link = _one(module, peeled, threshold)

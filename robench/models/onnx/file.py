@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib
 import importlib.util
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from robench.errors import ModelError
-from robench.models.identity.function import identify
-from robench.models.link.detection import take_off
-from robench.models.loaded import AGREEMENT, LoadedModel, Shape, probe_outputs, require_finite
+from robench.models.checks import AGREEMENT, probe_outputs, require_finite
+from robench.models.input_shape import Shape, WantedShape
+from robench.models.loaded import LoadedModel
 from robench.models.onnx.graph import OnnxGraph
 from robench.models.onnx.operations import HINT
 from robench.models.storage.tensors import read_bytes
@@ -32,19 +32,13 @@ COMPARED = 8
 """Inputs of each kind."""
 
 
-def load_onnx(
-    path: Path,
-    input_shape: Shape | None,
-    threshold: float | None = None,
-    shape_of_data: Callable[[], Shape] | None = None,
-) -> LoadedModel:
+def load_onnx(path: Path, shape: WantedShape, threshold: float | None) -> LoadedModel:
     """The network in an ONNX file: one float32 input, one output of logits.
 
     Args:
         path: of the file.
-        input_shape: without the batch, as the user gives it; None for that of the file.
+        shape: of an input, where the file leaves sizes open.
         threshold: of one output; see `load_model`.
-        shape_of_data: asked where the file leaves sizes open and none is given.
 
     Raises:
         ModelError: packages are missing, the file is damaged or has an operation that is not read, or its outputs in
@@ -57,22 +51,21 @@ def load_onnx(
             f"`{path}` needs the packages {', '.join(missing)} to be read", hint="pip install 'robench[onnx]'"
         )
     proto = _read(path)
-    batch, shape = _input(proto, path, input_shape, shape_of_data)
+    batch, sizes = _input_sizes(proto, path)
+    input_shape = shape.fitted(sizes, f"`{path}`")
     with blamed(f"`{path}`", "to be read", HINT):
         module = OnnxGraph(proto, batch).eval().requires_grad_(False)
     require_finite(module, f"`{path}`")
-    outputs = _outputs(module, path, batch, shape)
-    _require_agreement(module, path, batch, shape)
-    logits, link = take_off(module, shape, outputs, threshold, f"`{path}`")
-    return LoadedModel(
-        module=logits,
-        input_shape=shape,
-        outputs=outputs,
+    outputs = _outputs(module, path, batch, input_shape)
+    _require_agreement(module, path, batch, input_shape)
+    return LoadedModel.of(
+        module,
+        input_shape,
+        outputs,
+        threshold=threshold,
+        source=f"`{path}`",
         name=path.stem,
         weights_sha256=hashlib.sha256(content).hexdigest(),
-        function=identify(module, shape),
-        notes=() if link is None else (link.note,),
-        link=link,
     )
 
 
@@ -87,10 +80,8 @@ def _read(path: Path) -> Any:
     return proto
 
 
-def _input(
-    proto: Any, path: Path, asked: Shape | None, shape_of_data: Callable[[], Shape] | None
-) -> tuple[int | None, Shape]:
-    """The batch size that is fixed in the file, if any, and the shape of an input without it."""
+def _input_sizes(proto: Any, path: Path) -> tuple[int | None, list[int | None]]:
+    """The batch size and the other sizes of the input, None for one that is open; none if it tells no sizes."""
     weights = {tensor.name for tensor in proto.graph.initializer}
     inputs = [value for value in proto.graph.input if value.name not in weights]
     if len(inputs) != 1 or len(proto.graph.output) != 1:
@@ -101,15 +92,7 @@ def _input(
     if tensor.elem_type != FLOAT32:
         raise ModelError(f"the input of `{path}` is not float32", hint="export the float32 model")
     batch, *sizes = [size.dim_value or None for size in tensor.shape.dim] or [None]
-    if asked is None and (not sizes or None in sizes):
-        if shape_of_data is None:
-            raise ModelError(f"`{path}` leaves sizes of its input open", hint="give one with --input-shape")
-        asked = shape_of_data()
-    shape = tuple(size or 0 for size in sizes) if asked is None else asked
-    if sizes and (len(shape) != len(sizes) or any(a not in (None, b) for a, b in zip(sizes, shape, strict=True))):
-        shown = [size or "any" for size in sizes]
-        raise ModelError(f"`{path}` takes inputs of shape {shown}, not {list(shape)}", hint="leave out --input-shape")
-    return batch, shape
+    return batch, sizes
 
 
 def _outputs(module: OnnxGraph, path: Path, batch: int | None, shape: Shape) -> int:

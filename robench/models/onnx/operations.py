@@ -20,7 +20,7 @@ Value = Any
 """A tensor that depends on the input or holds weights, or a numpy array of a shape, an axis, or another number."""
 
 
-HINT = "give the torch model that it was exported from: FILE.py:factory with --weights"
+HINT = "give the torch model that it was exported from: FILE.py:factory with its weights"
 
 
 class Unsupported(ModelError):

@@ -10,8 +10,9 @@ from torch import Tensor, nn
 from robench.errors import ModelError, RunError, SpecError
 from robench.files import create_folder, read_json, write_json
 from robench.models.build import build
+from robench.models.checks import probe_outputs, require_finite
 from robench.models.identity.function import identify
-from robench.models.loaded import LoadedModel, probe_outputs, require_finite
+from robench.models.loaded import LoadedModel
 from robench.models.storage.tensors import TensorFile, read_tensors, write_tensors
 from robench.specs.model import ModelDescription
 
