@@ -1,8 +1,8 @@
 """robench: certified radii and attack benchmarks for Lipschitz classifiers, joined and cross-checked.
 
-`attack` takes a model and images in memory. The other functions below are the commands, on names and paths; their
-`attack` is `robench.workflows.attack`. All are imported when first asked for: `import robench` is quick and loads no
-torch.
+The functions here take a model and images in memory. `robench.workflows` has the commands as functions, which take
+names and paths and keep run folders; they call the same code. Everything is imported when it is first asked for:
+`import robench` is quick and loads no torch.
 """
 
 from __future__ import annotations
@@ -11,49 +11,48 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from robench import workflows
     from robench.attacks.tensors import AttackResult, attack
+    from robench.certificates.certify import certify
     from robench.errors import RobenchError
+    from robench.lipschitz.bound import LipschitzBound, lipschitz_bound
+    from robench.models import LoadedModel, load_model
+    from robench.records.certificates import Certificates
+    from robench.records.crosscheck import Contradictions, crosscheck
     from robench.runs.frames import read
-    from robench.workflows import (
-        DataRef,
-        Execution,
-        ModelRef,
-        Outcome,
-        audit,
-        certify,
-        potential,
-        report,
-        train,
-        train_spec,
-        verify,
-    )
 
     __version__: str
 
-_ROOMS = {
+_HOMES = {
     "AttackResult": "robench.attacks.tensors",
-    "attack": "robench.attacks.tensors",
-    "read": "robench.runs.frames",
+    "Certificates": "robench.records.certificates",
+    "Contradictions": "robench.records.crosscheck",
+    "LipschitzBound": "robench.lipschitz.bound",
+    "LoadedModel": "robench.models",
     "RobenchError": "robench.errors",
+    "attack": "robench.attacks.tensors",
+    "certify": "robench.certificates.certify",
+    "crosscheck": "robench.records.crosscheck",
+    "lipschitz_bound": "robench.lipschitz.bound",
+    "load_model": "robench.models",
+    "read": "robench.runs.frames",
 }
-"""Where names come from that are not of `robench.workflows`."""
+"""Where each name is defined."""
 
 __all__ = [
     "AttackResult",
-    "DataRef",
-    "Execution",
-    "ModelRef",
-    "Outcome",
+    "Certificates",
+    "Contradictions",
+    "LipschitzBound",
+    "LoadedModel",
     "RobenchError",
     "attack",
-    "audit",
     "certify",
-    "potential",
+    "crosscheck",
+    "lipschitz_bound",
+    "load_model",
     "read",
-    "report",
-    "train",
-    "train_spec",
-    "verify",
+    "workflows",
 ]
 
 
@@ -62,9 +61,11 @@ def __getattr__(name: str) -> Any:
         from importlib.metadata import version  # a quarter of the time of `robench --help`
 
         return version("robench")
-    if name not in __all__:
+    if name == "workflows":
+        return importlib.import_module("robench.workflows")
+    if name not in _HOMES:
         raise AttributeError(f"module `robench` has no attribute `{name}`")
-    return getattr(importlib.import_module(_ROOMS.get(name, "robench.workflows")), name)
+    return getattr(importlib.import_module(_HOMES[name]), name)
 
 
 def __dir__() -> list[str]:

@@ -1,37 +1,36 @@
-"""Certified radii: how far an input can move, in L2, without any change of the predicted class.
-
-For prediction i the radius is the minimum over j ≠ i of (f_i − f_j) / L_ij, where L_ij bounds the Lipschitz constant of
-f_i − f_j: `pairwise` takes the pairwise bounds, `paper` one constant for all pairs (|f|/L for one logit; half the top-2
-gap over L for unit rows, gap/(√2 L) for a joint head: Serrurier et al. 2021, §3; Li et al. 2019). The radius is
-sound in floating point: docs/design/0004-soundness.md §6.
-"""
+"""Certificates of images, batch by batch: the float64 network, the radii of its logits, the deployed network."""
 
 from __future__ import annotations
 
-import hashlib
+import dataclasses
 import math
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Any, Protocol, get_args
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import nn
 
-from robench.certificates.deployment import Deployment, classes
-from robench.data import Dataset
-from robench.devices import exact_arithmetic
-from robench.errors import BoundError, ModelError
-from robench.lipschitz import LipschitzBound, fingerprint, plain_copy
+from robench.certificates.deployment import Deployment
+from robench.certificates.radii import Radii, class_constants, radii, rounding
+from robench.data.dataset import input_digest
+from robench.data.memory import images, unlabelled
+from robench.devices import exact_arithmetic, own_settings, resolve_device
+from robench.errors import BoundError, DataError, ModelError, SpecError
+from robench.lipschitz import LipschitzBound, bound_module, fingerprint, plain_copy
+from robench.models import LOOKED_AT, HeldModel, Model, doubts, hold
 from robench.models.networks.widened import widened
-from robench.numerics import gamma, round_up
-from robench.records.record import CertifyRecord, Status
+from robench.models.user_code.blame import late_blamed
+from robench.numerics import gamma
+from robench.records.certificates import Certificates, join
+from robench.records.record import CertifyRecord
+from robench.specs.base import whole
+from robench.specs.data import Split
 from robench.specs.evaluation import DeployDtype
+from robench.statistics.predictions import record_flags
 
 Array = npt.NDArray[np.float64]
-
-SQRT2_UP = round_up(math.sqrt(2.0))
 
 
 class Certifiable(Protocol):
@@ -50,155 +49,210 @@ class Certifiable(Protocol):
         """1: one logit, binary; else q ≥ 2 logits."""
 
 
-@dataclass(frozen=True)
-class Certificates:
-    """Certificates of n inputs.
+class CertifiedImages(Protocol):
+    """What is needed of a data set, or of images in memory."""
 
-    Fields:
-        predicted: (n,) class.
-        runner_up: (n,) class that limits the pairwise radius.
-        margin: (n,) lower bound of f_predicted − f_runner_up of the exact network (one logit: |f|), at least 0.
-        paper, pairwise: (n,) radii; 0 where nothing could be proven.
-    """
+    @property
+    def index(self) -> npt.NDArray[np.int64]:
+        """(N,) position of each image in its split."""
 
-    predicted: npt.NDArray[np.int64]
-    runner_up: npt.NDArray[np.int64]
-    margin: Array
-    paper: Array
-    pairwise: Array
+    @property
+    def labels(self) -> npt.NDArray[np.int64] | None:
+        """(N,) true classes, if known."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of one image."""
+
+    def batch(self, rows: slice | npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
+        """Some images (n, *shape)."""
 
 
-def certificates(
-    bound: LipschitzBound, logits: Array, norms: Array, deploy_dtype: DeployDtype = "float64"
+def certify(
+    model: Model,
+    x: Any,
+    y: Any = None,
+    *,
+    bound: LipschitzBound | None = None,
+    deploy_dtype: DeployDtype = "float64",
+    limit: int | None = None,
+    split: Split = "test",
+    data_dir: Any = None,
+    batch_size: int = 500,
+    device: str = "auto",
 ) -> Certificates:
-    """Radii from float64 logits, rounded down.
+    """Prove how far each image can move, in L2, without any change of its predicted class.
+
+    The same certificates as of `robench certify`. The model and the images stay as they are.
 
     Args:
-        bound: of the network that computed them.
-        logits: (n, q), computed in float64; (n, 1) for one logit.
-        norms: (n,) upper bounds of the L2 norm of the inputs.
-        deploy_dtype: arithmetic of the deployed network whose class must not change.
-    """
-    here, there = _rounding(bound, "float64"), _rounding(bound, deploy_dtype)
-    # each logit pair is off by at most √2 times the norm of the error vector; one logit by the norm itself
-    factor = 1.0 if logits.shape[1] == 1 else SQRT2_UP
-    error = factor * ((here[0] + there[0]) * norms + (here[1] + there[1])) * (1 + 2.0**-48)
-    growth = round_up(factor * there[0])  # the deployed error at the moved point grows with the radius
-    if logits.shape[1] == 1:
-        return _one_logit(bound, logits[:, 0], error, growth)
-    if deploy_dtype == "float64" and bound.by_class is not None:
-        slope, offset, own = bound.by_class
-        shared = 2 * SQRT2_UP * (slope * norms + offset) * (1 + 2.0**-48)
-        return _argmax(bound, logits, shared, 2 * own * (1 + 2.0**-48), round_up(SQRT2_UP * slope))
-    return _argmax(bound, logits, error, np.zeros(logits.shape[1]), growth)
-
-
-def _rounding(bound: LipschitzBound, deploy_dtype: DeployDtype) -> tuple[float, float]:
-    """The error of the deployed logits.
+        model: any torch module in evaluation mode: images (N, *shape) to logits (N, q), or (N, 1) for two classes; or a
+            path, or what `load_model` returns.
+        x: images (N, *shape), a tensor or an array of floats, taken as float32; or the name of a data set.
+        y: true classes (N,), integers from 0 up. They are not needed for a radius, only for rates; a data set brings
+            them.
+        bound: what `lipschitz_bound` says of this model; None to compute it.
+        deploy_dtype: arithmetic of the deployed model. `float32` subtracts a bound of its rounding error as well, and
+            proves nothing of an image to which the float32 model gives another class.
+        limit: at most this many images, the first ones; None for all.
+        split: of a data set: `train`, `validation` or `test`.
+        data_dir: folder with the files of a data set; None for the cache, which downloads what it lacks.
+        batch_size: images at a time.
+        device: `auto`, `cpu` or `cuda:N`; like the batch size it does not change a radius beyond rounding.
 
     Raises:
-        BoundError: it has no bound.
+        BoundError: the model has no Lipschitz bound, or none for this arithmetic.
+        ModelError: the model is in training mode, does not fit the images, gives no finite logits, or is another one
+            than the bound is of.
+        DataError: images or labels do not serve.
+        SpecError: an arithmetic, limit, batch size or device does not serve.
+
+    Example:
+        A hyperplane, whose distance from the two images is 0.25 and 0.5:
+
+        >>> import torch, robench
+        >>> model = torch.nn.Linear(2, 1)
+        >>> _ = model.weight.data.copy_(torch.tensor([[1.0, 0.0]])), model.bias.data.fill_(-0.5)
+        >>> radii = robench.certify(model.eval(), torch.tensor([[0.75, 0.5], [0.0, 0.5]]), [1, 1])
+        >>> radii.predicted.tolist(), radii.radius.round(3).tolist()
+        ([1, 0], [0.25, 0.5])
+        >>> radii.certified_accuracy("1/5"), radii.certified_accuracy(0.3)
+        (0.5, 0.0)
     """
-    if deploy_dtype not in bound.rounding:
-        reason = bound.unbounded or "its rounding errors have no finite bound"
-        raise BoundError(
-            f"the model in {deploy_dtype} cannot be held against the float64 one: {reason}",
-            hint="certify for `--deploy-dtype float64`, or export the model with this part computed once and stored",
-        )
-    return bound.rounding[deploy_dtype]
-
-
-def _one_logit(bound: LipschitzBound, logit: Array, error: Array, growth: float) -> Certificates:
-    predicted = classes(logit[:, None])
-    margin = _lower(np.abs(logit), error)
-    radius = _divide_down(margin, bound.upper + growth)
-    return Certificates(predicted, 1 - predicted, margin, radius, radius.copy())
-
-
-def _argmax(bound: LipschitzBound, logits: Array, error: Array, own: Array, growth: float) -> Certificates:
-    """Of q ≥ 2 logits: `error` (n,) of each difference, and `own` (q,) of each logit."""
-    rows = np.arange(logits.shape[0])
-    predicted = classes(logits)
-    errors = (error[:, None] + own[predicted][:, None] + own) * (1 + 2.0**-50)
-    margins = _lower(logits[rows, predicted][:, None] - logits, errors)
-    margins[rows, predicted] = np.inf
-    radii = _divide_down(margins, bound.pairwise[predicted] + growth)
-    radii[rows, predicted] = np.inf
-    runner_up = np.argmin(np.where(radii > 0, radii, margins - 1e300), axis=1)
-    pairwise = radii[rows, runner_up]
-    gap = margins.min(axis=1)
-    paper = np.minimum(_divide_down(gap, bound.paper + growth), pairwise)
-    return Certificates(predicted, runner_up, margins[rows, runner_up], paper, pairwise)
-
-
-def _lower(difference: Array, error: Array) -> Array:
-    """A lower bound of a computed difference less an error, at least 0."""
-    down = np.nextafter(np.nextafter(difference, -np.inf) - error, -np.inf)
-    return np.where(difference > 0, np.maximum(down, 0.0), 0.0)
-
-
-def _divide_down(margin: Array, constant: Array | float) -> Array:
-    """A lower bound of margin / constant; 0 for a margin of 0."""
-    with np.errstate(divide="ignore", invalid="ignore"):
-        quotient = margin / np.nextafter(constant, np.inf)
-    quotient = np.where(np.isfinite(quotient), quotient, np.where(margin > 0, np.finfo(np.float64).max, 0.0))
-    return np.where(quotient > 0, np.maximum(np.nextafter(quotient, -np.inf), 0.0), 0.0)
+    named = isinstance(x, str)
+    given: CertifiedImages = (
+        unlabelled(x, limit=limit)
+        if y is None and not named
+        else images(x, y, limit=limit, split=split, data_dir=data_dir)
+    )
+    batch_size = whole("batch_size", batch_size, 1)
+    if deploy_dtype not in get_args(DeployDtype):
+        raise SpecError(f"`deploy_dtype` is {deploy_dtype!r}", hint="give `float64` or `float32`")
+    where = resolve_device(device)
+    with own_settings(), late_blamed():
+        held = hold(model, given.shape)
+        check_labels(given, held.classes)
+        check_deployable(held, deploy_dtype)
+        bound = bound or bound_module(held.module, held.input_shape)
+        batches = certify_batches(held, bound, given, deploy_dtype=deploy_dtype, batch_size=batch_size, device=where)
+        found = join(list(batches))
+        return dataclasses.replace(found, notes=_notes(held, given, found))
 
 
 def certify_records(
     model: Certifiable,
     bound: LipschitzBound,
-    dataset: Dataset,
+    dataset: CertifiedImages,
     *,
     deploy_dtype: DeployDtype = "float64",
     batch_size: int = 500,
     device: torch.device | str = "cpu",
     skip: Collection[int] = (),
 ) -> Iterator[CertifyRecord]:
-    """One record for each image of the data set, in its order.
+    """The records of `certify_batches`, of images with labels; arguments and errors are the same."""
+    for batch in certify_batches(
+        model, bound, dataset, deploy_dtype=deploy_dtype, batch_size=batch_size, device=device, skip=skip
+    ):
+        yield from batch.records()
+
+
+def certify_batches(
+    model: Certifiable,
+    bound: LipschitzBound,
+    images: CertifiedImages,
+    *,
+    deploy_dtype: DeployDtype = "float64",
+    batch_size: int = 500,
+    device: torch.device | str = "cpu",
+    skip: Collection[int] = (),
+) -> Iterator[Certificates]:
+    """Certificates of the images, in their order, a batch at a time.
 
     Args:
         model: the model, in evaluation mode.
         bound: of this very module.
-        dataset: the images.
+        images: the images.
         deploy_dtype: arithmetic of the deployed network; `float32` subtracts a bound of its error as well, and runs it
             on each image: no certificate where it gives another class.
-        batch_size: inputs at a time.
-        device: where; like the batch size it does not change a record beyond rounding error.
-        skip: indices (`dataset.index`) that already have a record.
+        batch_size: images at a time.
+        device: where; like the batch size it does not change a certificate beyond rounding error.
+        skip: indices that already have a certificate.
 
     Raises:
         BoundError: the constants are not finite, the deployed arithmetic has no bound, or was seen outside of it.
-        ModelError: the bound is of another module, or the data do not fit the model.
+        ModelError: the bound is of another module, or the images do not fit the model.
     """
+    if images.shape != tuple(model.input_shape):
+        raise ModelError(
+            f"the images have shape {images.shape}, the model takes {tuple(model.input_shape)}",
+            hint="take the data that the model was trained on",
+        )
     network = _network(model, bound).to(device)
     deployed = _deployment(model, bound, device) if deploy_dtype == "float32" else None
     done = set(skip)
-    rows = np.array([row for row, index in enumerate(dataset.index) if int(index) not in done], dtype=np.int64)
+    rows = np.array([row for row, index in enumerate(images.index.tolist()) if index not in done], dtype=np.int64)
     for start in range(0, len(rows), batch_size):
-        chunk = rows[start : start + batch_size]
-        inputs = dataset.batch(chunk)
-        if inputs.shape[1:] != tuple(model.input_shape):
-            raise ModelError(
-                f"`{dataset.name}` has inputs of shape {inputs.shape[1:]}, the model takes {tuple(model.input_shape)}",
-                hint="name the data set that the model was trained on",
-            )
+        batch = rows[start : start + batch_size]
+        inputs = images.batch(batch)
         logits = _logits(network, inputs, model.outputs, device)
         norms = _norms(inputs)
-        found = certificates(bound, logits, norms, deploy_dtype)
+        found = radii(bound, logits, norms, deploy_dtype)
         if deployed is not None:
             found = _withdrawn(found, ~deployed.gives(found.predicted, logits, inputs, norms))
-        yield from _records(dataset, chunk, inputs, found)
+        yield Certificates(
+            **vars(found),
+            index=images.index[batch],
+            input_sha256=tuple(input_digest(image) for image in inputs),
+            labels=None if images.labels is None else images.labels[batch],
+        )
+
+
+def check_deployable(model: HeldModel, deploy_dtype: DeployDtype) -> None:
+    """Refuse a float32 network that may round two classes to the same number.
+
+    Raises:
+        ModelError: it ends in a sigmoid, softmax or the like.
+    """
+    if deploy_dtype == "float32" and model.link is not None and model.link.operations:
+        raise ModelError(
+            f"the model ends in {' and '.join(model.link.operations)}, which in float32 may round two classes to the "
+            "same number, so there is no certificate of the float32 network",
+            hint="deploy the network without it (it changes no class) and certify that, or certify for float64",
+        )
+
+
+def check_labels(images: CertifiedImages, classes: int) -> None:
+    """Refuse labels that the model cannot give.
+
+    Raises:
+        DataError: they are not in 0..classes-1.
+    """
+    labels = images.labels
+    if labels is not None and not (labels.min() >= 0 and labels.max() < classes):
+        raise DataError(
+            f"labels go from {labels.min()} to {labels.max()}, but the model has {classes} classes",
+            hint="take the data that the model was trained on, such as `mnist:0-8` for a model of two digits",
+        )
+
+
+def _notes(model: HeldModel, images: CertifiedImages, found: Certificates) -> tuple[str, ...]:
+    """How the class is read where that is not plain, and flags; the flags need labels."""
+    notes = [] if model.link is None else [model.link.note]
+    if found.labels is not None:
+        flags = [
+            *doubts(model, images.batch(slice(0, LOOKED_AT)), found.labels[:LOOKED_AT]),
+            *record_flags(found.records()),
+        ]
+        notes += [f"{flag.name}: {flag.message}" for flag in flags]
+    return tuple(notes)
 
 
 def _network(model: Certifiable, bound: LipschitzBound) -> nn.Module:
     """The float64 network, checked to be the one that was bounded."""
     if not (math.isfinite(bound.upper) and bound.rounding):
         raise BoundError("the Lipschitz bound is not finite, so there is no certificate", hint="bound the model again")
-    if model.outputs > 1 and bound.pairwise.shape != (model.outputs, model.outputs):
-        raise BoundError(
-            f"the bound has no constants for {model.outputs} classes", hint="the model must return at most 2048 logits"
-        )
+    if model.outputs > 1:
+        class_constants(bound, model.outputs)
     plain = plain_copy(model.module)
     if fingerprint(plain) != bound.fingerprint:
         raise ModelError(
@@ -210,14 +264,14 @@ def _network(model: Certifiable, bound: LipschitzBound) -> nn.Module:
 
 def _deployment(model: Certifiable, bound: LipschitzBound, device: torch.device | str) -> Deployment:
     """The float32 network, and how far its logits are from the computed float64 ones at most."""
-    here, there = _rounding(bound, "float64"), _rounding(bound, "float32")
+    here, there = rounding(bound, "float64"), rounding(bound, "float32")
     return Deployment(model.module, (here[0] + there[0], here[1] + there[1]), device)
 
 
-def _withdrawn(found: Certificates, rows: npt.NDArray[np.bool_]) -> Certificates:
+def _withdrawn(found: Radii, rows: npt.NDArray[np.bool_]) -> Radii:
     """The certificates without those of some rows."""
-    radii = {name: np.where(rows, 0.0, getattr(found, name)) for name in ("margin", "paper", "pairwise")}
-    return replace(found, **radii)
+    lengths = {name: np.where(rows, 0.0, getattr(found, name)) for name in ("margin", "radius", "radius_paper")}
+    return dataclasses.replace(found, **lengths)
 
 
 def _logits(network: nn.Module, inputs: npt.NDArray[np.float32], outputs: int, device: torch.device | str) -> Array:
@@ -236,25 +290,3 @@ def _norms(inputs: npt.NDArray[np.float32]) -> Array:
     squares = np.einsum("ij,ij->i", flat, flat, dtype=np.float64)
     norms: Array = np.sqrt(squares) * (1 + gamma(flat.shape[1] + 8))
     return norms
-
-
-def _records(
-    dataset: Dataset, rows: npt.NDArray[np.int64], inputs: npt.NDArray[np.float32], found: Certificates
-) -> Iterator[CertifyRecord]:
-    columns = (dataset.index[rows], dataset.labels[rows], found.predicted, found.runner_up)
-    numbers = (found.margin, found.paper, found.pairwise)
-    pixels = np.ascontiguousarray(inputs, dtype="<f4").reshape(len(rows), -1)
-    table = zip(pixels, *(column.tolist() for column in (*columns, *numbers)), strict=True)
-    for values, index, label, predicted, runner_up, margin, paper, pairwise in table:
-        proven = Status.CERTIFIED if pairwise > 0 else Status.NOT_CERTIFIED
-        yield CertifyRecord(
-            index=index,
-            input_sha256=hashlib.sha256(values.data).hexdigest(),
-            label=label,
-            predicted=predicted,
-            runner_up=runner_up,
-            margin=margin,
-            radius_paper=paper,
-            radius_pairwise=pairwise,
-            status=proven if label == predicted else Status.MISCLASSIFIED,
-        )

@@ -80,5 +80,5 @@ class Deployment:
             raise BoundError(
                 f"the float32 logits of the model are {apart[worst]:.3g} from the float64 ones, above the proven bound "
                 f"{allowed[worst]:.3g}",
-                hint="a layer computes something else in float32 than its rule says; use `--deploy-dtype float64`",
+                hint="a layer computes something else in float32 than its rule says; certify for float64",
             )

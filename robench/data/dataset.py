@@ -118,7 +118,7 @@ def check_limit(limit: int | None) -> None:
         DataError: it is not.
     """
     if limit is not None and limit < 1:
-        raise DataError(f"the limit of {limit} images is not above 0", hint="give `--limit 1` or more, or leave it out")
+        raise DataError(f"the limit of {limit} images is not above 0", hint="give 1 or more, or leave the limit out")
 
 
 @dataclass(frozen=True)
@@ -162,6 +162,11 @@ def array_source(
         return inputs[rows]
 
     return Source(labels64, class_names, bounds, content_sha256(inputs, labels64), read, canonical)
+
+
+def input_digest(image: npt.NDArray[np.float32]) -> str:
+    """SHA-256 of one input as float32 little-endian bytes: which image a record is about."""
+    return hashlib.sha256(np.ascontiguousarray(image, dtype="<f4").data).hexdigest()
 
 
 def content_sha256(inputs: Inputs, labels: Labels) -> str:

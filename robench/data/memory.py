@@ -22,7 +22,7 @@ Floats = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
-class Unlabelled:
+class _Inputs:
     """Images in memory; the index of an image is its row.
 
     Fields:
@@ -49,7 +49,14 @@ class Unlabelled:
 
 
 @dataclass(frozen=True)
-class Images(Unlabelled):
+class Unlabelled(_Inputs):
+    """Images in memory of which no classes are known."""
+
+    labels: None = None
+
+
+@dataclass(frozen=True)
+class Images(_Inputs):
     """Images in memory with their classes.
 
     Fields:
@@ -105,7 +112,7 @@ def images(
     if y is None:
         raise DataError("the images have no labels", hint="give a class for each image, integers from 0 up")
     whole = unlabelled(x, bounds=bounds)
-    labels = _labels(y, len(whole))
+    labels = classes_of(y, len(whole))
     if limit is None:
         return Images(whole.inputs, whole.index, whole.bounds, labels)
     check_limit(limit)
@@ -138,25 +145,6 @@ def _inputs(x: Any, limit: int | None = None) -> Floats:
     if not np.isfinite(inputs).all():
         raise DataError("the images hold inputs that are NaN, infinite, or beyond float32", hint="mend or remove them")
     return inputs
-
-
-def _labels(y: Any, count: int) -> Labels:
-    array = as_array(y, "labels")
-    if array.ndim == 2 and array.shape[0] == count and array.shape[1] > 1:
-        raise DataError(f"labels of shape {array.shape} are one row an image", hint="give classes: `y.argmax(1)`")
-    if array.shape != (count,):
-        raise DataError(
-            f"labels of shape {array.shape} are not one class for each of {count} images",
-            hint=f"give classes of shape ({count},)",
-        )
-    if not np.issubdtype(array.dtype, np.integer):
-        raise DataError(f"labels of type {array.dtype} are no classes", hint="give integers from 0 up")
-    if array.min() < 0:
-        raise DataError(
-            f"labels go from {array.min()} to {array.max()}, but classes count from 0",
-            hint="for labels -1 and 1 give `(y + 1) // 2`",
-        )
-    return array.astype(np.int64)
 
 
 def _bounds(bounds: Any) -> tuple[float, float]:
@@ -192,3 +180,31 @@ def as_array(values: Any, what: str) -> npt.NDArray[Any]:
         return np.asarray(values)
     except ValueError:
         raise DataError(f"{what} of unequal shapes are no array", hint="give one tensor or array") from None
+
+
+def classes_of(y: Any, count: int) -> Labels:
+    """True classes of images.
+
+    Args:
+        y: (N,), integers from 0 up.
+        count: N.
+
+    Raises:
+        DataError: they are anything else.
+    """
+    array = as_array(y, "labels")
+    if array.ndim == 2 and array.shape[0] == count and array.shape[1] > 1:
+        raise DataError(f"labels of shape {array.shape} are one row an image", hint="give classes: `y.argmax(1)`")
+    if array.shape != (count,):
+        raise DataError(
+            f"labels of shape {array.shape} are not one class for each of {count} images",
+            hint=f"give classes of shape ({count},)",
+        )
+    if not np.issubdtype(array.dtype, np.integer):
+        raise DataError(f"labels of type {array.dtype} are no classes", hint="give integers from 0 up")
+    if array.min() < 0:
+        raise DataError(
+            f"labels go from {array.min()} to {array.max()}, but classes count from 0",
+            hint="for labels -1 and 1 give `(y + 1) // 2`",
+        )
+    return array.astype(np.int64)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+import operator
+import os
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -14,7 +16,8 @@ from scipy.spatial.distance import pdist, squareform
 from torch import Tensor, nn
 from torch.nn.modules import module as torch_module
 
-from robench.errors import BoundError
+from robench.devices import own_settings
+from robench.errors import BoundError, SpecError
 from robench.lipschitz.agreement import check_agreement
 from robench.lipschitz.norms.rounding import UNITS, Growth
 from robench.lipschitz.plain import in_float32, plain_copy
@@ -24,8 +27,10 @@ from robench.lipschitz.trace.linear import Linear, linear_matrix
 from robench.lipschitz.trace.signals import BATCH, Row, View
 from robench.lipschitz.trace.trace import Trace
 from robench.lipschitz.trace.walk import walk
+from robench.models import HeldModel, Model, hold_any, load_model
 from robench.models.identity.contents import contents_digest
 from robench.models.networks.widened import Widened, widened
+from robench.models.user_code.blame import late_blamed
 from robench.numerics import gamma, round_down, round_up
 
 Array = npt.NDArray[np.float64]
@@ -82,9 +87,10 @@ class LipschitzBound:
         lower: a slope that was found: the true constant lies between the two.
         head: the last linear map, if there is one.
         body_upper: bound of everything before the head; of the whole network if there is none.
-        pairwise: (q, q) upper bounds of Lip(f_i − f_j); (1, 1) Lip(f) for one logit.
-        paper: constant that the paper's rule divides by: radius = |f|/paper, or top-2 gap/paper.
-        layers: the table.
+        pairwise: (q, q) upper bounds of Lip(f_i − f_j); (1, 1) Lip(f) for one logit; None where the outputs are no row
+            of logits, or more than 2048.
+        paper: constant that the paper's rule divides by: radius = |f|/paper, or top-2 gap/paper; None as `pairwise`.
+        layers: the bound of each layer, in order.
         rounding: by arithmetic, (a, b): computed logits are within a·‖x‖ + b of the exact ones, L2 norm.
         by_class: of float64, (a, b, own): the error splits in a vector of norm at most a·‖x‖ + b, and own (q,) for each
             logit alone, which is what rounding of its bias costs; None where it does not split.
@@ -96,8 +102,8 @@ class LipschitzBound:
     lower: float
     head: Head | None
     body_upper: float
-    pairwise: Array
-    paper: float
+    pairwise: Array | None
+    paper: float | None
     layers: tuple[LayerBound, ...]
     rounding: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     by_class: tuple[float, float, Array] | None = None
@@ -121,11 +127,58 @@ def fingerprint(module: nn.Module) -> str:
     return contents_digest(module)
 
 
-def bound_module(module: nn.Module, input_shape: tuple[int, ...]) -> LipschitzBound:
+def lipschitz_bound(model: Model, input_shape: Sequence[int] | None = None) -> LipschitzBound:
     """Bound the Lipschitz constant of a model, L2 to L2, over all of its input space.
 
+    Of a classifier it is the constant of the logits: a sigmoid or softmax at the end, which changes no class, is taken
+    off. Of a module that gives no row of logits (a feature extractor, a segmentation network) it is the constant of the
+    outputs, all of them one vector.
+
     Args:
-        module: any torch model in evaluation mode; it is not changed.
+        model: any torch module in evaluation mode, which stays as it is; or a path, or what `load_model` returns.
+        input_shape: of one input, without the batch; may be left out where a path or a loaded model tells it.
+
+    Raises:
+        BoundError: an operation has no rule, or depends on the batch; it is named.
+        ModelError: the model is in training mode, is random, does not take that shape, or gives something else than one
+            tensor of finite numbers.
+
+    Example:
+        A diagonal map, which stretches by 3 at most:
+
+        >>> import torch, robench
+        >>> model = torch.nn.Linear(2, 2, bias=False)
+        >>> _ = model.weight.data.copy_(torch.diag(torch.tensor([2.0, -3.0])))
+        >>> bound = robench.lipschitz_bound(model.eval(), (2,))
+        >>> round(bound.lower, 3), round(bound.upper, 3), [layer.operation for layer in bound.layers]
+        (3.0, 3.0, ['dense'])
+        >>> round(float(bound.pairwise[0, 1]) ** 2, 3)  # Lip(f_0 − f_1)² = 2² + 3²
+        13.0
+    """
+    with own_settings(), late_blamed():
+        if isinstance(model, str | os.PathLike) and input_shape is None:
+            model = load_model(model)
+        if input_shape is None and isinstance(model, HeldModel):
+            input_shape = model.input_shape
+        shape = _shape(input_shape)
+        return bound_module(hold_any(model, shape), shape)
+
+
+def _shape(given: Any) -> tuple[int, ...]:
+    """The shape of an input as integers."""
+    try:
+        return tuple(operator.index(side) for side in given)
+    except TypeError:
+        raise SpecError(
+            f"`input_shape` is {given!r}", hint="give the shape of one input, without the batch, such as (1, 28, 28)"
+        ) from None
+
+
+def bound_module(module: nn.Module, input_shape: tuple[int, ...]) -> LipschitzBound:
+    """Bound the Lipschitz constant of a module as it stands, L2 to L2, over all of its input space.
+
+    Args:
+        module: any torch module in evaluation mode; it is not changed.
         input_shape: of one input, without the batch.
 
     Raises:
@@ -162,7 +215,8 @@ def bound_module(module: nn.Module, input_shape: tuple[int, ...]) -> LipschitzBo
             hint="a registered rule returns too small a constant; mend it",
         )
     head, body, error = _head(output)
-    pairwise, paper = _constants(output.size, head, error, body, upper)
+    classes = output.size if len(output.shape) == 2 and output.size <= MAX_OUTPUTS else 0
+    pairwise, paper = _constants(classes, head, error, body, upper) if classes else (None, None)
     return LipschitzBound(
         upper=upper,
         lower=lower,
@@ -215,8 +269,6 @@ def _constants(outputs: int, head: Head | None, error: float, body: float, upper
     """Lip(f_i − f_j) for each pair, and the constant of the paper's rule."""
     if outputs == 1:
         return np.full((1, 1), upper), upper
-    if outputs > MAX_OUTPUTS:
-        return np.zeros((0, 0)), math.inf
     joint = round_up(round_up(math.sqrt(2)) * upper)
     pairwise = np.full((outputs, outputs), joint)
     paper = joint

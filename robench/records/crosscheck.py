@@ -6,10 +6,13 @@ certified, or the record of the attack, and the stored adversarial says which.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import dataclasses
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from robench.errors import RunError
+from robench.records.certificates import Identity, Proven, proofs_of
 from robench.records.record import AttackRecord, CertifyRecord
 
 
@@ -38,9 +41,60 @@ class Contradiction:
         return f"image {self.index} {found}, within its certified radius {self.radius!r} ({self.rule} rule)"
 
 
-def contradictions(
-    certify_records: Iterable[CertifyRecord], attack_records: Iterable[AttackRecord]
-) -> list[Contradiction]:
+class Contradictions(tuple[Contradiction, ...]):
+    """Adversarials within certified radii, in the order of the images; empty, and so false, where there are none."""
+
+    __slots__ = ()
+
+    def __str__(self) -> str:
+        return "\n".join(item.sentence for item in self) or "no contradictions"
+
+
+class Attacked(Protocol):
+    """What is needed of the result of an attack."""
+
+    @property
+    def records(self) -> Sequence[AttackRecord]:
+        """One for each image."""
+
+
+def crosscheck(certificates: Proven, found: Attacked | Sequence[AttackRecord]) -> Contradictions:
+    """Hold attacks against certificates of the same images, in the same order.
+
+    A sound certificate leaves no adversarial within its radius. If there is one, the certificate or the attack is
+    wrong; the result says which images, and what was found at which distance.
+
+    Args:
+        certificates: what `certify` gives, records, or radii (N,) within which the predicted class is proven.
+        found: what `attack` gives, or records.
+
+    Raises:
+        DataError: the two are of other images or labels, or of another number of images; or radii are negative or NaN.
+
+    Example:
+        A radius of 1 is claimed at a hyperplane that is 0.25 away:
+
+        >>> import torch, robench
+        >>> model = torch.nn.Linear(2, 1)
+        >>> _ = model.weight.data.copy_(torch.tensor([[1.0, 0.0]])), model.bias.data.fill_(-0.5)
+        >>> x = torch.tensor([[0.75, 0.5]])
+        >>> found = robench.attack(model.eval(), x, [1], eps=0.5, attacks="deepfool")
+        >>> bool(robench.crosscheck(robench.certify(model, x), found))
+        False
+        >>> wrong = robench.crosscheck([1.0], found)
+        >>> len(wrong), wrong[0].index, wrong[0].radius, round(wrong[0].distance, 2), wrong[0].attack
+        (1, 0, 1.0, 0.25, 'deepfool')
+    """
+    records = found if isinstance(found, Sequence) else found.records
+    proofs = proofs_of([Identity(record.index, record.input_sha256, record.label) for record in records], certificates)
+    judged = [
+        dataclasses.replace(record, certified_radius=radius)
+        for record, radius in zip(records, proofs.radius.tolist(), strict=True)
+    ]
+    return contradictions(proofs.records, judged)
+
+
+def contradictions(certify_records: Iterable[CertifyRecord], attack_records: Iterable[AttackRecord]) -> Contradictions:
     """All contradictions, in the order of the attack records.
 
     A certificate says that no change smaller than its radius flips the class; distances are rounded up and radii down,
@@ -48,14 +102,14 @@ def contradictions(
 
     Args:
         certify_records: certificates; images without one are judged by the radius in their attack record.
-        attack_records: attacks on the same weights and the same images.
+        attack_records: attacks on the same weights and the same images, told by their indices.
 
     Raises:
         RunError: the two are about different inputs or labels.
     """
     certificates = {record.index: record for record in certify_records}
     found = (_contradiction(certificates.get(record.index), record) for record in attack_records)
-    return [item for item in found if item is not None]
+    return Contradictions(item for item in found if item is not None)
 
 
 def _contradiction(certificate: CertifyRecord | None, attack: AttackRecord) -> Contradiction | None:

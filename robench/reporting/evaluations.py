@@ -10,7 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from robench.records.crosscheck import Contradiction, contradictions
+from robench.records.crosscheck import Contradictions, contradictions
 from robench.records.record import COMBINED, RULES, AttackRecord, CertifyRecord, Rule
 from robench.runs.run import AnyRun, Run, read_runs
 from robench.specs.epsilon import DEFAULT_EPS, ascending
@@ -147,14 +147,14 @@ class Evaluation:
         """The diagnostics of all runs."""
         return [flag for run in self.runs for flag in _flags(run)]
 
-    def contradictions(self) -> list[Contradiction]:
+    def contradictions(self) -> Contradictions:
         """Images with an adversarial nearer than a certified radius, by either rule, of either run.
 
         Raises:
             RunError: the two runs are about different inputs.
         """
         if self.attack is None:
-            return []
+            return Contradictions()
         return contradictions(self.certify.records if self.certify else (), self.attack.records)
 
     @cached_property

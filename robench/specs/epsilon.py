@@ -69,6 +69,20 @@ def epsilons(eps: Any) -> tuple[str, ...]:
     return split_epsilons(_written(value) for value in (eps if several else [eps]))
 
 
+def epsilon_or_zero(eps: Any) -> float:
+    """The value of one radius as `epsilons` takes it; 0 as well.
+
+    Raises:
+        SpecError: it is not a finite number from 0 up, or there are several.
+    """
+    if isinstance(eps, numbers.Real) and not isinstance(eps, bool) and eps == 0:
+        return 0.0
+    written = epsilons(eps)
+    if len(written) != 1:
+        raise SpecError(f"{len(written)} radii are given, {', '.join(written)}", hint="ask for one after the other")
+    return epsilon_value(written[0])
+
+
 def _written(value: Any) -> str:
     if isinstance(value, str):
         return value

@@ -7,9 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from robench import lipschitz
-from robench.certificates.certify import certify_records
+from robench.certificates.certify import certify_records, check_deployable
 from robench.display import upper
-from robench.errors import ModelError
 from robench.records.record import CertifyRecord, certify_record, to_line
 from robench.runs.folder import RunFolder, RunRequest
 from robench.specs.epsilon import DEFAULT_EPS, ascending
@@ -48,12 +47,7 @@ def certify(
     execution = execution or Execution()
     device = execution.start()
     loaded, dataset = load_pair(model, data, execution.progress)
-    if deploy_dtype == "float32" and loaded.link is not None and loaded.link.operations:
-        raise ModelError(
-            f"`{model.ref}` ends in {' and '.join(loaded.link.operations)}, which in float32 may round two classes to "
-            "the same number, so there is no certificate of the float32 network",
-            hint="deploy the network without it (it changes no class) and certify that, or use --deploy-dtype float64",
-        )
+    check_deployable(loaded, deploy_dtype)
     bounds = lipschitz.bound_module(loaded.module, loaded.input_shape)
     spec = CertifySpec(data=data.spec, split=data.split, deploy_dtype=deploy_dtype)
     flags = doubts(loaded, dataset, execution.progress)

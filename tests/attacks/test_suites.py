@@ -108,7 +108,7 @@ def test_a_sound_net_is_not_contradicted_and_an_inflated_certificate_is(nets, su
     data = data.take(8)
     proofs = certificates(model, data)
     beyond = ("8",)  # so that no certificate, inflated or not, answers the pair
-    assert contradictions(proofs.values(), run(suite, model, data, proofs, beyond, full=True)) == []
+    assert contradictions(proofs.values(), run(suite, model, data, proofs, beyond, full=True)) == ()
     inflated = {
         index: replace(proof, radius_pairwise=proof.radius_pairwise * 4, radius_paper=proof.radius_paper * 4)
         for index, proof in proofs.items()

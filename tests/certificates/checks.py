@@ -13,6 +13,7 @@ from torch import nn
 from torch.nn import functional
 
 from robench.certificates import certify as certify_module
+from robench.certificates import radii as radii_module
 from robench.data import Dataset
 from robench.data.dataset import Subset
 from robench.errors import ModelError
@@ -197,7 +198,7 @@ def check_division() -> None:
     """radius · constant ≤ margin in exact arithmetic."""
     generator = np.random.default_rng(0)
     margins, constants = generator.uniform(0.1, 3, 500), generator.uniform(0.5, 2, 500)
-    radii = certify_module._divide_down(margins, constants)
+    radii = radii_module._divide_down(margins, constants)
     for margin, constant, radius in zip(margins, constants, radii, strict=True):
         assert Fraction(float(radius)) * Fraction(float(constant)) <= Fraction(float(margin))
         assert radius >= margin / constant * (1 - 1e-15)

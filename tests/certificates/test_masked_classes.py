@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from robench import lipschitz
-from robench.certificates.certify import certificates
+from robench.certificates.radii import radii as radii_of_logits
 
 FMIN = float(torch.finfo(torch.float32).min)
 FEATURES = 8
@@ -52,8 +52,8 @@ def radii(module: nn.Module) -> tuple[np.ndarray, np.ndarray]:
     x = points()
     with torch.no_grad():
         z = copy.deepcopy(module).double()(torch.from_numpy(x).double()).numpy()
-    found = certificates(bounds, z, np.linalg.norm(x.astype(float), axis=1) * (1 + 1e-12))
-    return found.predicted, found.pairwise
+    found = radii_of_logits(bounds, z, np.linalg.norm(x.astype(float), axis=1) * (1 + 1e-12))
+    return found.predicted, found.radius
 
 
 @pytest.mark.parametrize("make", [in_bias, added])

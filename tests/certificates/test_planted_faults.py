@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from robench.certificates import certify as certify_module
+from robench.certificates import radii as radii_module
 from robench.errors import BoundError
 from robench.lipschitz import bound_module
 from robench.lipschitz.norms import convolution as convolution_module
@@ -89,9 +90,7 @@ def _axis(geometry: Any, axis: int) -> dict[str, Any]:
 
 def test_radius_rounded_up(monkeypatch: pytest.MonkeyPatch) -> None:
     checks.check_division()
-    monkeypatch.setattr(
-        certify_module, "_divide_down", lambda margin, constant: np.nextafter(margin / constant, np.inf)
-    )
+    monkeypatch.setattr(radii_module, "_divide_down", lambda margin, constant: np.nextafter(margin / constant, np.inf))
     with pytest.raises(RED):
         checks.check_division()
 

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from robench import lipschitz, workflows
-from robench.certificates.certify import certificates
+from robench.certificates.radii import radii as radii_of_logits
 from robench.errors import ModelError, RunError
 from robench.models import load_model
 from robench.models.link.detection import Link, Threshold, take_off
@@ -83,8 +83,8 @@ def radii(module: nn.Module, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     bounds = lipschitz.bound_module(module, (FEATURES,))
     with torch.no_grad():
         z = lipschitz.plain_copy(module).double()(torch.from_numpy(x).double()).numpy()
-    found = certificates(bounds, z, np.linalg.norm(x.astype(float), axis=1))
-    return found.predicted, found.pairwise
+    found = radii_of_logits(bounds, z, np.linalg.norm(x.astype(float), axis=1))
+    return found.predicted, found.radius
 
 
 ONE = {

@@ -1,0 +1,131 @@
+"""Radii from logits: how far an input can move, in L2, without any change of the predicted class.
+
+For prediction i the radius is the minimum over j ≠ i of (f_i − f_j) / L_ij, where L_ij bounds the Lipschitz constant of
+f_i − f_j: `pairwise` takes the pairwise bounds, `paper` one constant for all pairs (|f|/L for one logit; half the top-2
+gap over L for unit rows, gap/(√2 L) for a joint head: Serrurier et al. 2021, §3; Li et al. 2019). The radius is
+sound in floating point: docs/design/0004-soundness.md §6.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from robench.certificates.deployment import classes
+from robench.errors import BoundError
+from robench.lipschitz import LipschitzBound
+from robench.numerics import round_up
+from robench.specs.evaluation import DeployDtype
+
+Array = npt.NDArray[np.float64]
+
+SQRT2_UP = round_up(math.sqrt(2.0))
+
+
+@dataclass(frozen=True)
+class Radii:
+    """What logits prove of n inputs.
+
+    Fields:
+        predicted: (n,) class.
+        runner_up: (n,) class that limits the pairwise radius.
+        margin: (n,) lower bound of f_predicted − f_runner_up of the exact network (one logit: |f|), at least 0.
+        radius, radius_paper: (n,) by the two rules; 0 where nothing could be proven.
+    """
+
+    predicted: npt.NDArray[np.int64]
+    runner_up: npt.NDArray[np.int64]
+    margin: Array
+    radius: Array
+    radius_paper: Array
+
+
+def radii(bound: LipschitzBound, logits: Array, norms: Array, deploy_dtype: DeployDtype = "float64") -> Radii:
+    """Radii from float64 logits, rounded down.
+
+    Args:
+        bound: of the network that computed them.
+        logits: (n, q), computed in float64; (n, 1) for one logit.
+        norms: (n,) upper bounds of the L2 norm of the inputs.
+        deploy_dtype: arithmetic of the deployed network whose class must not change.
+    """
+    here, there = rounding(bound, "float64"), rounding(bound, deploy_dtype)
+    # each logit pair is off by at most √2 times the norm of the error vector; one logit by the norm itself
+    factor = 1.0 if logits.shape[1] == 1 else SQRT2_UP
+    error = factor * ((here[0] + there[0]) * norms + (here[1] + there[1])) * (1 + 2.0**-48)
+    growth = round_up(factor * there[0])  # the deployed error at the moved point grows with the radius
+    if logits.shape[1] == 1:
+        return _one_logit(bound, logits[:, 0], error, growth)
+    if deploy_dtype == "float64" and bound.by_class is not None:
+        slope, offset, own = bound.by_class
+        shared = 2 * SQRT2_UP * (slope * norms + offset) * (1 + 2.0**-48)
+        return _argmax(bound, logits, shared, 2 * own * (1 + 2.0**-48), round_up(SQRT2_UP * slope))
+    return _argmax(bound, logits, error, np.zeros(logits.shape[1]), growth)
+
+
+def rounding(bound: LipschitzBound, deploy_dtype: DeployDtype) -> tuple[float, float]:
+    """The error of the deployed logits.
+
+    Raises:
+        BoundError: it has no bound.
+    """
+    if deploy_dtype not in bound.rounding:
+        reason = bound.unbounded or "its rounding errors have no finite bound"
+        raise BoundError(
+            f"the model in {deploy_dtype} cannot be held against the float64 one: {reason}",
+            hint="certify for float64, or export the model with this part computed once and stored",
+        )
+    return bound.rounding[deploy_dtype]
+
+
+def class_constants(bound: LipschitzBound, classes: int) -> tuple[Array, float]:
+    """The bounds of each pair of classes, and the constant of the paper's rule.
+
+    Raises:
+        BoundError: the bound has none for so many classes.
+    """
+    if bound.pairwise is None or bound.paper is None or bound.pairwise.shape != (classes, classes):
+        raise BoundError(
+            f"the bound has no constants for {classes} classes", hint="the model must return at most 2048 logits"
+        )
+    return bound.pairwise, bound.paper
+
+
+def _one_logit(bound: LipschitzBound, logit: Array, error: Array, growth: float) -> Radii:
+    predicted = classes(logit[:, None])
+    margin = _lower(np.abs(logit), error)
+    radius = _divide_down(margin, bound.upper + growth)
+    return Radii(predicted, 1 - predicted, margin, radius, radius.copy())
+
+
+def _argmax(bound: LipschitzBound, logits: Array, error: Array, own: Array, growth: float) -> Radii:
+    """Of q ≥ 2 logits: `error` (n,) of each difference, and `own` (q,) of each logit."""
+    rows = np.arange(logits.shape[0])
+    predicted = classes(logits)
+    errors = (error[:, None] + own[predicted][:, None] + own) * (1 + 2.0**-50)
+    margins = _lower(logits[rows, predicted][:, None] - logits, errors)
+    margins[rows, predicted] = np.inf
+    pairs, paper = class_constants(bound, logits.shape[1])
+    lengths = _divide_down(margins, pairs[predicted] + growth)
+    lengths[rows, predicted] = np.inf
+    runner_up = np.argmin(np.where(lengths > 0, lengths, margins - 1e300), axis=1)
+    radius = lengths[rows, runner_up]
+    radius_paper = np.minimum(_divide_down(margins.min(axis=1), paper + growth), radius)
+    return Radii(predicted, runner_up, margins[rows, runner_up], radius, radius_paper)
+
+
+def _lower(difference: Array, error: Array) -> Array:
+    """A lower bound of a computed difference less an error, at least 0."""
+    down = np.nextafter(np.nextafter(difference, -np.inf) - error, -np.inf)
+    return np.where(difference > 0, np.maximum(down, 0.0), 0.0)
+
+
+def _divide_down(margin: Array, constant: Array | float) -> Array:
+    """A lower bound of margin / constant; 0 for a margin of 0."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        quotient = margin / np.nextafter(constant, np.inf)
+    quotient = np.where(np.isfinite(quotient), quotient, np.where(margin > 0, np.finfo(np.float64).max, 0.0))
+    return np.where(quotient > 0, np.maximum(np.nextafter(quotient, -np.inf), 0.0), 0.0)

@@ -1,0 +1,222 @@
+"""Certificates of a batch of images, as arrays; and their records, one for each image. No torch here."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any, TypeAlias, cast
+
+import numpy as np
+import numpy.typing as npt
+
+from robench.data.memory import as_array, classes_of
+from robench.errors import DataError
+from robench.records.record import CertifyRecord, Rule, Status
+from robench.specs.epsilon import epsilon_or_zero
+
+Floats = npt.NDArray[np.float64]
+Whole = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Which image something is about.
+
+    Fields:
+        index: position in its split; the row where there is no split.
+        input_sha256: of the input as float32 little-endian bytes.
+        label: true class.
+    """
+
+    index: int
+    input_sha256: str
+    label: int
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Certificates:
+    """What is proven of N images: no change shorter than the radius, in L2, gives another class.
+
+    Fields:
+        predicted: (N,) class. The certificate speaks of this one, right or wrong.
+        radius: (N,) by the constant of each pair of classes, rounded down; 0 where nothing is proven.
+        radius_paper: (N,) by one constant for all pairs, rounded down; never above `radius`.
+        runner_up: (N,) class that limits `radius`.
+        margin: (N,) lower bound of f_predicted − f_runner_up (one logit: |f|), rounding errors subtracted.
+        index: (N,) position in the split; the row where there is no split.
+        input_sha256: of each input as float32 little-endian bytes, so that certificates are told to be of other images.
+        labels: (N,) true classes; None where they are not known.
+        notes: how the class is read where that is not plain, and flags (docs/flags.md).
+    """
+
+    predicted: Whole
+    radius: Floats
+    radius_paper: Floats
+    runner_up: Whole
+    margin: Floats
+    index: Whole
+    input_sha256: tuple[str, ...]
+    labels: Whole | None = None
+    notes: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.predicted)
+
+    def labelled(self, y: Any) -> Certificates:
+        """The same with true classes.
+
+        Args:
+            y: (N,), integers from 0 up.
+
+        Raises:
+            DataError: they are not one class for each image.
+        """
+        return dataclasses.replace(self, labels=classes_of(y, len(self)))
+
+    def certified_accuracy(self, eps: float | str | Fraction, y: Any = None, *, rule: Rule = "pairwise") -> float:
+        """The share of images that are right, and proven to stay so for every change up to `eps`; accuracy for 0.
+
+        Args:
+            eps: L2 radius: a number, a fraction, or a text such as `36/255`.
+            y: (N,) true classes, unless they were given before.
+            rule: `pairwise` or `paper`.
+
+        Raises:
+            DataError: no true classes are known.
+            SpecError: `eps` is no radius.
+        """
+        value = epsilon_or_zero(eps)
+        records = (self if y is None else self.labelled(y)).records()
+        right = [
+            record.label == record.predicted if value == 0 else record.certified_to(rule, value) for record in records
+        ]
+        return sum(right) / len(right)
+
+    def records(self) -> list[CertifyRecord]:
+        """One record for each image, as in a run folder.
+
+        Raises:
+            DataError: no true classes are known.
+        """
+        columns = (self.index, _known(self), self.predicted, self.runner_up)
+        numbers = (self.margin, self.radius_paper, self.radius)
+        return [
+            CertifyRecord(
+                index=index,
+                input_sha256=sha256,
+                label=label,
+                predicted=predicted,
+                runner_up=runner_up,
+                margin=margin,
+                radius_paper=paper,
+                radius_pairwise=radius,
+                status=_status(radius, right=label == predicted),
+            )
+            for sha256, index, label, predicted, runner_up, margin, paper, radius in zip(
+                self.input_sha256, *(column.tolist() for column in (*columns, *numbers)), strict=True
+            )
+        ]
+
+
+Proven: TypeAlias = Certificates | Sequence[CertifyRecord] | npt.ArrayLike
+"""What a user gives for certificates of N images, in their order: radii (N,) hold for the predicted class."""
+
+
+def join(batches: Sequence[Certificates]) -> Certificates:
+    """One of several, in their order; there is at least one, and all or none have labels."""
+
+    def whole(name: str) -> npt.NDArray[Any]:
+        return np.concatenate([getattr(batch, name) for batch in batches])
+
+    labels = [batch.labels for batch in batches if batch.labels is not None]
+    return Certificates(
+        predicted=whole("predicted"),
+        radius=whole("radius"),
+        radius_paper=whole("radius_paper"),
+        runner_up=whole("runner_up"),
+        margin=whole("margin"),
+        index=whole("index"),
+        input_sha256=tuple(sha256 for batch in batches for sha256 in batch.input_sha256),
+        labels=np.concatenate(labels) if labels else None,
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class Proofs:
+    """What is proven of N images.
+
+    Fields:
+        radius: (N,) within which the true class is proven; 0 where it is not.
+        records: certificates of these images, in their order; empty where only radii are known.
+    """
+
+    radius: Floats
+    records: tuple[CertifyRecord, ...] = ()
+
+
+def proofs_of(images: Sequence[Identity], certificates: Proven) -> Proofs:
+    """Certificates that a user gives with images, checked to be theirs.
+
+    Args:
+        images: the images.
+        certificates: of the same images in the same order; they take over the images' indices.
+
+    Raises:
+        DataError: another number of certificates than of images, certificates of other images or labels, or radii that
+            are not numbers from 0 up.
+    """
+    if isinstance(certificates, Certificates):
+        _check_number(len(certificates), len(images))
+        known = certificates if certificates.labels is not None else certificates.labelled([i.label for i in images])
+        return _of_records(images, known.records())
+    if isinstance(certificates, Sequence) and all(isinstance(item, CertifyRecord) for item in certificates):
+        records = cast("Sequence[CertifyRecord]", certificates)
+        _check_number(len(records), len(images))
+        return _of_records(images, records)
+    radii = as_array(certificates, "certificates")
+    if radii.shape != (len(images),) or not np.issubdtype(radii.dtype, np.number) or np.iscomplexobj(radii):
+        raise DataError(
+            f"certificates of shape {radii.shape} and type {radii.dtype} are not one radius for each of "
+            f"{len(images)} images",
+            hint="give what `certify` returns, or radii (N,), in the order of the images",
+        )
+    if not (radii >= 0).all():
+        raise DataError("a certified radius is negative or NaN", hint="give 0 where nothing is proven")
+    return Proofs(np.minimum(radii.astype(np.float64), np.finfo(np.float64).max))
+
+
+def _check_number(certificates: int, images: int) -> None:
+    if certificates != images:
+        raise DataError(
+            f"{certificates} certificates are given for {images} images",
+            hint="give one for each image, in their order",
+        )
+
+
+def _of_records(images: Sequence[Identity], records: Sequence[CertifyRecord]) -> Proofs:
+    for row, (image, record) in enumerate(zip(images, records, strict=True)):
+        if (record.input_sha256, record.label) != (image.input_sha256, image.label):
+            raise DataError(
+                f"certificate {row} is not of image {row} and its label",
+                hint="give the certificates of these very images, in their order",
+            )
+    theirs = tuple(
+        dataclasses.replace(record, index=image.index) for image, record in zip(images, records, strict=True)
+    )
+    return Proofs(np.array([record.radius("pairwise") for record in theirs]), theirs)
+
+
+def _status(radius: float, *, right: bool) -> Status:
+    if not right:
+        return Status.MISCLASSIFIED
+    return Status.CERTIFIED if radius > 0 else Status.NOT_CERTIFIED
+
+
+def _known(certificates: Certificates) -> Whole:
+    if certificates.labels is None:
+        raise DataError(
+            "the true classes of the certified images are not known", hint="certify with them: `certify(model, x, y)`"
+        )
+    return certificates.labels
