@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from robench.attacks.ensemble import AttackedData
+from robench.attacks.attacked import AttackedData
 from robench.data.memory import as_array
 from robench.errors import DataError
 from robench.records.record import CertifyRecord

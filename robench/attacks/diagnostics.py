@@ -8,17 +8,18 @@ attack is then too high to be believed.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from robench.attacks.classifier import LogitLoss, gradient_or_zero, margin, single_precision, two_logits
-from robench.attacks.ensemble import AttackedData, AttackedModel, attack_batches
+from robench.attacks.attacked import AttackedData, AttackedModel
+from robench.attacks.classifier import LogitLoss, gradient_or_zero, margin, two_logits
+from robench.attacks.ensemble import attack_batches
 from robench.attacks.passes import PassCounter
 from robench.attacks.plan import planned
+from robench.attacks.sample import Sample, sample_of
 from robench.devices import exact_arithmetic
 from robench.display import upper
 from robench.models.networks.widened import widened
@@ -27,8 +28,6 @@ from robench.specs.epsilon import epsilon_value
 from robench.specs.evaluation import AttackSpec
 from robench.statistics.predictions import Flag
 
-SHARE, FEWEST, MOST = 0.05, 8, 50
-"""How many images are looked at: this share, within these bounds."""
 NOISE_DRAWS = 32
 """Random directions tried for each image by the gradient-free attack."""
 HALVINGS = 12
@@ -65,7 +64,7 @@ def diagnose(
         batch_size: images at a time.
         device: where to compute.
     """
-    sample = _sample(model, dataset, records, device)
+    sample = sample_of(model, dataset, records, device)
     if sample is None:
         return []
 
@@ -85,11 +84,11 @@ def look(
     model: AttackedModel, dataset: AttackedData, records: Sequence[AttackRecord], device: torch.device
 ) -> list[Flag]:
     """The flags of the same sample that need no second run of the attacks; arguments as of `diagnose`."""
-    sample = _sample(model, dataset, records, device)
+    sample = sample_of(model, dataset, records, device)
     return [] if sample is None else _looked_at(model, sample)
 
 
-def _looked_at(model: AttackedModel, sample: _Sample) -> list[Flag]:
+def _looked_at(model: AttackedModel, sample: Sample) -> list[Flag]:
     with exact_arithmetic():
         return [
             *_model_flags(model.module, sample),
@@ -99,65 +98,7 @@ def _looked_at(model: AttackedModel, sample: _Sample) -> list[Flag]:
         ]
 
 
-@dataclass(frozen=True, eq=False)
-class _Sample:
-    """Some of the correctly classified images, as a data set of their own.
-
-    Fields:
-        records: of the images.
-        rows: of the images in the data set (n,).
-        inputs, labels, index, bounds: as in the data set.
-        x: the inputs on the device.
-        label: the true classes on the device.
-        module: the model in float32 on the device.
-    """
-
-    records: Sequence[AttackRecord]
-    rows: npt.NDArray[np.int64]
-    inputs: npt.NDArray[np.float32]
-    labels: npt.NDArray[np.int64]
-    index: npt.NDArray[np.int64]
-    bounds: tuple[float, float]
-    x: Tensor
-    label: Tensor
-    module: nn.Module
-
-    def batch(self, rows: slice | npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
-        """Inputs of some images."""
-        return self.inputs[rows]
-
-    def logits(self, x: Tensor) -> Tensor:
-        """Logits (n, q), q >= 2."""
-        return two_logits(self.module(x))
-
-
-def _sample(
-    model: AttackedModel, dataset: AttackedData, records: Sequence[AttackRecord], device: torch.device
-) -> _Sample | None:
-    """Correctly classified images, evenly spaced over the run; None where there are none."""
-    position = {int(index): row for row, index in enumerate(dataset.index)}
-    correct = [record for record in records if record.correct and record.index in position]
-    if not correct:
-        return None
-    wanted = min(len(correct), MOST, max(FEWEST, round(SHARE * len(records))))
-    chosen = np.unique(np.linspace(0, len(correct) - 1, wanted).round().astype(np.int64))
-    of_chosen = [correct[i] for i in chosen.tolist()]
-    rows = np.array([position[record.index] for record in of_chosen], dtype=np.int64)
-    inputs, labels = np.ascontiguousarray(dataset.batch(rows)), dataset.labels[rows]
-    return _Sample(
-        records=of_chosen,
-        rows=rows,
-        inputs=inputs,
-        labels=labels,
-        index=dataset.index[rows],
-        bounds=dataset.bounds,
-        x=torch.from_numpy(inputs).to(device),
-        label=torch.from_numpy(labels).to(device),
-        module=single_precision(model.module, device),
-    )
-
-
-def _model_flags(module: nn.Module, sample: _Sample) -> Iterator[Flag]:
+def _model_flags(module: nn.Module, sample: Sample) -> Iterator[Flag]:
     """What the outputs alone give away."""
     training = [name or "the model" for name, part in module.named_modules() if part.training]
     if training:
@@ -176,7 +117,7 @@ def _model_flags(module: nn.Module, sample: _Sample) -> Iterator[Flag]:
 
 
 @torch.no_grad()
-def _precision_flag(module: nn.Module, sample: _Sample) -> Iterator[Flag]:
+def _precision_flag(module: nn.Module, sample: Sample) -> Iterator[Flag]:
     """Whether the float32 logits, which attacks climb on, still hold the margins."""
     double = widened(module).eval().to(sample.x.device)
     exact = margin(two_logits(double(sample.x.double())), sample.label)
@@ -190,7 +131,7 @@ def _precision_flag(module: nn.Module, sample: _Sample) -> Iterator[Flag]:
         )
 
 
-def _gradient_flags(sample: _Sample) -> Iterator[Flag]:
+def _gradient_flags(sample: Sample) -> Iterator[Flag]:
     """What gradients at the images give away."""
     slope = _gradient(sample, lambda logits: margin(logits, sample.label))
     n = len(slope)
@@ -212,7 +153,7 @@ def _gradient_flags(sample: _Sample) -> Iterator[Flag]:
         )
 
 
-def _gradient(sample: _Sample, loss: LogitLoss) -> Tensor:
+def _gradient(sample: Sample, loss: LogitLoss) -> Tensor:
     """The gradient of each image's loss (n, d)."""
     leaf = sample.x.clone().requires_grad_(True)
     total = loss(sample.logits(leaf)).sum()
@@ -220,7 +161,7 @@ def _gradient(sample: _Sample, loss: LogitLoss) -> Tensor:
 
 
 @torch.no_grad()
-def _gradient_free_flag(sample: _Sample) -> Iterator[Flag]:
+def _gradient_free_flag(sample: Sample) -> Iterator[Flag]:
     """Lines through random points and through images of other classes, bisected: needs classes only."""
     asked = max(epsilon_value(text) for text in sample.records[0].eps)
     better = []
@@ -238,7 +179,7 @@ def _gradient_free_flag(sample: _Sample) -> Iterator[Flag]:
         )
 
 
-def _line_distance(sample: _Sample, row: int) -> float:
+def _line_distance(sample: Sample, row: int) -> float:
     """The nearest class change found on lines from an image; infinite if there is none."""
     low, high = sample.bounds
     generator = torch.Generator().manual_seed(row)
@@ -261,7 +202,7 @@ def _line_distance(sample: _Sample, row: int) -> float:
 
 
 def _budget_flag(
-    sample: _Sample, spec: AttackSpec, radii: npt.NDArray[np.float64], attack_again: AttackAgain
+    sample: Sample, spec: AttackSpec, radii: npt.NDArray[np.float64], attack_again: AttackAgain
 ) -> Iterator[Flag]:
     """Whether twice the steps break an image at an ε at which it stood."""
     changes = {
@@ -284,7 +225,7 @@ def _budget_flag(
             return
 
 
-def _unbounded_flag(sample: _Sample, spec: AttackSpec, classes: int, attack_again: AttackAgain) -> Iterator[Flag]:
+def _unbounded_flag(sample: Sample, spec: AttackSpec, classes: int, attack_again: AttackAgain) -> Iterator[Flag]:
     """Whether accuracy stays above chance at an ε as large as the whole box."""
     low, high = sample.bounds
     diagonal = (high - low) * float(np.sqrt(sample.x[0].numel()))

@@ -11,13 +11,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import replace
-from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from robench.attacks.attacked import AttackedData, AttackedModel
 from robench.attacks.batch import AttackedBatch, Pairs
 from robench.attacks.classifier import Classifier, margin, negative_margin
 from robench.attacks.examples import Claims, Examples, norms, tiles
@@ -34,41 +34,6 @@ FARTHEST = 10.0
 
 AfterAttack = Callable[[str, AttackedBatch], None]
 """Told the name of each attack after it ran on a batch."""
-
-
-class AttackedModel(Protocol):
-    """What is needed of a model (`models.LoadedModel`, `models.HeldModel`)."""
-
-    @property
-    def module(self) -> nn.Module:
-        """Plain layers, eval mode."""
-
-    @property
-    def input_shape(self) -> tuple[int, ...]:
-        """Without the batch."""
-
-    @property
-    def classes(self) -> int:
-        """2 for one logit."""
-
-
-class AttackedData(Protocol):
-    """What is needed of a data set (`data.Dataset`)."""
-
-    @property
-    def labels(self) -> npt.NDArray[np.int64]:
-        """(N,) in 0..q-1."""
-
-    @property
-    def index(self) -> npt.NDArray[np.int64]:
-        """(N,) positions in the split."""
-
-    @property
-    def bounds(self) -> tuple[float, float]:
-        """The box of valid inputs."""
-
-    def batch(self, rows: slice | npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
-        """Inputs of some rows (n, *shape)."""
 
 
 def attack_batches(

@@ -11,8 +11,9 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from robench.attacks.attacked import AttackedData, AttackedModel
 from robench.attacks.classifier import Classifier
-from robench.attacks.ensemble import AttackedData, AttackedModel, Ensemble
+from robench.attacks.ensemble import Ensemble
 from robench.attacks.passes import PassCounter
 from robench.attacks.plan import planned
 from robench.devices import exact_arithmetic
