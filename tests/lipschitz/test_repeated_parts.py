@@ -13,7 +13,7 @@ from torch.nn import functional
 
 from robench.errors import BoundError
 from robench.lipschitz import bound_module
-from robench.lipschitz.rules import elementwise
+from robench.lipschitz.rules import activations
 from robench.lipschitz.rules.table import RULES
 from robench.lipschitz.trace import joint
 from robench.lipschitz.trace.nonlinear import Function
@@ -156,7 +156,7 @@ def test_planted_slopes_of_a_hardsigmoid_are_seen(monkeypatch: pytest.MonkeyPatc
     network = Form(functional.hardsigmoid).eval()
     true = largest_slope(network, (1,), points=24)
     assert bound_module(network, (1,)).upper >= true
-    monkeypatch.setattr(elementwise, "SIXTH", 1 / 6)
+    monkeypatch.setattr(activations, "SIXTH", 1 / 6)
     assert bound_module(network, (1,)).upper < true
 
 

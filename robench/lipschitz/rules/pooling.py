@@ -6,7 +6,6 @@ All of them act on each spatial axis by itself, so their exact norms come from o
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -15,6 +14,7 @@ from torch.nn import functional
 from robench.lipschitz.norms.linear import schur_bound
 from robench.lipschitz.norms.rounding import UNITS, Growth, Slack
 from robench.lipschitz.norms.windows import Separable, Window
+from robench.lipschitz.rules.axes import per_axis
 from robench.lipschitz.trace.nonlinear import Function
 from robench.lipschitz.trace.signals import BATCH
 from robench.lipschitz.trace.trace import Call
@@ -24,11 +24,6 @@ from robench.numerics import round_up
 
 def _axes(call: Call) -> int:
     return int(next(character for character in call.operation if character.isdigit()))
-
-
-def _tuple(value: Any, axes: int) -> tuple[int, ...]:
-    items = (value,) if isinstance(value, int) else tuple(value)
-    return items * axes if len(items) == 1 else items
 
 
 def _result(call: Call) -> Tensor:
@@ -51,9 +46,9 @@ def _apply(call: Call, op: Separable) -> Value:
 def average_pool(call: Call) -> Value:
     """Means over windows."""
     axes = _axes(call)
-    kernel = _tuple(call.args[1], axes)
-    stride = _tuple(call.get("stride", 2) or kernel, axes)
-    padding = _tuple(call.get("padding", 3, 0), axes)
+    kernel = per_axis(call.args[1], axes)
+    stride = per_axis(call.get("stride", 2) or kernel, axes)
+    padding = per_axis(call.get("padding", 3, 0), axes)
     include = bool(call.get("count_include_pad", 5, True))
     override = call.get("divisor_override", 6)
     sizes = call.args[0].zero.shape[-axes:]
@@ -97,10 +92,10 @@ def adaptive_average_pool(call: Call) -> Value:
 def max_pool(call: Call) -> Value:
     """Maxima over windows: √(largest number of windows that share an entry)."""
     axes = _axes(call)
-    kernel = _tuple(call.args[1], axes)
-    stride = _tuple(call.get("stride", 2) or kernel, axes)
-    padding = _tuple(call.get("padding", 3, 0), axes)
-    dilation = _tuple(call.get("dilation", 4, 1), axes)
+    kernel = per_axis(call.args[1], axes)
+    stride = per_axis(call.get("stride", 2) or kernel, axes)
+    padding = per_axis(call.get("padding", 3, 0), axes)
+    dilation = per_axis(call.get("dilation", 4, 1), axes)
     sizes, outputs = call.args[0].zero.shape[-axes:], _result(call).shape[-axes:]
     shared = 1
     for n, m, k, s, p, d in zip(sizes, outputs, kernel, stride, padding, dilation, strict=True):

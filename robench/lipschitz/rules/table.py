@@ -10,22 +10,34 @@ from collections.abc import Mapping
 from torch import nn
 
 from robench.layers import FullSort, GroupSort2, HouseHolder, InputNormalization, L2NormPool2d, ScaledAvgPool2d
-from robench.lipschitz.rules import affine, copies, elementwise, layers, pooling, writing
+from robench.lipschitz.rules import (
+    activations,
+    convolutions,
+    copies,
+    layers,
+    matrices,
+    pooling,
+    scalings,
+    sorting,
+    squares,
+    sums,
+    writing,
+)
 from robench.lipschitz.trace.rulebook import ModuleRule, OperationRule, Rulebook
 from robench.models.networks.input_copy import Copy
 
 OPERATIONS: Mapping[OperationRule, str] = {
-    affine.linear: "linear",
-    affine.matmul: "matmul mm mv",
-    affine.addmm: "addmm",
-    affine.convolution: "conv1d conv2d conv3d convolution",
-    affine.conv_transpose: "conv_transpose1d conv_transpose2d conv_transpose3d",
-    affine.add: "add sub rsub",
-    affine.multiply: "mul div",
-    affine.negate: "neg",
-    affine.batch_norm: "_native_batch_norm_legit_no_training batch_norm native_batch_norm cudnn_batch_norm",
-    affine.instance_norm: "instance_norm",
-    affine.reduce: "mean sum",
+    matrices.linear: "linear",
+    matrices.matmul: "matmul mm mv",
+    matrices.addmm: "addmm",
+    convolutions.convolution: "conv1d conv2d conv3d convolution",
+    convolutions.conv_transpose: "conv_transpose1d conv_transpose2d conv_transpose3d",
+    sums.add: "add sub rsub",
+    scalings.multiply: "mul div",
+    scalings.negate: "neg",
+    scalings.batch_norm: "_native_batch_norm_legit_no_training batch_norm native_batch_norm cudnn_batch_norm",
+    scalings.instance_norm: "instance_norm",
+    sums.reduce: "mean sum",
     copies.copy: """
         view _unsafe_view reshape flatten unflatten squeeze unsqueeze permute transpose t slice select narrow split
         split_with_sizes chunk unbind tensor_split expand expand_as view_as repeat tile flip roll rot90 pixel_shuffle
@@ -40,25 +52,28 @@ OPERATIONS: Mapping[OperationRule, str] = {
     copies.dropout: "dropout feature_dropout alpha_dropout feature_alpha_dropout",
     copies.native_dropout: "native_dropout",
     copies.concatenate: "cat stack concat concatenate hstack",
-    elementwise.piecewise: "relu abs hardtanh relu6 clamp clamp_min clamp_max softshrink leaky_relu",
-    elementwise.smooth: """
+    activations.piecewise: "relu abs hardtanh relu6 clamp clamp_min clamp_max softshrink leaky_relu",
+    activations.smooth: """
         elu selu celu gelu silu mish sigmoid tanh hardsigmoid hardswish log_sigmoid log_sigmoid_forward softplus
         sin cos atan erf asinh
     """,
-    elementwise.prelu: "prelu",
-    elementwise.randomized_relu: "rrelu rrelu_with_noise",
-    elementwise.threshold: "threshold",
-    elementwise.softmax: "softmax _softmax",
-    elementwise.log_softmax: "log_softmax _log_softmax",
-    elementwise.logsumexp: "logsumexp",
-    elementwise.sort: "sort",
-    elementwise.ordered_along: "amax amin max min topk kthvalue median",
-    elementwise.extremum: "maximum minimum fmax fmin",
-    elementwise.power: "pow",
-    elementwise.square: "square",
-    elementwise.sign: "sign sgn",
-    elementwise.root: "sqrt",
-    elementwise.vector_norm: "linalg_vector_norm norm",
+    activations.prelu: "prelu",
+    activations.randomized_relu: "rrelu rrelu_with_noise",
+    activations.threshold: "threshold",
+    activations.softmax: "softmax _softmax",
+    activations.log_softmax: "log_softmax _log_softmax",
+    activations.logsumexp: "logsumexp",
+    sorting.sort: "sort",
+    sorting.extreme_along: "amax amin max min",
+    sorting.topk: "topk",
+    sorting.kthvalue: "kthvalue",
+    sorting.median: "median",
+    sorting.extremum: "maximum minimum fmax fmin",
+    squares.power: "pow",
+    squares.square: "square",
+    squares.sign: "sign sgn",
+    squares.root: "sqrt",
+    squares.vector_norm: "linalg_vector_norm norm",
     pooling.average_pool: "avg_pool1d avg_pool2d avg_pool3d",
     pooling.adaptive_average_pool: """
         adaptive_avg_pool1d adaptive_avg_pool2d adaptive_avg_pool3d _adaptive_avg_pool2d

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -105,6 +105,14 @@ def operation_name(target: Any) -> str:
     return str(name)
 
 
+class Sorted(NamedTuple):
+    """A view, and what sorting it along an axis gives."""
+
+    view: View
+    axis: int
+    result: View
+
+
 @dataclass(eq=False)
 class Trace:
     """The walk: builds signals, remembers them in order, and knows where it is.
@@ -113,6 +121,7 @@ class Trace:
         rules: what operations and layers are bounded by.
         path: names of the modules around the current operation.
         signals: all signals so far.
+        sorts: of views, along an axis.
         steps: what was walked, one after the other, as functions of a batch of `BATCH` samples.
         deployed: the model as it runs in float32.
         unbounded: why nothing can be said of the float32 network; empty if something can.
@@ -122,8 +131,7 @@ class Trace:
     rules: Rulebook
     path: list[str] = field(default_factory=list)
     signals: list[Signal] = field(default_factory=list)
-    sorts: list[tuple[View, int, View]] = field(default_factory=list)
-    pairs: list[tuple[View, View, View]] = field(default_factory=list)
+    sorts: list[Sorted] = field(default_factory=list)
     steps: list[Callable[[Tensor], Any]] = field(default_factory=list)
     deployed: nn.Module | None = None
     unbounded: str = ""

@@ -1,0 +1,143 @@
+"""Rules for activations: functions of one entry, and softmax."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from robench.lipschitz.norms.rounding import EXACT, Growth, Slack
+from robench.lipschitz.rules.axes import sample_axis
+from robench.lipschitz.rules.constants import moved_bounds
+from robench.lipschitz.trace.nonlinear import Function
+from robench.lipschitz.trace.signals import Signal, View
+from robench.lipschitz.trace.trace import Call
+from robench.lipschitz.trace.values import Squares, Unusable, Value, depends
+from robench.numerics import round_up
+
+SELECTING = 0
+"""Terms of an operation that rounds nothing."""
+COMPUTING = 64
+"""Terms of an operation with elementary functions: library functions err by a few units in the last place."""
+
+
+SIXTH = max(1 / 6, float(torch.tensor(1 / 6, dtype=torch.float32)))
+"""Slope of a Hardsigmoid: kernels of torch multiply by a 1/6 that was rounded to float32, in float64 too."""
+
+
+def _slope(name: str) -> Callable[[Call], float]:
+    slopes: dict[str, Callable[[Call], float]] = {
+        "elu": lambda call: _elu(float(call.get("alpha", 1, 1)), float(call.get("scale", 2, 1))),
+        "selu": lambda call: 1.7581,
+        "leaky_relu": lambda call: max(1.0, abs(float(call.get("negative_slope", 1, 0.01)))),
+        "gelu": lambda call: 1.13,
+        "silu": lambda call: 1.1,
+        "mish": lambda call: 1.09,
+        "sigmoid": lambda call: 0.25,
+        "hardsigmoid": lambda call: SIXTH,
+        "hardswish": lambda call: 1.5,
+        "erf": lambda call: 1.1284,
+    }
+    return slopes.get(name, lambda call: 1.0)
+
+
+def _elu(alpha: float, scale: float) -> float:
+    return round_up(abs(scale) * max(1.0, abs(alpha)))
+
+
+def piecewise(call: Call) -> Value:
+    """Piecewise linear functions."""
+    if isinstance(call.args[0], Squares):
+        if call.operation in ("abs", "relu"):
+            return call.args[0]  # they are not negative
+        raise call.refusal("it cuts a sum of squares before its root")
+    if any(depends(value) for value in (*call.args[1:], *call.kwargs.values())):
+        raise call.refusal("its bounds depend on the input; write torch.maximum or torch.minimum")
+    terms = 4 if call.operation in ("leaky_relu", "softshrink") else SELECTING
+    view = call.view()
+    slack = moved_bounds(call, (*call.args[1:], *call.kwargs.values()))
+    slope = _slope(call.operation)(call)
+    twin = _twin(call, view) if call.operation == "relu" else None
+    function = Function(call.operation, slope, terms=terms, slack=slack, twin=twin)
+    return call.trace.pointwise(function, view, call.zero)
+
+
+def _twin(call: Call, view: View) -> Signal | None:
+    """The signal relu(v), if the view is −v."""
+    negation = view.signal
+    if negation.operation != "negation" or not view.whole:
+        return None
+    for signal in call.trace.signals:
+        if signal.operation == "relu" and signal.inputs[0].same_as(negation.inputs[0]):
+            return signal
+    return None
+
+
+def smooth(call: Call) -> Value:
+    """Functions of one entry with a known largest slope."""
+    name, view = call.operation, call.view()
+    if name == "elu" and float(call.get("input_scale", 3, 1)) != 1.0:
+        raise call.refusal("its input scale is not 1")
+    if name == "celu" and float(call.get("alpha", 1, 1)) <= 0:
+        raise call.refusal("its alpha is not above 0: it grows without bound")
+    error, slack = 0.0, EXACT
+    if name == "softplus":  # torch replaces it by the identity behind a threshold
+        beta, threshold = float(call.get("beta", 1, 1)), float(call.get("threshold", 2, 20))
+        if beta <= 0 or threshold < 10:
+            raise call.refusal("its beta or threshold is too small: it jumps at the threshold")
+        error = 1.01 * math.exp(-threshold) / beta * math.sqrt(view.size)
+        slack = Slack(underflow=Growth(0.0, round_up(2 * math.sqrt(view.size) / beta, 3)))
+    several = isinstance(call.zero, list | tuple)
+    zero: Tensor = call.zero[0] if several else call.zero
+    absolute_error = round_up(error) if error else 0.0
+    function = Function(name, _slope(name)(call), terms=COMPUTING, absolute_error=absolute_error, slack=slack)
+    result = call.trace.pointwise(function, view, zero)
+    return [result, Unusable(call.zero[1], "a buffer")] if several else result
+
+
+def prelu(call: Call) -> Value:
+    """Leaky ReLU with a slope for each channel."""
+    weight = call.constant(call.args[1], "weight")
+    slope = max(1.0, float(weight.abs().max()))
+    slack = Slack(constants=Growth(float(call.gap(call.args[1]).max()), 0.0))
+    return call.trace.pointwise(Function("prelu", slope, terms=4, slack=slack), call.view(), call.zero)
+
+
+def randomized_relu(call: Call) -> Value:
+    """Leaky ReLU with the mean of its two slopes, in evaluation mode; random in training mode, which is refused."""
+    first = 2 if call.operation == "rrelu_with_noise" else 1
+    if call.get("training", first + 2, False):
+        raise call.refusal("it is random in training mode; call `model.eval()` first")
+    slope = abs(float(call.get("lower", first, 0.125)) + float(call.get("upper", first + 1, 1 / 3))) / 2
+    return call.trace.nonlinear(Function("rrelu", max(1.0, round_up(slope, 2)), terms=4), [call.view()], call.zero)
+
+
+def threshold(call: Call) -> Value:
+    """Each x above a threshold, else a value: continuous only if they are equal."""
+    if float(call.args[1]) != float(call.args[2]):
+        raise call.refusal("it jumps at the threshold")
+    return call.trace.pointwise(
+        Function("threshold", 1.0, slack=moved_bounds(call, call.args[1:2])), call.view(), call.zero
+    )
+
+
+def softmax(call: Call) -> Value:
+    """Softmax along an axis of a sample: its Jacobian diag(p) − p pᵀ has norm at most 1/2."""
+    size = call.zero.shape[sample_axis(call, call.args[1])]
+    return call.trace.nonlinear(Function("softmax", 0.5, terms=COMPUTING + 4 * size), [call.view()], call.zero)
+
+
+def log_softmax(call: Call) -> Value:
+    """Its Jacobian I − 1 pᵀ has norm at most 1 + √size."""
+    size = call.zero.shape[sample_axis(call, call.args[1])]
+    slope = round_up(1 + math.sqrt(size))
+    return call.trace.nonlinear(Function("log_softmax", slope, terms=COMPUTING + 4 * size), [call.view()], call.zero)
+
+
+def logsumexp(call: Call) -> Value:
+    """Its gradient is a probability vector."""
+    axes = call.args[1] if isinstance(call.args[1], list | tuple) else [call.args[1]]
+    size = math.prod(call.args[0].zero.shape[sample_axis(call, axis)] for axis in axes)
+    return call.trace.nonlinear(Function("logsumexp", 1.0, terms=COMPUTING + 4 * size), [call.view()], call.zero)
