@@ -16,7 +16,7 @@ from torch.nn import functional
 
 from robench.errors import BoundError, ModelError
 from robench.lipschitz import bound_module, plain_copy
-from robench.lipschitz.trace.recording import Recorder
+from robench.lipschitz.trace.recorder import Recorder
 from robench.models.networks.held import detached_copy, held_values
 from robench.models.networks.widened import Widened, widened
 from tests.lipschitz.oracles import largest_slope

@@ -15,7 +15,7 @@ from robench.lipschitz.norms.rounding import EXACT, UNITS, Slack, vector_norm_up
 from robench.lipschitz.trace.joint import joint_lipschitz
 from robench.lipschitz.trace.linear import Linear
 from robench.lipschitz.trace.nonlinear import Function, Nonlinear, Sum
-from robench.lipschitz.trace.randomness import is_random
+from robench.lipschitz.trace.operations import is_random, operation_name
 from robench.lipschitz.trace.rulebook import Rulebook
 from robench.lipschitz.trace.signals import BATCH, Input, Signal, View
 from robench.lipschitz.trace.values import Number, Value, apart, concrete, depends, described, unusable
@@ -97,12 +97,6 @@ class Call:
             hint="replace it with a Lipschitz layer, or register a rule for the module around it: "
             "`robench.lipschitz.register(YourLayer)`",
         )
-
-
-def operation_name(target: Any) -> str:
-    """`aten.conv2d` for an overload or a packet of operations."""
-    name = getattr(target, "overloadpacket", target)
-    return str(name)
 
 
 class Sorted(NamedTuple):

@@ -12,7 +12,8 @@ from typing import Any
 
 import torch
 
-from robench.lipschitz.trace.trace import Trace, operation_name
+from robench.lipschitz.trace.operations import operation_name
+from robench.lipschitz.trace.trace import Trace
 from robench.lipschitz.trace.values import Number, Value, depends
 from robench.models.networks.widened import float32_default
 
