@@ -90,7 +90,7 @@ def _ways(network: nn.Module, trace: Trace, points: Tensor) -> list[Way]:
     ways += _recorded(network, points[1:])
     for what, laid_out in _layouts(points[1:]):
         ways += _tried(network, 1, laid_out, "float64", f"on inputs in a {what}")
-    deployed = network if trace.deployed is None else trace.deployed
+    deployed = network if trace.deployed.network is None else trace.deployed.network
     return ways + _tried(plain_copy(deployed).float(), 2, points[2:].float(), "float32", "in float32")
 
 

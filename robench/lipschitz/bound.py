@@ -23,6 +23,7 @@ from robench.lipschitz.norms.rounding import UNITS, Growth
 from robench.lipschitz.plain import in_float32, plain_copy
 from robench.lipschitz.rules.table import RULES
 from robench.lipschitz.state import History
+from robench.lipschitz.trace.deployed import Deployed
 from robench.lipschitz.trace.linear import Linear, linear_matrix
 from robench.lipschitz.trace.signals import BATCH, Row, View
 from robench.lipschitz.trace.trace import Trace
@@ -191,7 +192,7 @@ def bound_module(module: nn.Module, input_shape: tuple[int, ...]) -> LipschitzBo
     mark = fingerprint(plain)
     network = widened(plain)
     inner = network.module if isinstance(network, Widened) else network
-    trace = Trace(RULES, deployed=in_float32(plain_copy(plain)))
+    trace = Trace(RULES, Deployed(in_float32(plain_copy(plain))))
     start = trace.start(tuple(input_shape))
     with torch.no_grad():
         history = History(network, tuple(input_shape))
@@ -202,11 +203,11 @@ def bound_module(module: nn.Module, input_shape: tuple[int, ...]) -> LipschitzBo
         if not math.isfinite(upper):
             raise BoundError("the bound is infinite", hint="rescale the weights of the model")
         errors = {name: output.error(name) for name in UNITS}
-        if trace.unbounded and not trace.branches:
+        if trace.deployed.unbounded and not trace.deployed.other_function:
             errors["float32"] = Growth(math.inf, math.inf)
         history.check(errors["float64"].slope, errors["float64"].offset)
         check_agreement(network, trace, tuple(input_shape), output, errors)
-        if trace.unbounded:
+        if trace.deployed.unbounded:
             del errors["float32"]
     lower = _slope_found(network, plain, input_shape, errors["float64"])
     if lower > upper:
@@ -227,7 +228,7 @@ def bound_module(module: nn.Module, input_shape: tuple[int, ...]) -> LipschitzBo
         layers=tuple(_table(output)),
         rounding={name: (error.slope, error.offset) for name, error in errors.items() if error.finite},
         by_class=_by_class(output),
-        unbounded=trace.unbounded,
+        unbounded=trace.deployed.unbounded,
         fingerprint=mark,
     )
 

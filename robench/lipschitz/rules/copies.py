@@ -105,7 +105,7 @@ def _same_in_float32(call: Call) -> None:
 def require_same(call: Call, choice: Any) -> None:
     """Constants that say which entries are taken must be the same in float32."""
     computed = [value for value in _flat(choice) if isinstance(value, Tensor)]
-    if any(not torch.equal(own, call.trace.float32(own)) for own in computed):
+    if any(not torch.equal(own, call.trace.deployed.constant(own)) for own in computed):
         call.trace.refuse_float32(f"`{call.operation}` takes other entries there")
 
 

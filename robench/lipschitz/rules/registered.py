@@ -42,7 +42,7 @@ def register(kind: type[nn.Module]) -> Callable[[Callable[[Any, tuple[int, ...]]
                     f"the rule for `{kind.__name__}` returned {slope}", hint="return a finite number, 0 or above"
                 )
             zero = Widened(module)(view.zero)
-            trace.unbounded = trace.unbounded or _seen_apart(trace, module, view, slope, zero)
+            trace.deployed.refuse(_seen_apart(trace, module, view, slope, zero))
             operation = f"{kind.__name__} (registered)"  # never the name of an operation that other rules look for
             return trace.overlapping(Function(operation, slope, terms=_terms(view)), [view], zero)
 
@@ -61,9 +61,9 @@ def _seen_apart(trace: Trace, module: nn.Module, view: View, slope: float, zero:
 
     A rule says nothing of constants that the layer computes inside.
     """
-    if trace.deployed is None:
+    narrow, wide = trace.deployed.module_at(trace.path), Widened(module)
+    if narrow is None:
         return ""
-    narrow, wide = trace.deployed.get_submodule(".".join(trace.path)), Widened(module)
     generator, factor = torch.Generator().manual_seed(0), rounding(_terms(view), UNITS["float32"])
     offset = float(torch.linalg.vector_norm(zero)) + 1e-15
     for size in SIZES:

@@ -47,9 +47,9 @@ def _graph(trace: Trace, module: nn.Module, example: Tensor, precision: Precisio
 
 def _twins(trace: Trace, graph: torch.fx.GraphModule, view: View, leaves: Iterable[str]) -> Twins | None:
     """The same module as it is deployed, recorded in float32."""
-    if trace.deployed is None:
+    module, example = trace.deployed.module_at(trace.path), view.zero.float()
+    if module is None:
         return None
-    module, example = trace.deployed.get_submodule(".".join(trace.path)), view.zero.float()
     try:
         with opaque({path: module.get_submodule(path) for path in leaves}):
             with torch.no_grad(), contextlib.suppress(Exception):

@@ -7,11 +7,12 @@ from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from robench.errors import BoundError
 from robench.lipschitz.norms.linear import LinearOp
 from robench.lipschitz.norms.rounding import EXACT, UNITS, Slack, vector_norm_upper
+from robench.lipschitz.trace.deployed import Deployed
 from robench.lipschitz.trace.joint import joint_lipschitz
 from robench.lipschitz.trace.linear import Linear
 from robench.lipschitz.trace.nonlinear import Function, Nonlinear, Sum
@@ -78,7 +79,7 @@ class Call:
         own = self.constant(value, "constant")
         if isinstance(value, Number):
             return torch.full_like(own, value.deployed)
-        twin = self.trace.float32(value if isinstance(value, Tensor) else own).to(torch.float64)
+        twin = self.trace.deployed.constant(value if isinstance(value, Tensor) else own).to(torch.float64)
         if twin.shape != own.shape or bool((twin.to(torch.float32).isfinite() != own.isfinite()).any()):
             self.trace.refuse_float32(f"a constant of `{self.operation}` has another shape or is not finite there")
             return own
@@ -113,52 +114,28 @@ class Trace:
 
     Fields:
         rules: what operations and layers are bounded by.
+        deployed: what is known of the float32 network.
         path: names of the modules around the current operation.
         signals: all signals so far.
         sorts: of views, along an axis.
         steps: what was walked, one after the other, as functions of a batch of `BATCH` samples.
-        deployed: the model as it runs in float32.
-        unbounded: why nothing can be said of the float32 network; empty if something can.
-        branches: whether the float32 network is made of other operations or numbers than the float64 one.
     """
 
     rules: Rulebook
+    deployed: Deployed = field(default_factory=Deployed)
     path: list[str] = field(default_factory=list)
     signals: list[Signal] = field(default_factory=list)
     sorts: list[Sorted] = field(default_factory=list)
     steps: list[Callable[[Tensor], Any]] = field(default_factory=list)
-    deployed: nn.Module | None = None
-    unbounded: str = ""
-    branches: bool = False
-    _twins: dict[int, tuple[Any, Any]] = field(default_factory=dict)
 
     @property
     def where(self) -> str:
         """Dotted path of the current module."""
         return ".".join(self.path) or "the model"
 
-    def refuse_float32(self, reason: str, *, branches: bool = False) -> None:
-        """Nothing can be said of the float32 network; nor of the float64 one if they `branch` to other functions."""
-        self.unbounded = self.unbounded or f"in `{self.where}`, {reason}"
-        self.branches = self.branches or branches
-
-    def pair(self, value: Any, twin: Any) -> None:
-        """Remember what a constant of the traced network is in the float32 one; tuples part by part."""
-        if isinstance(value, list | tuple):
-            for own, other in zip(value, twin, strict=True):
-                self.pair(own, other)
-        elif isinstance(value, Tensor):
-            self._twins[id(value)] = (value, twin)  # holds the value, so that its id stays its own
-
-    def float32(self, value: Value) -> Any:
-        """A constant of the traced network as it is in the float32 one: the paired one, or the value rounded."""
-        if isinstance(value, list | tuple):
-            return type(value)(self.float32(item) for item in value)
-        if not isinstance(value, Tensor):
-            return value
-        if id(value) in self._twins:
-            return self._twins[id(value)][1]
-        return value.to(torch.float32) if value.dtype == torch.float64 else value
+    def refuse_float32(self, reason: str) -> None:
+        """Nothing can be said of what the current module computes in float32."""
+        self.deployed.refuse(f"in `{self.where}`, {reason}")
 
     def start(self, shape: tuple[int, ...]) -> View:
         """The network's input."""

@@ -47,7 +47,9 @@ class Twins:
         self._partners: dict[torch.fx.Node, torch.fx.Node] = {}
         own, other = ([node for node in nodes if _is_step(node)] for nodes in (wide, narrow))
         if [_shape(node) for node in own] != [_shape(node) for node in other]:
-            trace.refuse_float32("the float32 network runs other operations than the float64 one", branches=True)
+            trace.deployed.refuse_as_other_function(
+                f"in `{trace.where}`, the float32 network runs other operations than the float64 one"
+            )
             return
         self._partners.update(zip(own, other, strict=True))
         for node, partner in zip(own, other, strict=True):
@@ -63,7 +65,9 @@ class Twins:
             return
         filled = node.op == "call_function" and operation_name(node.target).removeprefix("aten.") in FILLING
         if (depends(value) or filled) and _is_step(node) and not _same_numbers(node, partner):
-            self._trace.refuse_float32(f"`{node.target}` is given another number there", branches=True)
+            self._trace.deployed.refuse_as_other_function(
+                f"in `{self._trace.where}`, `{node.target}` is given another number there"
+            )
         if filled:
             self._values[partner] = self._filled(node, partner, value)
         if not depends(value):
@@ -77,7 +81,7 @@ class Twins:
 
     def _pair(self, partner: torch.fx.Node, value: Value) -> None:
         try:
-            self._trace.pair(value, self._value(partner))
+            self._trace.deployed.pair(value, self._value(partner))
         except Exception as error:  # torch raises many kinds; LinAlgError where a matrix is singular in float32
             self._trace.refuse_float32(f"`{partner.target}` fails there: {type(error).__name__}")
 
