@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from robench import verification
 from robench.records.record import SCHEMA_VERSION
-from robench.verification.reexecution import reexecute
 
 
 def report(runs: Sequence[Path], out: Path) -> Path:
@@ -27,5 +27,5 @@ def verify(run: Path, *, model: Path | None = None, data_dir: Path | None = None
     Raises:
         RunError: the run, the model or the data are missing, or not those of the run.
     """
-    found = reexecute(run, model=model, data_dir=data_dir)
+    found = verification.verify(run, model=model, data_dir=data_dir).to_dict()
     return {"schema_version": SCHEMA_VERSION, "command": "verify", **found}

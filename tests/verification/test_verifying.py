@@ -16,7 +16,8 @@ from robench.models import save_model
 from robench.models.build import build
 from robench.specs.data import DataSpec
 from robench.specs.model import Activation, Conv, Dense, Flatten, Head, ModelDescription, ModelSpec, Normalization, Pool
-from robench.verification.reexecution import _network, _segment_norm, reexecute
+from robench.verification import verify
+from robench.verification.network import read_network, segment_norm
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore", DeprecationWarning)  # foolbox imports a deprecated name of scipy
@@ -61,18 +62,18 @@ def run(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_numpy_agrees_with_torch(folder: Path) -> None:
-    layers, outputs = _network(folder, sha256=_hash(folder))
+    read = read_network(folder, sha256=_hash(folder))
     torch.manual_seed(0)
     network = build(SPEC).double().eval()
     network.load_state_dict({k: v.double() for k, v in _tensors(folder).items()})
     x = np.random.default_rng(0).standard_normal((5, 1, 8, 8))
     found = x
-    for layer in layers:
+    for layer in read.layers:
         found = layer.forward(found)
-    assert outputs == 10
+    assert read.outputs == 10
     np.testing.assert_allclose(found, network(torch.from_numpy(x)).detach().numpy(), rtol=1e-10, atol=1e-12)
     at = x
-    for layer in layers:
+    for layer in read.layers:
         if layer.adjoint is not None:  # <A x, y> = <x, A* y>
             zero = layer.forward(np.zeros_like(at)) if layer.offset else 0.0
             image = layer.forward(at) - zero
@@ -82,18 +83,17 @@ def test_numpy_agrees_with_torch(folder: Path) -> None:
 
 
 def test_segment_norm_is_a_lower_bound(folder: Path) -> None:
-    layers, _ = _network(folder, sha256=_hash(folder))
+    layers = read_network(folder, sha256=_hash(folder)).layers
     segment = [(layers[0], (1, 8, 8)), (layers[1], (1, 8, 8))]
     basis = np.eye(64).reshape(64, 1, 8, 8)
     zero = layers[1].forward(layers[0].forward(np.zeros((1, 1, 8, 8))))
     matrix = (layers[1].forward(layers[0].forward(basis)) - zero).reshape(64, -1)
     exact = np.linalg.norm(matrix, 2)
-    assert exact * 0.99 <= _segment_norm(segment) <= exact
+    assert exact * 0.99 <= segment_norm(segment) <= exact
 
 
 def test_a_run_as_made_holds(run: Path) -> None:
-    found = reexecute(run)
-    assert found == {"n": 60, "certificates": 60, "adversarials": 0, "failed": 0, "problems": []}
+    assert verify(run).to_dict() == {"n": 60, "certificates": 60, "adversarials": 0, "failed": 0, "problems": []}
 
 
 CHANGES = {
@@ -115,18 +115,18 @@ def test_changed_records_are_found(run: Path, field: str, tmp_path: Path) -> Non
     for name in ("manifest.json", "summary.json"):
         (tmp_path / name).write_text((run / name).read_text())
     (tmp_path / "records.jsonl").write_text("\n".join([*lines[:3], json.dumps(record), *lines[4:]]) + "\n")
-    found = reexecute(tmp_path)
-    assert found["failed"] >= 1
-    assert all("image 3" in problem for problem in found["problems"])
+    found = verify(tmp_path)
+    assert not found
+    assert all("image 3" in problem for problem in found.problems)
 
 
 def test_other_weights_are_refused(run: Path, tmp_path: Path) -> None:
     torch.manual_seed(1)
     save_model(tmp_path, build(SPEC).eval(), ModelDescription(name="other", model=SPEC))
     with pytest.raises(RunError, match="not those of the run"):
-        reexecute(run, model=tmp_path)
+        verify(run, model=tmp_path)
     with pytest.raises(RunError, match="cannot be read"):
-        reexecute(tmp_path / "nothing")
+        verify(tmp_path / "nothing")
 
 
 def test_a_run_of_another_schema_version_is_refused_by_name(run: Path, tmp_path: Path) -> None:
@@ -134,7 +134,7 @@ def test_a_run_of_another_schema_version_is_refused_by_name(run: Path, tmp_path:
     manifest = json.loads((copy / "manifest.json").read_text())
     (copy / "manifest.json").write_text(json.dumps({**manifest, "schema_version": 0}))
     with pytest.raises(RunError, match="older` is of schema version 0; this robench reads"):
-        reexecute(copy)
+        verify(copy)
 
 
 def test_adversarials_are_executed(folder: Path, tmp_path: Path) -> None:
@@ -142,19 +142,19 @@ def test_adversarials_are_executed(folder: Path, tmp_path: Path) -> None:
     out = workflows.attack(
         workflows.ModelRef(ref=str(folder)), data, eps=("1", "3"), suite="paper", out=tmp_path / "attack"
     ).folder
-    found = reexecute(out)
-    assert found["failed"] == 0
-    assert found["adversarials"] > 0
+    found = verify(out)
+    assert found
+    assert found.adversarials > 0
 
     path = out / "records.jsonl"
     records = [json.loads(line) for line in path.read_text().splitlines()]
     hidden = next(record for record in records if record["distance"])
     hidden["distance"] = None
     path.write_text("".join(json.dumps(record) + "\n" for record in records))
-    assert reexecute(out)["problems"] == [f"image {hidden['index']}: there is an adversarial, but no distance"]
+    assert verify(out).problems == (f"image {hidden['index']}: there is an adversarial, but no distance",)
     path.write_text(path.read_text() + json.dumps(records[0]) + "\n")
     with pytest.raises(RunError, match="two records of image"):
-        reexecute(out)
+        verify(out)
 
 
 def _hash(folder: Path) -> str:
