@@ -20,7 +20,13 @@ from robench.numerics import gamma, round_up
 
 
 def schur_bound(rows: float, columns: float, terms: int) -> float:
-    """√(largest row sum · largest column sum) of absolute values, an upper bound of the norm of |A|, rounded up."""
+    """√(largest row sum · largest column sum) of absolute values, an upper bound of the norm of |A|, rounded up.
+
+    Args:
+        rows: largest row sum, as computed.
+        columns: largest column sum, as computed.
+        terms: of the sums, which round.
+    """
     return round_up(math.sqrt(rows * columns) * (1 + gamma(terms + 8)), 2)
 
 
@@ -28,7 +34,7 @@ class LinearOp(ABC):
     """A linear operation on one sample.
 
     Fields:
-        operation: its name in the audit's table.
+        operation: its name in the table of layers.
         terms: number of products in one of its sums, roundings of its coefficients included.
         entrywise: the result has the size of its input, so that it cannot broadcast.
     """

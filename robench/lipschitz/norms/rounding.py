@@ -1,6 +1,6 @@
 """How far computed values are from exact ones: bounds that grow with the input (docs/design/0004 §5, 0008).
 
-Three things set a deployed network apart from the one that the audit bounds: its operations round; what is smaller than
+Three things set a deployed network apart from the one that is bounded: its operations round; what is smaller than
 the smallest normal number may become 0; and in float32 its constants are other numbers.
 """
 
@@ -71,7 +71,7 @@ def _product(a: float, b: float) -> float:
 
 @dataclass(frozen=True)
 class Slack:
-    """What sets an operation of a deployed network apart from the audit's, besides rounding.
+    """What sets an operation of a deployed network apart from that of the float64 network, besides rounding.
 
     Fields:
         constants: how far its result is off because its constants are other numbers in float32, by the norm of what it
@@ -96,10 +96,17 @@ EXACT = Slack()
 
 
 def linear_underflow(terms: int, size: int, inputs: int, absolute: float, offset: float) -> Growth:
-    """Of sums of `terms` products, in smallest normal numbers, by the norm of what they are given.
+    """Of sums of products, in smallest normal numbers, by the norm of what they are given.
 
     Each of 2·terms + 8 operations of an entry errs by 1 at most; an input that is taken for 0 by |A|; a coefficient
     that is taken for 0 by the input.
+
+    Args:
+        terms: products in a sum.
+        size: entries of the result.
+        inputs: entries of what the sums are taken of.
+        absolute: norm of |A|.
+        offset: norm of what is added.
     """
     steps = 2.0 * terms + 8
     rest = math.sqrt(size) * (1 + offset) + absolute * math.sqrt(inputs)

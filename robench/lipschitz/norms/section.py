@@ -19,7 +19,13 @@ SECTION_WORK = 1e8
 
 
 def affordable_box(taps: tuple[int, ...], geometry: Geometry, side: int) -> tuple[int, ...] | None:
-    """Sides of the section's box, or None if its matrices of this side are too much work on the torus it needs."""
+    """Sides of the section's box, or None if it is too much work on the torus that it needs.
+
+    Args:
+        taps: kernel sides.
+        geometry: of the convolution.
+        side: of the Gram matrices.
+    """
     lengths = box_lengths(taps, geometry)
     frequencies = math.prod(Torus.around(taps, geometry, lengths).coarse) // 2 + 1
     return lengths if frequencies * side**3 <= SECTION_WORK else None

@@ -57,7 +57,12 @@ def largest_eigenvalue_upper(gram: Tensor, *, inner: int, floor: float = 0.0) ->
 def proof_error(gram: Tensor, largest: float, inner: int) -> float:
     """What rounding can hide in a Cholesky test of value·I − gram ⪰ 0, for values up to `largest`.
 
-    Rounding of the Gram matrix (inner sums), of the subtraction, and the backward error of the factorisation.
+    Rounding of the Gram matrix, of the subtraction, and the backward error of the factorisation.
+
+    Args:
+        gram: computed Gram matrices.
+        largest: of the values.
+        inner: number of terms in the sums of the Gram matrices.
     """
     size = gram.shape[-1]
     trace = float(torch.diagonal(gram, dim1=-2, dim2=-1).real.sum(-1).max())

@@ -98,7 +98,13 @@ class Torus:
 
     @classmethod
     def around(cls, taps: tuple[int, ...], geometry: Geometry, lengths: tuple[int, ...] | None = None) -> Torus:
-        """The smallest that will do; for `lengths` see `torus_sides`."""
+        """The smallest that will do.
+
+        Args:
+            taps: kernel sides.
+            geometry: of the convolution.
+            lengths: as in `torus_sides`.
+        """
         return cls(taps, geometry, torus_sides(taps, geometry, lengths))
 
     @property

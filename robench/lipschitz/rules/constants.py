@@ -19,6 +19,11 @@ from robench.numerics import round_up
 def per_sample(call: Call, constant: Tensor, what: str) -> Tensor:
     """A constant spread over the result, of one sample, flat; a scalar if all entries are equal.
 
+    Args:
+        call: the operation.
+        constant: a tensor that broadcasts.
+        what: its name in a refusal.
+
     Raises:
         BoundError: it is not the same for each sample of the batch.
     """

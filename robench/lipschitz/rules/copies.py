@@ -1,6 +1,6 @@
 """Rules for operations that only copy entries: slices, reshapes, permutations, padding, concatenations.
 
-Each is run on the positions of the entries instead of their values, so that the audit knows what becomes of which.
+Each is run on the positions of the entries instead of their values, so that it is known what becomes of which.
 """
 
 from __future__ import annotations
@@ -36,6 +36,11 @@ MIXED = "it mixes the samples of a batch"
 
 def copy_view(call: Call, result: Tensor, index: Tensor) -> View:
     """The view with these positions, of the signal of the call's first view.
+
+    Args:
+        call: the operation.
+        result: of the operation.
+        index: positions instead of values.
 
     Raises:
         BoundError: samples of the batch are mixed.

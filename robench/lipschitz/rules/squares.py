@@ -36,7 +36,16 @@ def square(call: Call) -> Value:
 
 
 def product(call: Call, left: Value, right: Value) -> Value:
-    """A product of two values that depend on the input: only a square, or sums of squares by their sign."""
+    """A product of two values that depend on the input: only a square, or sums of squares by their sign.
+
+    Args:
+        call: the operation.
+        left: one of them.
+        right: the other.
+
+    Raises:
+        BoundError: it is another product.
+    """
     if call.operation == "mul":
         if isinstance(left, View) and isinstance(right, View) and left.same_as(right):
             return Squares(((1.0, left),), call.zero, 1)
@@ -76,7 +85,14 @@ def add_squares(call: Call, sides: tuple[Value, Value], weights: tuple[float, fl
 
 
 def scaled_squares(call: Call, value: Squares, factors: Tensor, gap: Tensor) -> Squares:
-    """Sums of squares times factors ≥ 0, which are off by `gap` in float32."""
+    """Sums of squares times factors ≥ 0.
+
+    Args:
+        call: the operation.
+        value: the sums.
+        factors: of one sample, flat, or a scalar.
+        gap: how far they are off in float32.
+    """
     if bool((gap[factors.expand(gap.shape) == 0] > 0).any()):
         call.trace.refuse_float32("a factor of a sum of squares is 0 in float64 and another number there")
     relative = torch.where(gap > 0, gap / factors, 0.0).nan_to_num(0.0, 0.0, 0.0)

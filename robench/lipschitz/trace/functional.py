@@ -17,7 +17,16 @@ from robench.models.networks.widened import first_line
 
 
 def functional(graph: torch.fx.GraphModule, example: Tensor, where: str) -> torch.fx.GraphModule:
-    """The graph without operations in place, which torch.export takes out (it is slow to load: most do without)."""
+    """The graph without operations in place, which torch.export takes out (it is slow to load: most do without).
+
+    Args:
+        graph: as recorded.
+        example: of its input.
+        where: name of the module, for errors.
+
+    Raises:
+        BoundError: torch.export cannot follow what is written.
+    """
     if not any(node.op == "call_function" and is_mutable(node.target) for node in graph.graph.nodes):
         return graph
     with warnings.catch_warnings(), _silent_loggers():

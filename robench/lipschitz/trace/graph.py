@@ -25,6 +25,11 @@ from robench.models.networks.widened import float64_default
 def walk_recorded(trace: Trace, module: nn.Module, view: View) -> Value:
     """What a module makes of a view, operation by operation of its recorded graph.
 
+    Args:
+        trace: where signals go.
+        module: in float64.
+        view: what it is given.
+
     Raises:
         BoundError: the module cannot be recorded, or an operation has no rule.
     """

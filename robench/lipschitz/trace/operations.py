@@ -43,7 +43,13 @@ def is_mutable(target: Any) -> bool:
 
 
 def written(func: Any, args: Any, kwargs: dict[str, Any]) -> list[Tensor]:
-    """The tensors that an operation writes to."""
+    """The tensors that an operation writes to.
+
+    Args:
+        func: the operation.
+        args: its arguments by position.
+        kwargs: and by name.
+    """
     if not func._schema.is_mutable:
         return []
     found: list[Tensor] = []
@@ -66,7 +72,13 @@ def tensors_in(value: Any) -> Iterator[Tensor]:
 
 
 def is_random(target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
-    """Whether an operation draws random numbers, by its arguments: many do so in training mode alone."""
+    """Whether an operation draws random numbers, by its arguments: many do so in training mode alone.
+
+    Args:
+        target: the operation.
+        args: its arguments by position.
+        kwargs: and by name.
+    """
     if torch.Tag.nondeterministic_seeded not in getattr(target, "tags", ()):
         return False
     given = {argument.name: value for argument, value in zip(target._schema.arguments, args, strict=False)}

@@ -47,7 +47,13 @@ class Call:
         return operation_name(self.target).split(".")[-1].split("::")[-1]
 
     def get(self, name: str, position: int, default: Value = None) -> Value:
-        """An argument by name or position."""
+        """An argument by name or position.
+
+        Args:
+            name: in torch's schema.
+            position: in torch's schema.
+            default: for an argument that was left out.
+        """
         if name in self.kwargs:
             return self.kwargs[name]
         return self.args[position] if position < len(self.args) else default
@@ -86,7 +92,7 @@ class Call:
         return twin  # type: ignore[no-any-return]
 
     def gap(self, value: Value) -> Tensor:
-        """How far each entry of a constant of the deployed float32 network is from the audit's, at most."""
+        """How far each entry of a constant of the float32 network is from that of the float64 network, at most."""
         own, twin = self.constant(value, "constant"), self.twin(value)
         rounded = twin.to(torch.float32).to(torch.float64)  # an operation may take it as it is, or rounded
         return torch.maximum(apart(own, twin), apart(own, rounded))
@@ -158,7 +164,15 @@ class Trace:
         offset: Tensor | float = 0.0,
         slack: Slack = EXACT,
     ) -> View:
-        """A linear operation on a view, plus a constant (one sample of it, or a bound of its norm)."""
+        """A linear operation on a view, plus a constant.
+
+        Args:
+            view: what it is given.
+            op: the operation.
+            zero: its result for the input 0.
+            offset: the constant of one sample, or a bound of its norm.
+            slack: what other constants and underflow add to the error.
+        """
         if op.entrywise and zero.numel() != view.zero.numel():
             raise self._repetition(op.operation)
         shift = offset if isinstance(offset, Tensor) else None
@@ -170,6 +184,11 @@ class Trace:
     def nonlinear(self, function: Function, views: Sequence[View], zero: Tensor) -> View:
         """A function of some views taken jointly that repeats no entry of them.
 
+        Args:
+            function: what is known of it.
+            views: what it is given.
+            zero: its result for the input 0.
+
         Raises:
             BoundError: the result is larger than its inputs, so that entries are repeated which the slope cannot know
                 of.
@@ -180,11 +199,23 @@ class Trace:
         return self.overlapping(function, views, zero)
 
     def overlapping(self, function: Function, views: Sequence[View], zero: Tensor) -> View:
-        """As `nonlinear`, where the slope itself counts how many entries of the result depend on one entry."""
+        """As `nonlinear`, where the slope itself counts how many entries of the result depend on one entry.
+
+        Args:
+            function: what is known of it.
+            views: what it is given.
+            zero: its result for the input 0.
+        """
         return self._add(Nonlinear(self.where, zero, tuple(views), function, joint_lipschitz(views)))
 
     def pointwise(self, function: Function, view: View, zero: Tensor) -> View:
-        """A function of each entry; a view that broadcasts against a constant is repeated."""
+        """A function of each entry; a view that broadcasts against a constant is repeated.
+
+        Args:
+            function: what is known of it.
+            view: what it is given.
+            zero: its result for the input 0.
+        """
         return self.nonlinear(replace(function, entrywise=True), [self.spread(view, zero)], zero)
 
     def _repetition(self, operation: str) -> BoundError:

@@ -1,7 +1,7 @@
 """Constants that a network computes, in float32 as the deployed network does (docs/design/0008-float32.md §1).
 
 The float32 network is recorded too. Its graph must be that of the float64 network, operation by operation; then each
-operation on constants alone is run in both precisions, and the audit knows how far they are apart.
+operation on constants alone is run in both precisions, so it is known how far they are apart.
 """
 
 from __future__ import annotations

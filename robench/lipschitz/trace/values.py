@@ -35,7 +35,15 @@ class Squares:
     underflow: float = 2.0
 
     def weighted(self, zero: Tensor, columns: float, rows: float, terms: int, relative: float = 0.0) -> Squares:
-        """A non-negative matrix on them, with column and row sums up to these."""
+        """A non-negative matrix on them.
+
+        Args:
+            zero: the result for the input 0.
+            columns: largest column sum.
+            rows: largest row sum.
+            terms: operations that an entry takes.
+            relative: how far the matrix is off in float32, relative to itself.
+        """
         parts = tuple((own * columns if 1.0 in (own, columns) else round_up(own * columns), v) for own, v in self.parts)
         return Squares(
             parts,

@@ -16,6 +16,11 @@ from robench.lipschitz.trace.values import Squares, Value
 def walk(trace: Trace, module: nn.Module, view: View) -> View:
     """The view that a module makes of a view.
 
+    Args:
+        trace: where signals go.
+        module: in float64.
+        view: what it is given.
+
     Raises:
         BoundError: an operation has no rule.
     """
