@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from robench import workflows
     from robench.attacks.tensors import AttackResult, attack
     from robench.certificates.certify import certify
+    from robench.data import Dataset
+    from robench.data.memory import load_data
     from robench.errors import RobenchError
     from robench.lipschitz.bound import LipschitzBound, lipschitz_bound
     from robench.models import LoadedModel, load_model
@@ -27,6 +29,7 @@ _HOMES = {
     "AttackResult": "robench.attacks.tensors",
     "Certificates": "robench.records.certificates",
     "Contradictions": "robench.records.crosscheck",
+    "Dataset": "robench.data",
     "LipschitzBound": "robench.lipschitz.bound",
     "LoadedModel": "robench.models",
     "RobenchError": "robench.errors",
@@ -34,6 +37,7 @@ _HOMES = {
     "certify": "robench.certificates.certify",
     "crosscheck": "robench.records.crosscheck",
     "lipschitz_bound": "robench.lipschitz.bound",
+    "load_data": "robench.data.memory",
     "load_model": "robench.models",
     "read": "robench.runs.frames",
 }
@@ -43,6 +47,7 @@ __all__ = [
     "AttackResult",
     "Certificates",
     "Contradictions",
+    "Dataset",
     "LipschitzBound",
     "LoadedModel",
     "RobenchError",
@@ -50,6 +55,7 @@ __all__ = [
     "certify",
     "crosscheck",
     "lipschitz_bound",
+    "load_data",
     "load_model",
     "read",
     "workflows",

@@ -84,6 +84,10 @@ class Dataset:
             return np.divide(chosen, np.float32(255.0), dtype=np.float32)
         return chosen.astype(np.float32, copy=True)
 
+    def arrays(self) -> tuple[npt.NDArray[np.float32], Labels]:
+        """All images as float32 (N, *shape) and their labels (N,)."""
+        return self.batch(slice(None)), self.labels
+
     def take(self, n: int | None) -> Dataset:
         """The first n rows, in the order of the subset; all of them for None or where there are fewer.
 

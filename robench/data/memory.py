@@ -124,6 +124,29 @@ def _named(name: str, y: Any, bounds: Any, limit: int | None, split: Split, data
         raise DataError(f"`{name}` brings its own labels, and others are given", hint="leave out the labels")
     if bounds is not None:
         raise SpecError(f"`{name}` brings its own bounds, and others are given", hint="leave out the bounds")
+    return load_data(name, split=split, limit=limit, data_dir=data_dir)
+
+
+def load_data(
+    name: str, *, split: Split = "test", limit: int | None = None, data_dir: str | Path | None = None
+) -> Dataset:
+    """Images and labels of a data set by its name.
+
+    Args:
+        name: `mnist`, `digits`, `mnist:0-8`, `npz:PATH` and so on; docs/data.md lists all.
+        split: `train`, `validation` or `test`.
+        limit: at most this many, the first ones; None for all.
+        data_dir: folder with its files; None for the cache, which downloads what it lacks.
+
+    Raises:
+        DataError: there is no such data set, or its files are missing or broken.
+
+    Example:
+        >>> import robench
+        >>> x, y = robench.load_data("digits", limit=3).arrays()
+        >>> x.shape, x.dtype, y.tolist()
+        ((3, 1, 8, 8), dtype('float32'), [5, 0, 0])
+    """
     place = None if data_dir is None else Path(data_dir)
     return load(DataSpec(name=name), split, data_dir=place, limit=limit)
 
