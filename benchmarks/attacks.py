@@ -26,7 +26,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from robench.attacks.certified import certified_radii
 from robench.attacks.diagnostics import diagnose
 from robench.attacks.ensemble import attack_batches
 from robench.attacks.passes import PassCounter
@@ -37,6 +36,7 @@ from robench.errors import BoundError
 from robench.lipschitz import bound_module
 from robench.models import LoadedModel, load_model
 from robench.progress import NoProgress
+from robench.records.certificates import certified_radii
 from robench.specs.data import DataSpec
 from robench.specs.evaluation import AttackSpec, SuiteName
 from robench.statistics.attacked import attack_summary
@@ -105,7 +105,7 @@ def robench_attack(
         certificates = {record.index: record for record in found}
     except BoundError as error:
         print(f"no certificates: {error.message}")
-    radii = certified_radii(data, certificates)
+    radii = certified_radii(data.index, certificates)
     plan, passes = planned(spec, data.bounds), PassCounter()
     batches = attack_batches(model, data, radii, plan, batch_size=batch, device=cpu, passes=passes)
     records = [record for found in batches for record in found.records()]

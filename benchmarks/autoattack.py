@@ -18,7 +18,6 @@ from pathlib import Path
 import torch
 from pyautoattack import AutoAttack
 
-from robench.attacks.certified import certified_radii
 from robench.attacks.classifier import single_precision, two_logits
 from robench.attacks.ensemble import attack_batches
 from robench.attacks.passes import PassCounter
@@ -29,6 +28,7 @@ from robench.errors import BoundError
 from robench.lipschitz import bound_module
 from robench.models import LoadedModel, load_model
 from robench.progress import NoProgress
+from robench.records.certificates import certified_radii
 from robench.records.record import AttackRecord, CertifyRecord
 from robench.specs.data import DataSpec
 from robench.specs.epsilon import epsilon_value
@@ -59,7 +59,7 @@ def robench_records(model: LoadedModel, data: Dataset, eps: str, *, full: bool) 
         certificates = {record.index: record for record in found}
     except BoundError as error:
         print(f"no certificates: {error.message}")
-    radii = certified_radii(data, certificates)
+    radii = certified_radii(data.index, certificates)
     plan = planned(spec, data.bounds)
     batches = attack_batches(model, data, radii, plan, batch_size=500, device=CPU, passes=PassCounter())
     return [record for batch in batches for record in batch.records()]

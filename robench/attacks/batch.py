@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
 
+from robench.data.dataset import input_digest
 from robench.numerics import distance_upper
 from robench.records.record import AttackOutcome, AttackRecord, AttackStatus
 from robench.statistics.sparing import spared
@@ -56,7 +56,7 @@ class AttackedBatch:
 
     def __post_init__(self) -> None:
         """Nothing is attacked yet."""
-        self.sha256 = [hashlib.sha256(np.ascontiguousarray(row, dtype="<f4").tobytes()).hexdigest() for row in self.x]
+        self.sha256 = [input_digest(row) for row in self.x]
         self.correct = self.predicted == self.label
         self.distance = np.where(self.correct, np.inf, 0.0)
         self.best = [None] * len(self)

@@ -26,6 +26,7 @@ from robench.attacks.line_search import nearest_on_segment, predict_alone
 from robench.attacks.passes import PassCounter
 from robench.attacks.plan import AttackPlan
 from robench.attacks.refinement import refine
+from robench.data.memory import check_classes
 from robench.devices import exact_arithmetic
 from robench.errors import DataError, ModelError
 
@@ -68,7 +69,7 @@ def attack_batches(
         DataError: labels or inputs are out of range.
         ModelError: the model does not return logits for these inputs.
     """
-    _check_labels(dataset, model.classes)
+    check_classes(dataset.labels, model.classes)
     done = set(skip)
     rows = np.array([row for row, index in enumerate(dataset.index.tolist()) if index not in done], dtype=np.int64)
     if not len(rows):
@@ -219,12 +220,3 @@ def _left_aligned(values: npt.NDArray[np.float64], asked: Pairs) -> npt.NDArray[
     """The radii asked of each image (n, K), ascending, padded with infinity; all of them where none is asked."""
     asked = asked | ~asked.any(axis=1, keepdims=True)
     return np.sort(np.where(asked, values[None, :], np.inf), axis=1)
-
-
-def _check_labels(dataset: AttackedData, classes: int) -> None:
-    labels = dataset.labels
-    if len(labels) and not (labels.min() >= 0 and labels.max() < classes):
-        raise DataError(
-            f"labels go from {labels.min()} to {labels.max()}, but the model has {classes} classes",
-            hint="attack with the data the model was trained on, such as `mnist:0-8` for a model of two digits",
-        )

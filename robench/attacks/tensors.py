@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import numbers
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,23 +14,24 @@ import torch
 from torch import Tensor
 
 from robench.attacks.batch import AttackedBatch
-from robench.attacks.certified import Certified, Proofs, certified
 from robench.attacks.choice import AttackChoice, chosen
 from robench.attacks.diagnostics import look
 from robench.attacks.ensemble import attack_batches
 from robench.attacks.passes import PassCounter
 from robench.attacks.plan import AttackPlan
-from robench.data.memory import Images, images
+from robench.data.memory import ImageSet, images
 from robench.devices import own_settings, resolve_device
 from robench.errors import SpecError
 from robench.models import HeldModel, Model, doubts, hold
 from robench.models.doubts import LOOKED_AT
 from robench.models.user_code.blame import late_blamed
-from robench.records.crosscheck import Contradiction, contradictions
+from robench.records.certificates import Proofs, Proven, identities, proofs_of
+from robench.records.crosscheck import Contradictions, contradictions
 from robench.records.record import AttackRecord, AttackStatus
 from robench.specs.attacks import check_radii
 from robench.specs.base import whole
-from robench.specs.epsilon import epsilon_value, epsilons
+from robench.specs.data import Split
+from robench.specs.epsilon import epsilon_or_zero, epsilon_value, epsilons
 from robench.statistics.predictions import record_flags
 
 
@@ -60,7 +61,7 @@ class AttackResult:
     by_attack: Mapping[str, npt.NDArray[np.float64]]
     records: tuple[AttackRecord, ...]
     eps: tuple[str, ...]
-    contradictions: tuple[Contradiction, ...]
+    contradictions: Contradictions
     passes: Mapping[str, int]
     notes: tuple[str, ...]
 
@@ -70,7 +71,7 @@ class AttackResult:
         Raises:
             SpecError: `eps` is no radius, or above all that were asked: nothing was looked for there.
         """
-        value = 0.0 if isinstance(eps, numbers.Real) and eps == 0 else epsilon_value(_one(epsilons(eps)))
+        value = epsilon_or_zero(eps)
         if value > epsilon_value(self.eps[-1]):
             raise SpecError(
                 f"no attack was asked for ε = {eps}, the largest was {self.eps[-1]}",
@@ -81,15 +82,18 @@ class AttackResult:
 
 def attack(
     model: Model,
-    x: Tensor | npt.ArrayLike,
-    y: Tensor | npt.ArrayLike,
+    x: Tensor | npt.ArrayLike | str,
+    y: Tensor | npt.ArrayLike | None = None,
     *,
     eps: Any,
     attacks: AttackChoice = "paper",
-    certificates: Certified | None = None,
+    certificates: Proven | None = None,
     bounds: tuple[float, float] | None = None,
     full: bool = False,
     seed: int = 0,
+    limit: int | None = None,
+    split: Split = "test",
+    data_dir: str | Path | None = None,
     batch_size: int = 500,
     device: str = "auto",
 ) -> AttackResult:
@@ -101,17 +105,21 @@ def attack(
     Args:
         model: any torch module in evaluation mode: images (N, *shape) to logits (N, q), or (N, 1) for two classes; or a
             path, or what `load_model` returns.
-        x: images (N, *shape), floats within the bounds; taken as float32.
-        y: classes (N,), integers from 0 up.
+        x: images (N, *shape), a tensor or an array of floats within the bounds, taken as float32; or the name of a data
+            set.
+        y: true classes (N,), integers from 0 up; left out with a name.
         eps: L2 radii above 0: a number, a fraction, a text such as `36/255`, or several.
         attacks: a suite (`paper`, `strong`, `autoattack`), or attacks: names with options (`pgd:steps=100`), objects of
             `foolbox.attacks` in L2, and functions `(model, x, y, eps) -> points`; docs/adding-an-attack.md.
-        certificates: of these images, in their order: radii (N,) or records. What is certified at ε is not attacked at
-            ε, less one in twenty images that are certified everywhere.
-        bounds: least and greatest value of an input; None for 0 and 1.
+        certificates: of these images, in their order: what `certify` gives, radii (N,), or records. What is certified
+            at ε is not attacked at ε, less one in twenty images that are certified everywhere.
+        bounds: least and greatest value of an input; None for 0 and 1, or those of the data set.
         full: run every attack on every image that is not certified everywhere.
         seed: of the random starts, drawn image by image from the seed and the row. Attacks that are given as objects or
             functions draw for a batch: their records hold for one `batch_size`, with 1 for each image by itself.
+        limit: at most this many images, the first ones; None for all.
+        split: of a data set: `train`, `validation` or `test`.
+        data_dir: folder with the files of a data set; None for the cache, which downloads what it lacks.
         batch_size: images at a time.
         device: `auto`, `cpu` or `cuda:N`.
 
@@ -133,8 +141,7 @@ def attack(
         >>> [found.robust_accuracy(eps) for eps in (0.2, 0.3)]
         [1.0, 0.0]
     """
-    data = images(x, y, bounds=bounds)
-    assert isinstance(data, Images)
+    data = images(x, y, bounds=bounds, limit=limit, split=split, data_dir=data_dir)
     radii = epsilons(eps)
     seed, batch_size = whole("seed", seed, 0), whole("batch_size", batch_size, 1)
     if not isinstance(full, bool | np.bool_):
@@ -142,8 +149,8 @@ def attack(
     check_radii(attacks, radii)
     where = resolve_device(device)
     with own_settings(), late_blamed():
-        held = hold(model, data.inputs.shape[1:])
-        proofs = certified(certificates, data)
+        held = hold(model, data.shape)
+        proofs = Proofs(np.zeros(len(data))) if certificates is None else proofs_of(identities(data), certificates)
         plan = AttackPlan({text: epsilon_value(text) for text in radii}, chosen(attacks, data.bounds, seed), bool(full))
         passes = PassCounter()
         batches = list(
@@ -154,15 +161,15 @@ def attack(
 
 def _result(
     held: HeldModel,
-    data: Images,
+    data: ImageSet,
     batches: Sequence[AttackedBatch],
     proofs: Proofs,
     passes: PassCounter,
     device: torch.device,
 ) -> AttackResult:
     records = tuple(record for batch in batches for record in batch.records())
-    found = tuple(contradictions(proofs.records, records))
-    doubted = doubts(held, data.inputs[:LOOKED_AT], data.labels[:LOOKED_AT])
+    found = contradictions(proofs.records, records)
+    doubted = doubts(held, data.batch(slice(0, LOOKED_AT)), data.labels[:LOOKED_AT])
     flags = [*record_flags(records), *look(held, data, records, device)]
     return AttackResult(
         distance=np.concatenate([batch.distance for batch in batches]),
@@ -197,9 +204,3 @@ def _distance(record: AttackRecord, name: str) -> float:
     if outcome.status is AttackStatus.NOT_RUN:
         return float("nan")
     return float("inf") if outcome.distance is None else outcome.distance
-
-
-def _one(eps: tuple[str, ...]) -> str:
-    if len(eps) != 1:
-        raise SpecError(f"{len(eps)} radii are given, {', '.join(eps)}", hint="ask for one after the other")
-    return eps[0]

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -66,6 +66,10 @@ class Images(_Inputs):
     labels: Labels
 
 
+ImageSet: TypeAlias = Dataset | Images
+"""Images with labels."""
+
+
 def unlabelled(x: Any, *, bounds: Any = None, limit: int | None = None) -> Unlabelled:
     """Images without labels, checked as far as they can be without the model.
 
@@ -91,7 +95,7 @@ def images(
     limit: int | None = None,
     split: Split = "test",
     data_dir: str | Path | None = None,
-) -> Images | Dataset:
+) -> ImageSet:
     """Images with labels, in memory or by name.
 
     Args:
@@ -231,3 +235,16 @@ def classes_of(y: Any, count: int) -> Labels:
             hint="for labels -1 and 1 give `(y + 1) // 2`",
         )
     return array.astype(np.int64)
+
+
+def check_classes(labels: Labels, classes: int) -> None:
+    """Refuse labels that a model cannot give.
+
+    Raises:
+        DataError: they are not in 0..classes-1.
+    """
+    if len(labels) and not (labels.min() >= 0 and labels.max() < classes):
+        raise DataError(
+            f"labels go from {labels.min()} to {labels.max()}, but the model has {classes} classes",
+            hint="take the data that the model was trained on, such as `mnist:0-8` for a model of two digits",
+        )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, TypeAlias, cast
@@ -11,7 +11,8 @@ from typing import Any, TypeAlias, cast
 import numpy as np
 import numpy.typing as npt
 
-from robench.data.memory import as_array, classes_of
+from robench.data.dataset import input_digest
+from robench.data.memory import ImageSet, as_array, classes_of
 from robench.errors import DataError
 from robench.records.record import CertifyRecord, Rule, Status
 from robench.specs.epsilon import epsilon_or_zero
@@ -154,6 +155,20 @@ class Proofs:
 
     radius: Floats
     records: tuple[CertifyRecord, ...] = ()
+
+
+def identities(images: ImageSet) -> list[Identity]:
+    """Which images a set holds, in its order."""
+    return [
+        Identity(index, input_digest(images.batch(slice(row, row + 1))), label)
+        for row, (index, label) in enumerate(zip(images.index.tolist(), images.labels.tolist(), strict=True))
+    ]
+
+
+def certified_radii(index: Whole, certificates: Mapping[int, CertifyRecord]) -> Floats:
+    """Radii within which the true classes of images are proven (N,), from records by index; 0 where there is none."""
+    found = [certificates.get(position) for position in index.tolist()]
+    return np.array([0.0 if record is None else record.radius("pairwise") for record in found])
 
 
 def proofs_of(images: Sequence[Identity], certificates: Proven) -> Proofs:

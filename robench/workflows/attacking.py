@@ -14,7 +14,6 @@ import torch
 
 from robench import lipschitz, models
 from robench.attacks.batch import AttackedBatch
-from robench.attacks.certified import certified_radii
 from robench.attacks.diagnostics import diagnose
 from robench.attacks.ensemble import attack_batches
 from robench.attacks.gallery import make_gallery
@@ -24,6 +23,7 @@ from robench.certificates.certify import certify_records
 from robench.data import Dataset
 from robench.errors import BoundError
 from robench.files import write_json
+from robench.records.certificates import certified_radii
 from robench.records.record import AttackRecord, CertifyRecord, attack_record, to_line
 from robench.runs.adversarials import write_adversarials
 from robench.runs.folder import RunFolder, RunRequest
@@ -131,7 +131,7 @@ class _Job:
     @property
     def radii(self) -> npt.NDArray[np.float64]:
         """Certified radii of all images."""
-        return certified_radii(self.dataset, self.proofs.records)
+        return certified_radii(self.dataset.index, self.proofs.records)
 
     def rates(
         self, run: RunFolder[AttackRecord], records: Sequence[AttackRecord], flags: Sequence[Mapping[str, Any]]

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 
 import torch
 
-from robench.attacks.certified import certified_radii
 from robench.attacks.ensemble import attack_batches
 from robench.attacks.passes import PassCounter
 from robench.attacks.plan import planned
+from robench.records.certificates import certified_radii
 from robench.records.record import AttackRecord, CertifyRecord
 from robench.runs.adversarials import write_adversarials
 from robench.specs.data import DataSpec
@@ -33,7 +33,7 @@ def attack(
 ) -> list[AttackRecord]:
     plan = planned(AttackSpec(data=DataSpec(name="digits"), eps=eps, **spec), data.bounds)
     passes = passes or PassCounter()
-    radii, device = certified_radii(data, certificates or {}), torch.device("cpu")
+    radii, device = certified_radii(data.index, certificates or {}), torch.device("cpu")
     records = []
     for batch in attack_batches(
         model, data, radii, plan, batch_size=batch_size, device=device, passes=passes, skip=skip
