@@ -23,7 +23,7 @@ UNIT_SLACK = 0.05
 GRID_POINTS = 201
 BORDER = 0.35
 """The level map reaches so far past the points, in their units."""
-CHUNK = 500
+BATCH = 500
 SHOWN: dict[str, Callable[[Array], Any]] = {"min": np.min, "mean": np.mean, "max": np.max}
 
 
@@ -120,8 +120,8 @@ def measure(model: torch.nn.Module, dataset: Dataset) -> Potential:
     """
     network = widened(plain_copy(model))
     values, norms = [], []
-    for start in range(0, len(dataset), CHUNK):
-        rows = np.arange(start, min(start + CHUNK, len(dataset)))
+    for start in range(0, len(dataset), BATCH):
+        rows = np.arange(start, min(start + BATCH, len(dataset)))
         inputs = torch.from_numpy(dataset.batch(rows)).double().requires_grad_()
         f = network(inputs)[:, 0]
         if not f.requires_grad:
@@ -135,10 +135,38 @@ def measure(model: torch.nn.Module, dataset: Dataset) -> Potential:
     return found
 
 
-def compare(
-    found: Potential, optimum: Optimum, bound: LipschitzBound, *, alpha: float, margin: float
-) -> dict[str, Any]:
-    """Theorem 2 with numbers: -L^hKR of f, made 1-Lipschitz by the Lipschitz bound, against the optimum.
+class Duality(NamedTuple):
+    """Both sides of Theorem 2 on a sample.
+
+    Fields:
+        alpha, margin: of the hinge.
+        lipschitz_upper: the Lipschitz bound L of f.
+        reached: -L^hKR of f / max(1, L), which is 1-Lipschitz: its first part less alpha times its second.
+        kantorovich_rubinstein: the first part.
+        hinge: the second part.
+        optimum: -L^hKR at most, of any 1-Lipschitz function on these points.
+        transported: the part of the optimum that is the cost of the plan.
+        gap: optimum less reached.
+        share: reached over optimum; None where the optimum is not above 0.
+        exceeded: whether f does better than a 1-Lipschitz function can, beyond the solver's tolerance. Its Lipschitz
+            constant is then larger than its bound.
+    """
+
+    alpha: float
+    margin: float
+    lipschitz_upper: float
+    reached: float
+    kantorovich_rubinstein: float
+    hinge: float
+    optimum: float
+    transported: float
+    gap: float
+    share: float | None
+    exceeded: bool
+
+
+def compare(found: Potential, optimum: Optimum, bound: LipschitzBound, *, alpha: float, margin: float) -> Duality:
+    """Hold f, made 1-Lipschitz by its Lipschitz bound, against the optimum of the transport problem.
 
     Args:
         found: f on the points.
@@ -146,25 +174,20 @@ def compare(
         bound: of the Lipschitz constant of f.
         alpha: weight of the hinge.
         margin: of the hinge.
-
-    Returns:
-        `reached`: -L^hKR of f / max(1, L); `optimum`: of any 1-Lipschitz function on these points; `gap`: their
-        difference; `share`: their quotient, None where the optimum is not above 0; `exceeded`: whether f does better
-        than a 1-Lipschitz function can, beyond the solver's tolerance. It then has a larger constant than its bound.
     """
     scaled = Potential(found.index, found.positive, found.values / max(1.0, bound.upper), found.gradient_norms)
     separation, hinge = scaled.kantorovich_rubinstein(), scaled.hinge(margin)
     reached = separation - alpha * hinge
-    return {
-        "alpha": alpha,
-        "margin": margin,
-        "lipschitz_upper": bound.upper,
-        "reached": reached,
-        "kantorovich_rubinstein": separation,
-        "hinge": hinge,
-        "optimum": optimum.value,
-        "transported": optimum.transported,
-        "gap": optimum.value - reached,
-        "share": reached / optimum.value if optimum.value > 0 else None,
-        "exceeded": bool(reached > optimum.value + optimum.tolerance),
-    }
+    return Duality(
+        alpha=alpha,
+        margin=margin,
+        lipschitz_upper=bound.upper,
+        reached=reached,
+        kantorovich_rubinstein=separation,
+        hinge=hinge,
+        optimum=optimum.value,
+        transported=optimum.transported,
+        gap=optimum.value - reached,
+        share=reached / optimum.value if optimum.value > 0 else None,
+        exceeded=bool(reached > optimum.value + optimum.tolerance),
+    )

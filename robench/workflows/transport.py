@@ -11,8 +11,7 @@ from robench.errors import ModelError, SpecError
 from robench.records.record import SCHEMA_VERSION
 from robench.specs.training import TrainSpec
 from robench.training.journal import read_training
-from robench.transport.linear_program import hinge_transport
-from robench.transport.potential import compare, level_map, measure
+from robench.transport import compare, hinge_transport, level_map, measure
 from robench.workflows.pairs import load_pair
 from robench.workflows.references import DataRef, Execution, ModelRef, Outcome
 
@@ -63,7 +62,7 @@ def potential(
         "command": "potential",
         "facts": {"model": loaded.describe(), "data": dataset.describe()},
         **found.describe(),
-        "duality": compare(found, optimum, bounds, alpha=alpha, margin=margin),
+        "duality": compare(found, optimum, bounds, alpha=alpha, margin=margin)._asdict(),
     }
     levels = level_map(loaded.module, points) if dataset.shape == (2,) else None
     write_potential(out, summary, found, points, levels, dataset.class_names)

@@ -8,7 +8,7 @@ from scipy.optimize import linprog
 from scipy.spatial.distance import cdist
 
 from robench.errors import DataError, SpecError
-from robench.transport.linear_program import hinge_transport
+from robench.transport import hinge_transport
 
 
 def best_function(positive: np.ndarray, negative: np.ndarray, alpha: float, margin: float) -> float:
