@@ -12,7 +12,7 @@ from tests.sizes import check_sizes
 
 check_sizes()
 
-from robench.reporting import plots
+from robench.reporting import figures
 
 torch.set_num_threads(1)
 
@@ -24,4 +24,4 @@ settings.load_profile("untimed")
 @pytest.fixture
 def blank_figures(monkeypatch: pytest.MonkeyPatch) -> None:
     """Figures are composed but not drawn: for tests of words."""
-    monkeypatch.setattr(plots, "image_bytes", lambda figure, kind: b"<svg xmlns='http://www.w3.org/2000/svg'/>")
+    monkeypatch.setattr(figures, "image_bytes", lambda figure, kind: b"<svg xmlns='http://www.w3.org/2000/svg'/>")

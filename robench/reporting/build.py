@@ -11,7 +11,7 @@ from markupsafe import Markup
 
 from robench import __version__
 from robench.files import create_folder, write_atomic
-from robench.reporting import formats, plots, tables
+from robench.reporting import figures, formats, tables
 from robench.reporting.evaluations import read_evaluations
 from robench.reporting.page import FigureExhibit, Page, TableExhibit
 from robench.reporting.sections import compose
@@ -44,10 +44,10 @@ def build_report(runs: Sequence[Path], out: Path, *, title: str = TITLE) -> Path
         if isinstance(exhibit, TableExhibit):
             _write_table(out / TABLES, exhibit)
         else:
-            images[exhibit.name] = plots.image_bytes(exhibit.figure, "svg")
+            images[exhibit.name] = figures.image_bytes(exhibit.figure, "svg")
             write_atomic(out / FIGURES / f"{exhibit.name}.svg", images[exhibit.name])
-            write_atomic(out / FIGURES / f"{exhibit.name}.png", plots.image_bytes(exhibit.figure, "png"))
-    write_atomic(out / TABLES / "comparison.csv", formats.to_csv(tables.comparison(evaluations)))
+            write_atomic(out / FIGURES / f"{exhibit.name}.png", figures.image_bytes(exhibit.figure, "png"))
+    write_atomic(out / TABLES / "comparison.csv", formats.to_csv(tables.comparison(evaluations).text))
     write_atomic(out / TABLES / "rates.csv", formats.to_csv(tables.rates(evaluations)))
     write_atomic(out / TABLES / "budgets.csv", formats.to_csv(tables.budgets(evaluations)))
     write_atomic(out / MARKDOWN, _render("report.md.j2", page, images))
@@ -55,10 +55,10 @@ def build_report(runs: Sequence[Path], out: Path, *, title: str = TITLE) -> Path
     return out / HTML
 
 
-def _write_table(folder: Path, table: TableExhibit) -> None:
-    write_atomic(folder / f"{table.name}.csv", formats.to_csv(table.frame))
-    caption = f"{table.caption} {table.note}".strip()
-    write_atomic(folder / f"{table.name}.tex", formats.to_latex(table.frame, caption, table.name))
+def _write_table(folder: Path, exhibit: TableExhibit) -> None:
+    write_atomic(folder / f"{exhibit.name}.csv", formats.to_csv(exhibit.table.text))
+    caption = f"{exhibit.caption} {exhibit.note}".strip()
+    write_atomic(folder / f"{exhibit.name}.tex", formats.to_latex(exhibit.table, caption, exhibit.name))
 
 
 def _render(template: str, page: Page, images: Mapping[str, bytes]) -> str:
@@ -74,9 +74,8 @@ def _render(template: str, page: Page, images: Mapping[str, bytes]) -> str:
     environment.tests["figure"] = lambda exhibit: isinstance(exhibit, FigureExhibit)
     environment.filters["md"] = formats.markdown
     environment.filters["md_table"] = formats.to_markdown
-    environment.globals.update(
-        headings=formats.headings, repeats=formats.repeats, is_numeric=formats.is_numeric, version=__version__
-    )
+    environment.filters["shown"] = tables.shown
+    environment.globals["version"] = __version__
     style, _, _ = environment.loader.get_source(environment, "style.css") if environment.loader else ("", None, None)
     sources = {name: f"data:image/svg+xml;base64,{base64.b64encode(data).decode()}" for name, data in images.items()}
     return environment.get_template(template).render(page=page, style=Markup(style), sources=sources)

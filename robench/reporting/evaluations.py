@@ -1,195 +1,16 @@
-"""What run folders say of each model: certificates and attacks of the same model on the same data, side by side."""
+"""Runs joined to evaluations: which belong together, and what each evaluation is called."""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from fractions import Fraction
-from functools import cached_property
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-from robench.records.crosscheck import Contradictions, contradictions
-from robench.records.record import COMBINED, RULES, AttackRecord, CertifyRecord, Rule
+from robench.records.record import AttackRecord, CertifyRecord
+from robench.reporting.evaluation import Evaluation
 from robench.runs.run import AnyRun, Run, read_runs
-from robench.specs.epsilon import DEFAULT_EPS, ascending
-from robench.statistics import curves
-from robench.statistics.budget import AttackBudget, budgets
-from robench.statistics.curves import Curve
-from robench.statistics.predictions import all_flags
-from robench.statistics.sparing import spared_counts
-
-
-class Flag(NamedTuple):
-    """A diagnostic that says that an evaluation may be wrong."""
-
-    run: str
-    name: str
-    message: str
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Evaluation:
-    """A model on a data set: its certify run, its attack run, or both.
-
-    Fields:
-        name: what to call the model; different for each evaluation of a report.
-    """
-
-    name: str
-    certify: Run[CertifyRecord] | None
-    attack: Run[AttackRecord] | None
-
-    @property
-    def runs(self) -> tuple[AnyRun, ...]:
-        """The runs it consists of."""
-        return tuple(run for run in (self.certify, self.attack) if run is not None)
-
-    def facts(self, part: str) -> Mapping[str, Any]:
-        """A table of facts, of the certify run first."""
-        return next((facts for run in self.runs if (facts := run.facts(part))), {})
-
-    @property
-    def weights_sha256(self) -> str:
-        """SHA-256 of the weights, as on disk."""
-        return self.model_key[0]
-
-    @property
-    def model_key(self) -> tuple[str, ...]:
-        """Digests of the weights and of the function, the same in all its runs."""
-        return self.runs[0].model_key
-
-    @property
-    def data_name(self) -> str:
-        """Name of the data set and its split."""
-        return self.runs[0].data_name
-
-    @property
-    def is_image(self) -> bool:
-        """Whether the inputs are images, so that ε is in pixel units."""
-        return len(self.facts("data").get("shape", (1, 1, 1))) == 3
-
-    @cached_property
-    def attacks(self) -> tuple[str, ...]:
-        """Names of the attacks, in the order of the records."""
-        records = self.attack.records if self.attack else ()
-        return tuple(dict.fromkeys(name for record in records for name in record.attacks))
-
-    @property
-    def full(self) -> bool:
-        """Whether every attack saw every image that was not certified."""
-        return self.attack is not None and bool(self.attack.manifest.get("spec", {}).get("full", False))
-
-    @cached_property
-    def budgets(self) -> Mapping[str, AttackBudget]:
-        """What each attack was given, what it broke alone, and what it cost; empty without an attack run."""
-        if self.attack is None or not self.attack.n:
-            return {}
-        return budgets(self.attack.records, self.attacked_eps, full=self.full, spent=self.attack.spent)
-
-    @property
-    def n_spared(self) -> int | None:
-        """Pairs of image and ε that stand and were spared an attack (see `sparing`); None without a cascade."""
-        if self.attack is None or self.full or not self.attack.n:
-            return None
-        return sum(spared_counts(self.attack.records, self.attacked_eps).values())
-
-    @cached_property
-    def attacked_eps(self) -> tuple[str, ...]:
-        """The radii that the attacks were asked about, as written, ascending."""
-        if self.attack is None:
-            return ()
-        asked = {tuple(self.attack.manifest.get("spec", {}).get("eps", ())), *(r.eps for r in self.attack.records)}
-        return ascending(text for texts in sorted(asked) for text in texts)
-
-    @cached_property
-    def eps(self) -> tuple[str, ...]:
-        """All radii that this evaluation was asked about; the usual ones where it was asked about none."""
-        asked: list[str] = []
-        if self.certify is not None:
-            table = self.certify.summary.get("certified_accuracy", {})
-            asked = [text for rates in table.values() if isinstance(rates, Mapping) for text in rates]
-            asked += self.certify.manifest.get("facts", {}).get("eps", ())
-        return ascending([*asked, *self.attacked_eps]) or DEFAULT_EPS
-
-    @property
-    def refusal(self) -> str | None:
-        """Why the audit could not bound the Lipschitz constant, if so."""
-        reason = self.facts("audit").get("refused")
-        return None if reason is None else str(reason)
-
-    def clean(self) -> Fraction | None:
-        """Clean accuracy on all images of the run that has most of them."""
-        return curves.clean(self.largest.records) if self.largest.n else None
-
-    @property
-    def largest(self) -> AnyRun:
-        """The run that has most images."""
-        return max(self.runs, key=lambda run: run.n)
-
-    def certified(self, rule: Rule) -> Curve | None:
-        """Certified accuracy on all certified images; of the attack records where there is no certify run."""
-        return self._certified.get(rule)
-
-    def certified_on_attacked(self, rule: Rule) -> Curve | None:
-        """Certified accuracy on the attacked images only, so that it can be set against the attacks on them."""
-        return self._certified_on_attacked.get(rule)
-
-    def robust(self, attack: str = COMBINED) -> Curve | None:
-        """Accuracy under all attacks together, or under one of them that saw every image that is not certified.
-
-        None where there is no such attack, and for the single attacks of a cascade, which were given what others left.
-        """
-        return self._robust.get(attack)
-
-    def flags(self) -> list[Flag]:
-        """The diagnostics of all runs."""
-        return [flag for run in self.runs for flag in _flags(run)]
-
-    def contradictions(self) -> Contradictions:
-        """Images with an adversarial nearer than a certified radius, by either rule, of either run.
-
-        Raises:
-            RunError: the two runs are about different inputs.
-        """
-        if self.attack is None:
-            return Contradictions()
-        return contradictions(self.certify.records if self.certify else (), self.attack.records)
-
-    @cached_property
-    def _certified(self) -> Mapping[Rule, Curve]:
-        if self.certify is None or not self.certify.n or self.refusal is not None:
-            return self._certified_by_attack_run
-        records = self.certify.records
-        return {rule: curves.certified(records, rule) for rule in RULES}
-
-    @cached_property
-    def _certified_on_attacked(self) -> Mapping[Rule, Curve]:
-        if self.attack is None or not self.attack.n:
-            return self._certified
-        known = {
-            (record.index, record.input_sha256): record for record in (self.certify.records if self.certify else ())
-        }
-        matched = [known.get((record.index, record.input_sha256)) for record in self.attack.records]
-        records = [record for record in matched if record is not None]
-        if self.refusal is not None or len(records) < len(matched):
-            return self._certified_by_attack_run
-        return {rule: curves.certified(records, rule) for rule in RULES}
-
-    @cached_property
-    def _certified_by_attack_run(self) -> Mapping[Rule, Curve]:
-        if self.attack is None or not self.attack.n or self.refusal is not None:
-            return {}
-        curve = curves.certified_when_attacked(self.attack.records)
-        return {"pairwise": curve} if self.attack.facts("audit") or curve.thresholds.any() else {}
-
-    @cached_property
-    def _robust(self) -> Mapping[str, Curve]:
-        if self.attack is None or not self.attack.n:
-            return {}
-        alone = self.attacks if self.full else ()
-        return {name: curves.robust(self.attack.records, name) for name in (COMBINED, *alone)}
 
 
 def read_evaluations(paths: Sequence[Path]) -> list[Evaluation]:
@@ -204,12 +25,6 @@ def read_evaluations(paths: Sequence[Path]) -> list[Evaluation]:
     found = [evaluation for group in groups.values() for evaluation in _pair(group)]
     found.sort(key=lambda item: (item.data_name, item.name, item.model_key, [run.name for run in item.runs]))
     return _distinct(found)
-
-
-def _flags(run: AnyRun) -> list[Flag]:
-    """What the predictions raise, and the diagnostics of the manifest and the summary, each once."""
-    raised = [*(run.manifest.get("facts", {}).get("flags") or ()), *(run.summary.get("flags") or ())]
-    return [Flag(run.name, *flag) for flag in all_flags(run.records, raised)]
 
 
 def _pair(group: Sequence[Any]) -> list[Evaluation]:

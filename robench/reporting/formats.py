@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from itertools import groupby
-from typing import NamedTuple
 
 import pandas as pd
 
-GROUPED = re.compile(r"(?P<group>.+ ε =) (?P<leaf>\S+)", re.DOTALL)
-NUMERIC = re.compile(r"[-\d.,/– ]*|broke \d+ of \d+|\d+\.\d to \d+\.\d|[-+\d.e]+")
+from robench.reporting.tables.table import Heading, Table
+
 MARKDOWN_SPECIAL = re.compile(r"([\\`*_{}\[\]<>#|~$!])")
 LATEX = {
     "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "$": r"\$", "&": r"\&", "#": r"\#", "_": r"\_", "%": r"\%",
@@ -20,49 +18,17 @@ LATEX = {
 }  # fmt: skip
 
 
-class Heading(NamedTuple):
-    """A group of neighbouring columns under one title; a column by itself has an empty list of leaves."""
-
-    title: str
-    leaves: tuple[str, ...]
-
-
-def headings(columns: Sequence[str]) -> list[Heading]:
-    """Columns grouped by what ends in `ε = …`."""
-    parts = [(match["group"], match["leaf"]) if (match := GROUPED.fullmatch(name)) else (name, "") for name in columns]
-    result = []
-    for title, members in groupby(parts, key=lambda part: part[0]):
-        leaves = tuple(leaf for _, leaf in members)
-        result += [Heading(title, ())] * len(leaves) if "" in leaves else [Heading(title, leaves)]
-    return result
-
-
-def repeats(frame: pd.DataFrame) -> list[int]:
-    """For each row, how many rows from it on share its first cell; 0 where the row before shares it already."""
-    lengths: list[int] = []
-    for _, members in groupby(str(cell) for cell in frame.iloc[:, 0]):
-        length = sum(1 for _ in members)
-        lengths += [length, *[0] * (length - 1)]
-    return lengths
-
-
-def is_numeric(frame: pd.DataFrame, place: int) -> bool:
-    """Whether a column holds numbers, so that it is set flush right."""
-    cells = [str(cell) for cell in frame.iloc[:, place]]
-    return bool(cells) and all(NUMERIC.fullmatch(cell) for cell in cells)
-
-
 def to_csv(frame: pd.DataFrame) -> str:
     """CSV with a header line; lines end in a newline on every system."""
     text: str = frame.to_csv(index=False, lineterminator="\n")
     return text
 
 
-def to_markdown(frame: pd.DataFrame) -> str:
+def to_markdown(table: Table) -> str:
     """A table of GitHub's Markdown, its columns aligned in the source too."""
-    rows = _cells(frame, markdown)
-    widths = [max(3, *(len(row[place]) for row in rows)) for place in range(len(rows[0]))]
-    right = [is_numeric(frame, place) for place in range(len(widths))]
+    rows = [[markdown(column.name) for column in table.columns], *_cells(table, markdown)]
+    widths = [max(3, *map(len, column)) for column in zip(*rows, strict=True)]
+    right = table.flush_right
 
     def line(row: Sequence[str]) -> str:
         padded = [
@@ -75,13 +41,11 @@ def to_markdown(frame: pd.DataFrame) -> str:
     return "\n".join([line(rows[0]), line(rule), *map(line, rows[1:])]) + "\n"
 
 
-def to_latex(frame: pd.DataFrame, caption: str, label: str) -> str:
+def to_latex(table: Table, caption: str, label: str) -> str:
     r"""A `table` environment with booktabs rules; columns of one group share a \multicolumn heading."""
-    rows = [
-        row if length else ["", *row[1:]] for row, length in zip(_cells(frame, latex)[1:], repeats(frame), strict=True)
-    ]
-    heads = headings([str(name) for name in frame.columns])
-    columns = "".join("r" if is_numeric(frame, place) else "l" for place in range(frame.shape[1]))
+    cells = zip(_cells(table, latex), table.repeats, strict=True)
+    rows = [row if length else ["", *row[1:]] for row, length in cells]
+    columns = "".join("r" if right else "l" for right in table.flush_right)
     return "\n".join(
         [
             r"% needs \usepackage{booktabs,graphicx} and \usepackage[T1]{fontenc}",
@@ -92,7 +56,7 @@ def to_latex(frame: pd.DataFrame, caption: str, label: str) -> str:
             r"  \resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%",
             rf"  \begin{{tabular}}{{{columns}}}",
             r"    \toprule",
-            *_latex_head(heads),
+            *_latex_head(table.headings),
             r"    \midrule",
             *(f"    {' & '.join(row)} \\\\" for row in rows),
             r"    \bottomrule",
@@ -113,10 +77,8 @@ def latex(text: str) -> str:
     return "".join(LATEX.get(letter, letter) for letter in " ".join(text.split()))
 
 
-def _cells(frame: pd.DataFrame, escape: Callable[[str], str]) -> list[list[str]]:
-    return [
-        [escape(str(cell)) for cell in row] for row in [list(frame.columns), *frame.to_numpy(dtype=object).tolist()]
-    ]
+def _cells(table: Table, escape: Callable[[str], str]) -> list[list[str]]:
+    return [[escape(cell) for cell in row] for row in table.strings]
 
 
 def _latex_head(heads: Sequence[Heading]) -> list[str]:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import pandas as pd
 from matplotlib.figure import Figure
+
+from robench.reporting.tables.table import Rate, Table
 
 
 @dataclass(frozen=True, eq=False)
@@ -19,7 +20,7 @@ class TableExhibit:
 
     name: str
     caption: str
-    frame: pd.DataFrame
+    table: Table
     note: str = ""
 
 
@@ -42,23 +43,27 @@ class Bracket:
 
     Fields:
         eps: as written.
-        certified: percent, floored; None if there is no certificate.
-        attacked: percent, ceiled; None if there was no attack at this ε.
+        certified: None if there is no certificate.
+        attacked: None if there was no attack at this ε.
     """
 
     eps: str
-    certified: str | None
-    attacked: str | None
+    certified: Rate | None
+    attacked: Rate | None
 
     @property
     def low(self) -> float:
-        """Left end of the bar, 0..100."""
-        return float(self.certified or 0)
+        """Left end of the bar, 0..100, where the text says."""
+        return _place(self.certified)
 
     @property
     def width(self) -> float:
         """Length of the bar between both ends."""
-        return max(0.0, round(float(self.attacked or self.certified or 0) - self.low, 2))
+        return max(0.0, round(_place(self.attacked or self.certified) - self.low, 2))
+
+
+def _place(rate: Rate | None) -> float:
+    return 0.0 if rate is None else float(str(rate))
 
 
 @dataclass(frozen=True)
@@ -71,8 +76,8 @@ class Overview:
 
     name: str
     anchor: str
-    clean: str
-    base: str
+    clean: Rate | None
+    base: Rate | None
     brackets: tuple[Bracket, ...]
 
 

@@ -9,8 +9,8 @@ from matplotlib.figure import Figure
 
 from robench.display import upper
 from robench.records.record import AttackRecord
-from robench.reporting import plots
-from robench.reporting.evaluations import Evaluation
+from robench.reporting import figures
+from robench.reporting.evaluation import Evaluation
 from robench.reporting.gallery import Array, Gallery, read_gallery
 
 TRANSPORT = "x − 2 f(x) ∇f(x)"
@@ -53,7 +53,7 @@ def _images(
     if order != present:
         caption += f"; none of these by {', '.join(name for name in present if name not in order)}"
     alt = f"Grid of {len(gallery.clean)} inputs of {evaluation.name} and their adversarials by {', '.join(order)}."
-    return f"{caption}.", alt, plots.image_grid(scaled, captions)
+    return f"{caption}.", alt, figures.image_grid(scaled, captions)
 
 
 def _plane(evaluation: Evaluation, gallery: Gallery, records: Sequence[AttackRecord | None]) -> tuple[str, str, Figure]:
@@ -63,7 +63,7 @@ def _plane(evaluation: Evaluation, gallery: Gallery, records: Sequence[AttackRec
         moved.append((TRANSPORT, gallery.transport))
     caption = "Points of the plane, and where each attack and the gradient step take them."
     alt = f"{len(labels)} points of {evaluation.name} with arrows to their adversarials."
-    return caption, alt, plots.plane_gallery(gallery.clean, labels, moved)
+    return caption, alt, figures.plane_gallery(gallery.clean, labels, moved)
 
 
 def _reached(names: Sequence[str], gallery: Gallery, attack: str) -> list[str]:

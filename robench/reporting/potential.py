@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from robench.files import create_folder, write_atomic, write_json
-from robench.reporting import plots
+from robench.reporting import figures
 
 SUMMARY, OUTPUTS = "potential.json", "outputs.csv"
 
@@ -62,13 +62,13 @@ def write_potential(
         {"index": found.index, "label": labels, "f": found.values, "gradient_norm": found.gradient_norms}
     )
     write_atomic(out / OUTPUTS, table.to_csv(index=False, lineterminator="\n"))
-    figures = {
-        "outputs": plots.output_distributions(found.values, labels, names),
-        "gradient-norms": plots.gradient_norms(found.gradient_norms),
+    drawn = {
+        "outputs": figures.output_distributions(found.values, labels, names),
+        "gradient-norms": figures.gradient_norms(found.gradient_norms),
     }
     if levels is not None:
-        figures["level-map"] = plots.level_map(*levels, points, labels, names)
-    for name, figure in figures.items():
-        write_atomic(out / f"{name}.png", plots.image_bytes(figure, "png"))
-        write_atomic(out / f"{name}.svg", plots.image_bytes(figure, "svg"))
+        drawn["level-map"] = figures.level_map(*levels, points, labels, names)
+    for name, figure in drawn.items():
+        write_atomic(out / f"{name}.png", figures.image_bytes(figure, "png"))
+        write_atomic(out / f"{name}.svg", figures.image_bytes(figure, "svg"))
     write_json(out / SUMMARY, summary)

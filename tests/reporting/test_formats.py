@@ -4,18 +4,37 @@ import csv
 import io
 import re
 
-import pandas as pd
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from robench.reporting import formats
+from robench.reporting.tables.table import Broke, Column, Heading, Rate, Table, below, by_eps, names
 
 NASTY = r"a|b & c_d $x^2$ {e} \f ~g #h %i <b>`j`* [k](l)"
-FRAME = pd.DataFrame(
-    [["hkr", "96.0", "82.6", "1.0"], ["hkr", "–", "broke 3 of 4", "2.0"], [NASTY, "0.1", "100.0", "3.0"]],
-    columns=["model", "certified % ε = 36/255", "certified % ε = 0.5", "radius"],
-)
+ROWS = [
+    ("hkr", {"36/255": Rate(96, 100, proven=True), "0.5": Rate(82, 99, proven=True)}, 1.0),
+    ("hkr", {"36/255": None, "0.5": Broke(3, 4)}, 2.0),
+    (NASTY, {"36/255": Rate(1, 999, proven=False), "0.5": Rate(7, 7, proven=False)}, 3.0),
+]
+TABLE = Table.of(ROWS, [
+    names("model", lambda row: row[0]),
+    *by_eps("certified %", ("36/255", "0.5"), lambda row, eps: row[1][eps]),
+    below("radius", lambda row: row[2], 1),
+])  # fmt: skip
+
+
+def test_numbers_become_text_in_one_step() -> None:
+    assert TABLE.text.to_numpy().tolist() == [
+        ["hkr", "96.0", "82.8", "1.0"],
+        ["hkr", "–", "broke 3 of 4", "2.0"],
+        [NASTY, "0.2", "100.0", "3.0"],
+    ]
+    assert list(TABLE.frame.columns) == list(TABLE.text.columns)
+    numbers = TABLE.frame.iloc[:, 1:].to_numpy(dtype=float, na_value=np.nan)
+    expected = [[96.0, 8200 / 99, 1.0], [np.nan, np.nan, 2.0], [100 / 999, 100.0, 3.0]]
+    np.testing.assert_array_equal(numbers, expected)
 
 
 def split_cells(line: str) -> list[str]:
@@ -23,12 +42,12 @@ def split_cells(line: str) -> list[str]:
 
 
 def test_csv_reads_back_cell_by_cell() -> None:
-    rows = list(csv.reader(io.StringIO(formats.to_csv(FRAME))))
-    assert rows == [list(FRAME.columns), *FRAME.to_numpy().tolist()]
+    rows = list(csv.reader(io.StringIO(formats.to_csv(TABLE.text))))
+    assert rows == [list(TABLE.text.columns), *TABLE.strings]
 
 
 def test_markdown_columns_stand_under_each_other() -> None:
-    lines = formats.to_markdown(FRAME).splitlines()
+    lines = formats.to_markdown(TABLE).splitlines()
     assert len({len(line) for line in lines}) == 1
     assert [len(split_cells(line)) for line in lines] == [4] * 5
     assert [cell.endswith(":") for cell in split_cells(lines[1])] == [False, True, True, True]
@@ -46,7 +65,7 @@ def test_latex_leaves_no_command_of_the_users(text: str) -> None:
 
 
 def test_latex_is_a_balanced_table_of_equal_rows() -> None:
-    text = formats.to_latex(FRAME, "100 % of ε_1 & more", "x")
+    text = formats.to_latex(TABLE, "100 % of ε_1 & more", "x")
     for name in ("table", "tabular"):
         assert text.count(rf"\begin{{{name}}}") == text.count(rf"\end{{{name}}}") == 1
     body = text[text.index(r"\toprule") : text.index(r"\bottomrule")]
@@ -70,18 +89,21 @@ def test_markdown_text_is_one_line_without_html_or_cells(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("cells", "expected"),
-    [
-        (["1.0", "–", "broke 2 of 13"], True),
-        (["1.0 to 2.0", "–"], True),
-        (["36/255", "1e-05"], True),
-        (["hkr", "1"], False),
-        ([], False),
-    ],
+    ("cells", "numeric", "right"),
+    [([1, None], True, True), (["1", "hkr"], False, False), ([None, None], False, True), (["1", "2"], False, False)],
 )
-def test_what_counts_as_a_column_of_numbers(cells: list[str], expected: bool) -> None:
-    assert formats.is_numeric(pd.DataFrame({"x": cells}), 0) is expected
+def test_columns_of_numbers_and_of_nothing_are_flush_right(cells: list[object], numeric: bool, right: bool) -> None:
+    assert Table.of(cells, [Column("x", lambda cell: cell, numeric=numeric)]).flush_right == [right]
 
 
 def test_repeats_count_the_rows_of_a_group() -> None:
-    assert formats.repeats(pd.DataFrame({"x": list("aabccc")})) == [2, 0, 1, 3, 0, 0]
+    assert Table.of("aabccc", [names("x", str)]).repeats == [2, 0, 1, 3, 0, 0]
+
+
+def test_only_columns_of_one_group_share_a_heading() -> None:
+    columns = [Column("x ε = 1", str), *by_eps("y", ("1", "2"), lambda item, eps: eps), Column("y ε =", str)]
+    assert Table.of("a", columns).headings == [
+        Heading("x ε = 1", ()),
+        Heading("y ε =", ("1", "2")),
+        Heading("y ε =", ()),
+    ]

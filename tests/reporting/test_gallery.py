@@ -10,7 +10,8 @@ from safetensors.numpy import load_file, save_file
 
 from robench.errors import RunError
 from robench.reporting import pictures
-from robench.reporting.evaluations import Evaluation, read_evaluations
+from robench.reporting.evaluation import Evaluation
+from robench.reporting.evaluations import read_evaluations
 from robench.reporting.gallery import GALLERY, read_gallery
 from tests.reporting.synthetic import ATTACKS, Synthetic
 

@@ -9,7 +9,8 @@ import pandas as pd
 import pytest
 
 from robench.reporting import tables
-from robench.reporting.evaluations import Evaluation, read_evaluations
+from robench.reporting.evaluation import Evaluation
+from robench.reporting.evaluations import read_evaluations
 from robench.specs.epsilon import epsilon_value
 from tests.reporting.synthetic import ATTACKS, EPS, Synthetic
 
@@ -28,7 +29,7 @@ def thirds(tmp_path: Path) -> Evaluation:
 
 
 def test_certified_is_never_rounded_up_and_attacked_never_down(thirds: Evaluation) -> None:
-    frame = tables.accuracy(thirds).set_index("ε")
+    frame = tables.accuracy(thirds).text.set_index("ε")
     certificates, attacked = Synthetic(accuracy=0.8, seed=3).certificates(93), thirds.attack.records
     for text in EPS:
         epsilon = epsilon_value(text)
@@ -44,29 +45,29 @@ def test_certified_is_never_rounded_up_and_attacked_never_down(thirds: Evaluatio
 
 
 def test_printed_bounds_keep_their_order(thirds: Evaluation) -> None:
-    frame = tables.bounds([thirds]).drop(columns=["model", "", "n"]).map(Fraction)
+    frame = tables.bounds([thirds]).text.drop(columns=["model", "", "n"]).map(Fraction)
     paper, pairwise, attacked = (frame.iloc[row] for row in range(3))
     assert (paper <= pairwise).all()
     assert (pairwise <= attacked).all()
-    assert (attacked <= Fraction(tables.models([thirds])["clean %"][0])).all()
+    assert (attacked <= Fraction(tables.models([thirds]).text["clean %"][0])).all()
 
 
 def test_intervals_hold_the_printed_rate(thirds: Evaluation) -> None:
-    for _, row in tables.accuracy(thirds).iterrows():
+    for _, row in tables.accuracy(thirds).text.iterrows():
         low, high = map(float, row["95 % interval, combined"].split(" to "))
         assert low <= float(row["combined %"]) <= high
 
 
 def test_lipschitz_bounds_and_radii_are_rounded_outwards(thirds: Evaluation) -> None:
-    row = tables.models([thirds]).iloc[0]
+    row = tables.models([thirds]).text.iloc[0]
     assert (row["Lipschitz upper"], row["Lipschitz lower"]) == ("1.0001", "0.9712")
     radii = [record.radius_pairwise for record in Synthetic(accuracy=0.8, seed=3).certificates(93)]
     assert 0 <= math.fsum(radii) / 93 - float(row["mean radius (pairwise)"]) < 1e-4
-    assert list(tables.audit(thirds)["Lipschitz upper"]) == ["1.000001"] * 4
+    assert list(tables.audit(thirds).text["Lipschitz upper"]) == ["1.000001"] * 4
 
 
 def test_table_1_has_the_combined_rule_below_every_attack(thirds: Evaluation) -> None:
-    frame = tables.attack_accuracy([thirds])
+    frame = tables.attack_accuracy([thirds]).text
     cells = {(attack, eps): float(value) for attack, eps, value in frame.itertuples(index=False, name=None)}
     assert cells["none (base rate)", "0"] < cells["none (clean)", "0"]
     for text in EPS:
@@ -79,7 +80,7 @@ def test_the_single_attacks_of_a_cascade_have_counts_and_no_accuracy(seed: int, 
     folder = Synthetic(seed=seed).write_attack(tmp_path / "a", 40)
     raw = [json.loads(line)["attacks"] for line in (folder / "records.jsonl").read_text().splitlines()]
     evaluation = evaluate(tmp_path)[0]
-    frame = tables.attack_accuracy([evaluation]).set_index(["attack", "ε"])["hkr"]
+    frame = tables.attack_accuracy([evaluation]).text.set_index(["attack", "ε"])["hkr"]
     for name in ATTACKS:
         given = [outcomes[name] for outcomes in raw if outcomes[name]["status"] != "not_run"]
         for text in EPS:
@@ -87,7 +88,7 @@ def test_the_single_attacks_of_a_cascade_have_counts_and_no_accuracy(seed: int, 
             assert frame[name, text] == (f"broke {broken} of {len(given)}" if given else "–")
     assert all(0 <= float(cell) <= 100 for cell in frame["combined"])
     assert set(tables.rates([evaluation])["measure"]) == {"attacked combined", "certified pairwise"}
-    assert list(tables.accuracy(evaluation)[ATTACKS[0]]) == list(frame[ATTACKS[0]])
+    assert list(tables.accuracy(evaluation).text[ATTACKS[0]]) == list(frame[ATTACKS[0]])
 
 
 @pytest.mark.parametrize("attacked", [0, 40, 93])
@@ -98,7 +99,7 @@ def test_the_classes_by_themselves_are_counted_on_the_same_images(attacked: int,
     if attacked:
         model.write_attack(tmp_path / "a", attacked, full=full)
     evaluation = evaluate(tmp_path)[0]
-    frame = tables.by_class(evaluation)
+    frame = tables.by_class(evaluation).text
     n = attacked or 93
     proofs = pd.DataFrame([vars(record) for record in model.certificates(93)[:n]])
     assert frame["n"].astype(int).sum() == frame["predicted"].astype(int).sum() == n
@@ -121,10 +122,10 @@ def test_certified_and_attacked_of_one_table_are_of_the_same_images(attacked: in
     model.write_certify(tmp_path / "c", 93)
     model.write_attack(tmp_path / "a", attacked)
     evaluations = evaluate(tmp_path)
-    bounds, alone = tables.bounds(evaluations), tables.certified_alone(evaluations)
+    bounds, alone = tables.bounds(evaluations).text, tables.certified_alone(evaluations).text
     assert set(bounds["n"]) == {str(attacked)}
     assert set(alone["n"]) == {"93"}
-    wide = tables.comparison(evaluations).iloc[0]
+    wide = tables.comparison(evaluations).text.iloc[0]
     for text in EPS:
         count = sum(r.radius_pairwise > epsilon_value(text) for r in model.certificates(93)[:attacked])
         shown = Fraction(bounds.loc[1, f"accuracy % at ε = {text}"])
@@ -135,7 +136,7 @@ def test_certified_and_attacked_of_one_table_are_of_the_same_images(attacked: in
 def test_a_radius_that_no_attack_was_asked_about_is_left_open(tmp_path: Path) -> None:
     Synthetic().write_certify(tmp_path / "c", 40)
     Synthetic().write_attack(tmp_path / "a", 40, eps=("0.5", "1"))
-    frame = tables.accuracy(evaluate(tmp_path)[0]).set_index("ε")
+    frame = tables.accuracy(evaluate(tmp_path)[0]).text.set_index("ε")
     assert frame.loc["2", "combined %"] == "–"
     assert frame.loc["2", "certified % (pairwise)"] != "–"
     assert frame.loc["1", "combined %"] != "–"
@@ -148,7 +149,7 @@ def test_a_contradiction_is_listed_with_both_numbers_in_full(tmp_path: Path) -> 
     victim = next(line for line in lines if line["distance"])
     victim["certified_radius"] = math.nextafter(victim["distance"], math.inf)
     (folder / "records.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    frame = tables.contradictions(evaluate(tmp_path))
+    frame = tables.contradictions(evaluate(tmp_path)).text
     assert frame[["image", "certified radius", "distance"]].to_numpy().tolist() == [
         [str(victim["index"]), repr(victim["certified_radius"]), repr(victim["distance"])]
     ]
@@ -160,7 +161,7 @@ def test_no_contradiction_where_distance_equals_the_radius(tmp_path: Path) -> No
     victim = next(line for line in lines if line["distance"])
     victim["certified_radius"] = victim["distance"]
     (folder / "records.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    assert tables.contradictions(evaluate(tmp_path)).empty
+    assert not tables.contradictions(evaluate(tmp_path)).cells
 
 
 def test_rates_are_exact_numbers(thirds: Evaluation) -> None:
@@ -179,24 +180,24 @@ def test_flags_of_manifest_and_summary_are_each_shown_once(tmp_path: Path) -> No
         data = json.loads((folder / name).read_text())
         (data["facts"] if name == "manifest.json" else data)["flags"] = [flag]
         (folder / name).write_text(json.dumps(data))
-    assert tables.flags(evaluate(tmp_path)).to_numpy().tolist() == [["hkr", "a", flag["name"], flag["message"]]]
+    assert tables.flags(evaluate(tmp_path)).text.to_numpy().tolist() == [["hkr", "a", flag["name"], flag["message"]]]
 
 
 def test_a_model_may_be_called_like_a_column(tmp_path: Path) -> None:
     Synthetic(name="attack").write_attack(tmp_path / "a", 20)
-    frame = tables.attack_accuracy(evaluate(tmp_path))
+    frame = tables.attack_accuracy(evaluate(tmp_path)).text
     assert list(frame.columns) == ["attack", "ε", "attack"]
     assert frame.shape[0] == 2 + 6 * 6
 
 
 def test_two_digits_above_a_thousand_images(tmp_path: Path) -> None:
     Synthetic().write_certify(tmp_path / "c", 1001)
-    frame = tables.bounds(evaluate(tmp_path))
+    frame = tables.bounds(evaluate(tmp_path)).text
     assert all(len(cell.split(".")[1]) == 2 for cell in frame.iloc[0, 3:])
 
 
 def test_the_wide_comparison_holds_both_narrow_tables(thirds: Evaluation) -> None:
-    wide = tables.comparison([thirds])
-    pd.testing.assert_frame_equal(wide[tables.models([thirds]).columns], tables.models([thirds]))
+    wide = tables.comparison([thirds]).text
+    pd.testing.assert_frame_equal(wide[tables.models([thirds]).text.columns], tables.models([thirds]).text)
     expected = [f"{measure} ε = {text}" for measure in ("certified % (paper)", "attacked % (combined)") for text in EPS]
     assert set(expected) <= set(wide.columns)

@@ -12,7 +12,8 @@ import pytest
 
 from robench.errors import RunError
 from robench.reporting import formats, tables
-from robench.reporting.evaluations import Evaluation, read_evaluations
+from robench.reporting.evaluation import Evaluation
+from robench.reporting.evaluations import read_evaluations
 from robench.specs.epsilon import epsilon_value
 from robench.statistics import budget
 from robench.statistics.sparing import spared_counts
@@ -56,7 +57,7 @@ def test_counts_are_those_of_the_records(case: tuple[Path, Evaluation]) -> None:
     frame = outcomes(folder)
     at = {text: frame[frame["distance"] <= epsilon_value(text)] for text in EPS}
     single = {text: hits[hits.groupby("image")["attack"].transform("size") == 1] for text, hits in at.items()}
-    table = tables.budget(evaluation).set_index("attack")
+    table = tables.budget(evaluation).text.set_index("attack")
     assert list(table.index) == [*ATTACKS, "combined"]
     for name, item in evaluation.budgets.items():
         mine = frame[frame["attack"] == name]
@@ -77,7 +78,7 @@ def test_counts_are_those_of_the_records(case: tuple[Path, Evaluation]) -> None:
 def test_passes_are_summed_over_the_parts_of_the_run(case: tuple[Path, Evaluation]) -> None:
     folder, evaluation = case
     spent = pd.DataFrame(read_lines(folder / "effort.jsonl")).sum()
-    table = tables.budget(evaluation).set_index("attack")
+    table = tables.budget(evaluation).text.set_index("attack")
     for way in ("forward", "backward"):
         for name in ATTACKS:
             assert table.loc[name, f"{way} passes"] == str(int(spent[f"{name} {way}"]))
@@ -86,7 +87,7 @@ def test_passes_are_summed_over_the_parts_of_the_run(case: tuple[Path, Evaluatio
 
 def test_optimality_is_that_of_attackbench(case: tuple[Path, Evaluation]) -> None:
     folder, evaluation = case
-    table = tables.budget(evaluation)
+    table = tables.budget(evaluation).text
     if not evaluation.full:
         assert "optimality" not in table
         assert all(item.optimality is None for item in evaluation.budgets.values())
@@ -128,7 +129,7 @@ def test_nothing_is_optimal_where_nothing_was_broken(tmp_path: Path) -> None:
         line |= {"distance": None, "attack": None}
         line["attacks"] = {name: {"status": "not_found", "distance": None, "predicted": None} for name in ATTACKS}
     (folder / "records.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    table = tables.budget(read_evaluations([tmp_path])[0])
+    table = tables.budget(read_evaluations([tmp_path])[0]).text
     assert set(table["optimality"]) == {"–"}
     assert set(table["broke alone"]) == {"0", "–"}
 
@@ -139,7 +140,7 @@ def test_nothing_is_optimal_where_nothing_was_broken(tmp_path: Path) -> None:
 def test_passes_that_were_not_noted_are_no_zero(tmp_path: Path, effort: str) -> None:
     folder = Synthetic().write_attack(tmp_path / "a", 20)
     (folder / "effort.jsonl").write_text(effort)
-    table = tables.budget(read_evaluations([tmp_path])[0]).set_index("attack")
+    table = tables.budget(read_evaluations([tmp_path])[0]).text.set_index("attack")
     assert set(table.loc[list(ATTACKS), "forward passes"]) == {"–"}
     assert table.loc["combined", "forward passes"] == ("5" if "5" in effort else "–")
 
@@ -176,7 +177,7 @@ def test_without_an_attack_run_there_are_no_budgets(tmp_path: Path) -> None:
     Synthetic().write_certify(tmp_path / "c", 20)
     evaluations = read_evaluations([tmp_path])
     assert tables.budgets(evaluations).empty
-    assert tables.budget(evaluations[0]).empty
+    assert not tables.budget(evaluations[0]).cells
     assert evaluations[0].n_spared is None
 
 

@@ -7,8 +7,9 @@ import matplotlib as mpl
 import numpy as np
 import pytest
 
-from robench.reporting import plots
-from robench.reporting.evaluations import Evaluation, read_evaluations
+from robench.reporting import figures
+from robench.reporting.evaluation import Evaluation
+from robench.reporting.evaluations import read_evaluations
 from robench.specs.epsilon import epsilon_value
 from tests.reporting.synthetic import ATTACKS, EPS, Synthetic
 
@@ -28,7 +29,7 @@ def lines(figure: object) -> dict[str, object]:
 
 
 def test_certified_lies_below_combined_and_combined_below_every_attack(evaluation: Evaluation) -> None:
-    drawn = lines(plots.accuracy(evaluation))
+    drawn = lines(figures.accuracy(evaluation))
     combined = drawn["combined attacks"]
 
     def at(label: str, eps: float) -> float:
@@ -47,23 +48,23 @@ def test_certified_lies_below_combined_and_combined_below_every_attack(evaluatio
 
 
 def test_axes_have_units_and_models_a_name_in_the_legend(evaluation: Evaluation) -> None:
-    figure = plots.comparison([evaluation])
+    figure = figures.comparison([evaluation])
     assert figure.axes[0].get_xlabel() == "L2 perturbation ε (pixel units)"
     assert [text.get_text() for text in figure.legends[0].get_texts()] == [
         f"attacked: {NAME}",
         f"certified: {NAME}",
     ]
-    assert plots.image_bytes(figure, "svg")
+    assert figures.image_bytes(figure, "svg")
 
 
 def test_each_attack_has_a_panel_with_the_accuracy_of_every_model_under_it(tmp_path: Path) -> None:
     for seed, name in enumerate(("a", "b", "cascade")):
         Synthetic(name=name, seed=seed).write_attack(tmp_path / name, 40, full=name != "cascade")
     evaluations = read_evaluations([tmp_path])
-    figure = plots.single_attacks(evaluations)
+    figure = figures.single_attacks(evaluations)
     assert [axes.get_title("left") for axes in figure.axes] == list(ATTACKS)
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["a", "b"]
-    combined = {line.get_label().split(": ")[1]: line for line in plots.comparison(evaluations).axes[0].lines[:3]}
+    combined = {line.get_label().split(": ")[1]: line for line in figures.comparison(evaluations).axes[0].lines[:3]}
     for axes, name in zip(figure.axes, ATTACKS, strict=True):
         for line, item in zip(axes.lines, evaluations[:2], strict=True):
             records = item.attack.records
@@ -73,7 +74,7 @@ def test_each_attack_has_a_panel_with_the_accuracy_of_every_model_under_it(tmp_p
 
 
 def test_accuracy_is_drawn_against_the_passes_so_far(evaluation: Evaluation) -> None:
-    axes = plots.accuracy_by_passes(evaluation).axes[0]
+    axes = figures.accuracy_by_passes(evaluation).axes[0]
     spent, records = evaluation.attack.spent, evaluation.attack.records
     steps = [spent[f"{name} forward"] + spent[f"{name} backward"] for name in ATTACKS]
     expected = np.cumsum([spent["forward"] + spent["backward"] - sum(steps), *steps]) / 40
@@ -89,7 +90,7 @@ def test_accuracy_is_drawn_against_the_passes_so_far(evaluation: Evaluation) -> 
 
 
 def test_a_point_below_the_diagonal_stays_in_view(evaluation: Evaluation) -> None:
-    axes = plots.radius_distance(evaluation).axes[0]
+    axes = figures.radius_distance(evaluation).axes[0]
     records = [record for record in evaluation.attack.records if record.correct and record.distance is not None]
     shown = sum(len(line.get_xdata()) for line in axes.lines if str(line.get_label()).startswith("nearest by"))
     assert shown == len(records)
@@ -103,21 +104,21 @@ def test_a_model_that_is_always_wrong_is_drawn(evaluation: Evaluation) -> None:
     change = {"predicted": -1, "distance": 0.0, "attack": None}
     wrong = tuple(dataclasses.replace(record, **change) for record in evaluation.attack.records)
     attack = dataclasses.replace(evaluation.attack, records=wrong)
-    figure = plots.radius_distance(dataclasses.replace(evaluation, attack=attack))
+    figure = figures.radius_distance(dataclasses.replace(evaluation, attack=attack))
     assert "no image is classified correctly" in [text.get_text() for text in figure.axes[0].texts]
 
 
 def test_no_two_models_share_colour_and_marker(tmp_path: Path) -> None:
     for seed in range(9):
         Synthetic(name=f"m{seed}", seed=seed).write_certify(tmp_path / str(seed), 10)
-    figure = plots.comparison(read_evaluations([tmp_path]))
+    figure = figures.comparison(read_evaluations([tmp_path]))
     looks = [(line.get_color(), line.get_marker()) for line in figure.axes[0].lines]
     assert len(set(looks)) == 9
 
 
 def test_the_legend_lies_outside_the_data(evaluation: Evaluation) -> None:
-    figures = [plots.accuracy(evaluation), plots.comparison([evaluation]), plots.radius_distance(evaluation)]
-    for figure in (*figures, plots.single_attacks([evaluation]), plots.accuracy_by_passes(evaluation)):
+    drawn = [figures.accuracy(evaluation), figures.comparison([evaluation]), figures.radius_distance(evaluation)]
+    for figure in (*drawn, figures.single_attacks([evaluation]), figures.accuracy_by_passes(evaluation)):
         figure.draw_without_rendering()
         for legend in figure.legends:
             extent = legend.get_window_extent()
@@ -132,7 +133,7 @@ def test_no_name_is_cut_off_however_long(tmp_path: Path, length: int) -> None:
     for seed, name in enumerate(names):
         Synthetic(name=name, seed=seed).write_attack(tmp_path / str(seed), 10, full=True)
     evaluations = read_evaluations([tmp_path])
-    for figure in (plots.comparison(evaluations), plots.single_attacks(evaluations)):
+    for figure in (figures.comparison(evaluations), figures.single_attacks(evaluations)):
         figure.draw_without_rendering()
         extent = figure.legends[0].get_window_extent()
         assert figure.bbox.x0 <= extent.x0 < extent.x1 <= figure.bbox.x1
@@ -143,13 +144,13 @@ def test_no_name_is_cut_off_however_long(tmp_path: Path, length: int) -> None:
 
 @pytest.mark.parametrize("kind", ["svg", "png"])
 def test_bytes_do_not_depend_on_the_users_settings(evaluation: Evaluation, kind: str) -> None:
-    first = plots.image_bytes(plots.accuracy(evaluation), kind)
+    first = figures.image_bytes(figures.accuracy(evaluation), kind)
     with mpl.rc_context({"font.size": 23, "svg.hashsalt": "other", "lines.linewidth": 9, "savefig.dpi": 40}):
-        assert plots.image_bytes(plots.accuracy(evaluation), kind) == first
+        assert figures.image_bytes(figures.accuracy(evaluation), kind) == first
     assert b"dc:date" not in first
 
 
 def test_pyplot_is_not_touched(evaluation: Evaluation) -> None:
     before = dict(mpl.rcParams)
-    plots.accuracy(evaluation)
+    figures.accuracy(evaluation)
     assert dict(mpl.rcParams) == before

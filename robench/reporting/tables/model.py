@@ -1,0 +1,163 @@
+"""Tables of one model. Certified and attacked rates of one table are of the same images."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from robench.records.record import COMBINED, AttackOutcome, AttackStatus
+from robench.reporting.evaluation import Evaluation
+from robench.reporting.tables import cells
+from robench.reporting.tables.table import Broke, Column, Rate, Table, above, below, by_eps, intervals, names
+from robench.specs.epsilon import epsilon_value
+from robench.statistics.budget import DIRECTIONS, n_alone, passes_of
+from robench.statistics.curves import Curve
+
+
+def accuracy(evaluation: Evaluation) -> Table:
+    """One row an ε: certified by both rules, under each attack and combined, with 95 % Clopper-Pearson intervals."""
+    paper, pairwise = evaluation.certified_on_attacked("paper"), evaluation.certified_on_attacked("pairwise")
+    robust, asked = evaluation.robust(), evaluation.attacked_eps
+    columns: list[Column[str]] = [
+        Column("ε", lambda eps: eps),
+        Column("certified % (paper)", lambda eps: cells.certified(paper, eps)),
+        Column("certified % (pairwise)", lambda eps: cells.certified(pairwise, eps)),
+        intervals("95 % interval, certified", lambda eps: cells.interval(pairwise, eps)),
+    ]
+    if robust is not None:
+        columns += [
+            Column("combined %", lambda eps: cells.combined(evaluation, eps)),
+            intervals("95 % interval, combined", lambda eps: cells.interval(robust if eps in asked else None, eps)),
+        ]
+        unit = " %" if evaluation.full else ""
+        columns += [Column(f"{name}{unit}", _under(evaluation, name)) for name in evaluation.attacks]
+    return Table.of(evaluation.eps, columns)
+
+
+def by_class(evaluation: Evaluation) -> Table:
+    """One row a true class: its images, how many are predicted so, accuracy, and at each ε certified and attacked.
+
+    All of the same images: the attacked ones where there was an attack run.
+    """
+    run = evaluation.attack if evaluation.attack and evaluation.attack.n else evaluation.runs[0]
+    labels = np.array([record.label for record in run.records])
+    predicted = np.array([record.predicted for record in run.records])
+    certified, robust = evaluation.certified_on_attacked("pairwise"), evaluation.robust()
+    known = evaluation.facts("data").get("class_names", ())
+
+    def row(label: int) -> _Class:
+        members = labels == label
+        correct = int((predicted[members] == label).sum())
+        low, high = (None if curve is None else Curve(curve.thresholds[members]) for curve in (certified, robust))
+        name = str(known[label]) if label < len(known) else str(label)
+        return _Class(name, int(members.sum()), int((predicted == label).sum()), correct, low, high)
+
+    rows = [row(label) for label in np.union1d(labels, predicted).tolist()]
+    columns: list[Column[_Class]] = [
+        names("class", lambda row: row.name, numbered=_are_numbers([row.name for row in rows])),
+        Column("n", lambda row: row.n),
+        Column("predicted", lambda row: row.predicted),
+        Column("clean %", lambda row: Rate(row.correct, row.n, proven=False) if row.n else None),
+        *by_eps("certified % (pairwise)", evaluation.eps, lambda row, eps: cells.certified(row.certified, eps)),
+    ]
+    if robust is not None:
+        columns += by_eps(
+            "attacked % (combined)", evaluation.attacked_eps, lambda row, eps: cells.under_attack(row.robust, eps)
+        )
+    return Table.of(rows, columns)
+
+
+def attack_outcomes(evaluation: Evaluation) -> Table:
+    """One row an attack: on how many images it found an adversarial, and how far away."""
+    records = evaluation.attack.records if evaluation.attack else ()
+    outcomes = {
+        name: [record.attacks[name] for record in records if name in record.attacks] for name in evaluation.attacks
+    }
+    distances = {
+        name: [outcome.distance for outcome in found if outcome.distance is not None]
+        for name, found in outcomes.items()
+    }
+    return Table.of(evaluation.attacks, [
+        names("attack", lambda name: name),
+        Column("found", lambda name: _count(outcomes[name], AttackStatus.FOUND)),
+        Column("nothing found", lambda name: _count(outcomes[name], AttackStatus.NOT_FOUND)),
+        Column("not run", lambda name: _count(outcomes[name], AttackStatus.NOT_RUN)),
+        Column("nearest of all", lambda name: sum(record.attack == name for record in records)),
+        above("median distance", lambda name: statistics.median(distances[name]) if distances[name] else None, 3),
+        above("largest distance", lambda name: max(distances[name], default=None), 3),
+    ])  # fmt: skip
+
+
+def budget(evaluation: Evaluation) -> Table:
+    """One row an attack: what it broke, what it broke alone, how often it was nearest, its passes and its optimality.
+
+    The last row is the whole run; its passes hold the clean predictions too.
+    """
+    run, eps = evaluation.attack, evaluation.attacked_eps
+    if run is None or not run.n:
+        return Table((), ())
+    alone = n_alone(run.records, eps)
+    rows = [
+        _Budget(name, Broke(item.broke, item.given), item._asdict(), alone[name])
+        for name, item in evaluation.budgets.items()
+    ]
+    top = epsilon_value(eps[-1])
+    given = [record for record in run.records if any(record.given_to(name) for name in evaluation.attacks)]
+    passes = {way: passes_of(run.spent, COMBINED, way) for way in DIRECTIONS}
+    rows.append(_Budget(COMBINED, Broke(sum(not record.robust_at(top) for record in given), len(given)), passes, {}))
+    columns: list[Column[_Budget]] = [
+        names("attack", lambda row: row.attack),
+        Column("broke", lambda row: row.broke if row.broke.given else None),
+        Column("broke alone", lambda row: row.facts.get("alone")),
+        *by_eps("broke alone at", eps, lambda row, text: row.alone.get(text)),
+        Column("nearest of all", lambda row: row.facts.get("nearest")),
+        Column("forward passes", lambda row: row.facts["forward"]),
+        Column("backward passes", lambda row: row.facts["backward"]),
+    ]
+    if evaluation.full:
+        columns.append(below("optimality", lambda row: row.facts.get("optimality"), 3))
+    return Table.of(rows, columns)
+
+
+def audit(evaluation: Evaluation) -> Table:
+    """One row a layer: its operation and the upper bound of its Lipschitz constant."""
+    layers: Sequence[Mapping[str, Any]] = evaluation.facts("audit").get("layers") or ()
+    return Table.of(enumerate(layers, start=1), [
+        Column("#", lambda row: row[0]),
+        names("layer", lambda row: str(row[1].get("name", "")),
+              numbered=_are_numbers([str(layer.get("name", "")) for layer in layers])),
+        names("operation", lambda row: str(row[1].get("operation", ""))),
+        above("Lipschitz upper", lambda row: row[1].get("lipschitz_upper"), 6),
+    ])  # fmt: skip
+
+
+def _under(evaluation: Evaluation, attack: str) -> Callable[[str], Any]:
+    return lambda eps: cells.attacked(evaluation, attack, eps)
+
+
+class _Class(NamedTuple):
+    name: str
+    n: int
+    predicted: int
+    correct: int
+    certified: Curve | None
+    robust: Curve | None
+
+
+class _Budget(NamedTuple):
+    attack: str
+    broke: Broke
+    facts: Mapping[str, Any]
+    alone: Mapping[str, int]
+
+
+def _count(outcomes: Sequence[AttackOutcome], status: AttackStatus) -> int:
+    return sum(outcome.status is status for outcome in outcomes)
+
+
+def _are_numbers(texts: Sequence[str]) -> bool:
+    """Whether names are numbers, as the places of layers and the classes of digits are."""
+    return all(not text or text.replace(".", "").isdigit() for text in texts)
