@@ -8,10 +8,11 @@ from collections.abc import Collection, Iterator
 from typing import Any, Protocol, get_args
 
 import numpy as np
-import numpy.typing as npt
 import torch
+from jaxtyping import Float32, Int64
 from torch import nn
 
+from robench.arrays import Array, Flags, Integers, Singles
 from robench.certificates.deployment import Deployment
 from robench.certificates.radii import Radii, class_constants, radii, rounding
 from robench.data.dataset import input_digest
@@ -29,8 +30,6 @@ from robench.specs.base import whole
 from robench.specs.data import Split
 from robench.specs.evaluation import DeployDtype
 from robench.statistics.predictions import record_flags
-
-Array = npt.NDArray[np.float64]
 
 
 class Certifiable(Protocol):
@@ -53,19 +52,19 @@ class CertifiedImages(Protocol):
     """What is needed of a data set, or of images in memory."""
 
     @property
-    def index(self) -> npt.NDArray[np.int64]:
-        """(N,) position of each image in its split."""
+    def index(self) -> Int64[Integers, " n"]:
+        """Position of each image in its split."""
 
     @property
-    def labels(self) -> npt.NDArray[np.int64] | None:
-        """(N,) true classes, if known."""
+    def labels(self) -> Int64[Integers, " n"] | None:
+        """True classes, if known."""
 
     @property
     def shape(self) -> tuple[int, ...]:
         """Of one image."""
 
-    def batch(self, rows: slice | npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
-        """Some images (n, *shape)."""
+    def batch(self, rows: slice | Int64[Integers, " n"]) -> Float32[Singles, "n ..."]:
+        """Some images."""
 
 
 def certify(
@@ -255,13 +254,13 @@ def _deployment(model: Certifiable, bound: LipschitzBound, device: torch.device 
     return Deployment(model.module, (here[0] + there[0], here[1] + there[1]), device)
 
 
-def _withdrawn(found: Radii, rows: npt.NDArray[np.bool_]) -> Radii:
+def _withdrawn(found: Radii, rows: Flags) -> Radii:
     """The certificates without those of some rows."""
     lengths = {name: np.where(rows, 0.0, getattr(found, name)) for name in ("margin", "radius", "radius_paper")}
     return dataclasses.replace(found, **lengths)
 
 
-def _logits(network: nn.Module, inputs: npt.NDArray[np.float32], outputs: int, device: torch.device | str) -> Array:
+def _logits(network: nn.Module, inputs: Singles, outputs: int, device: torch.device | str) -> Array:
     with torch.no_grad(), exact_arithmetic():
         result: Array = network(torch.from_numpy(inputs).to(device).double()).cpu().numpy()
     result = result.reshape(len(inputs), -1)
@@ -272,7 +271,7 @@ def _logits(network: nn.Module, inputs: npt.NDArray[np.float32], outputs: int, d
     return result
 
 
-def _norms(inputs: npt.NDArray[np.float32]) -> Array:
+def _norms(inputs: Singles) -> Array:
     flat = inputs.reshape(len(inputs), -1)
     squares = np.einsum("ij,ij->i", flat, flat, dtype=np.float64)
     norms: Array = np.sqrt(squares) * (1 + gamma(flat.shape[1] + 8))

@@ -8,20 +8,19 @@ seen violated is no bound.
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 import torch
+from jaxtyping import Bool, Float32, Float64, Int64
 from torch import Tensor, nn
 
+from robench.arrays import Array, Flags, Integers, Singles
 from robench.devices import exact_arithmetic
 from robench.errors import BoundError
 from robench.lipschitz import in_float32, plain_copy
 
-Array = npt.NDArray[np.float64]
 
-
-def classes(logits: Array) -> npt.NDArray[np.int64]:
-    """The class that logits (n, q) stand for: the largest one, or for (n, 1) whether it is above 0."""
-    decided: npt.NDArray[np.int64] = (logits[:, 0] > 0).astype(np.int64)
+def classes(logits: Float64[Array, "n q"]) -> Int64[Integers, " n"]:
+    """The class that logits stand for: the largest one, or for one logit whether it is above 0."""
+    decided: Integers = (logits[:, 0] > 0).astype(np.int64)
     return decided if logits.shape[1] == 1 else np.argmax(logits, axis=1)
 
 
@@ -40,15 +39,19 @@ class Deployment:
         self._device = device
 
     def gives(
-        self, predicted: npt.NDArray[np.int64], logits: Array, inputs: npt.NDArray[np.float32], norms: Array
-    ) -> npt.NDArray[np.bool_]:
+        self,
+        predicted: Int64[Integers, " n"],
+        logits: Float64[Array, "n q"],
+        inputs: Float32[Singles, "n ..."],
+        norms: Float64[Array, " n"],
+    ) -> Bool[Flags, " n"]:
         """Whether the network gives each input its class, alone and within the batch.
 
         Args:
-            predicted: (n,) classes of the float64 network.
-            logits: (n, q) in float64.
-            inputs: (n, ...).
-            norms: (n,) upper bounds of the norms of the inputs.
+            predicted: classes of the float64 network.
+            logits: in float64.
+            inputs: in float32.
+            norms: upper bounds of the norms of the inputs.
 
         Raises:
             BoundError: the logits are further apart than was proven, so that the proof does not hold for this model.
@@ -60,10 +63,10 @@ class Deployment:
             self._compare(single, logits, norms)
         return given
 
-    def _together(self, inputs: npt.NDArray[np.float32]) -> Array:
+    def _together(self, inputs: Singles) -> Array:
         return self._run(torch.from_numpy(inputs))
 
-    def _alone(self, inputs: npt.NDArray[np.float32]) -> Array:
+    def _alone(self, inputs: Singles) -> Array:
         return np.concatenate([self._run(row[None]) for row in torch.from_numpy(inputs)])
 
     def _run(self, inputs: Tensor) -> Array:

@@ -12,15 +12,14 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
+from jaxtyping import Float64, Int64
 
+from robench.arrays import Array, Integers
 from robench.certificates.deployment import classes
 from robench.errors import BoundError
 from robench.lipschitz import LipschitzBound
 from robench.numerics import round_up
 from robench.specs.evaluation import DeployDtype
-
-Array = npt.NDArray[np.float64]
 
 SQRT2_UP = round_up(math.sqrt(2.0))
 
@@ -30,26 +29,31 @@ class Radii:
     """What logits prove of n inputs.
 
     Fields:
-        predicted: (n,) class.
-        runner_up: (n,) class that limits the pairwise radius.
-        margin: (n,) lower bound of f_predicted − f_runner_up of the exact network (one logit: |f|), at least 0.
-        radius, radius_paper: (n,) by the two rules; 0 where nothing could be proven.
+        predicted: class.
+        runner_up: class that limits the pairwise radius.
+        margin: lower bound of f_predicted − f_runner_up of the exact network (one logit: |f|), at least 0.
+        radius, radius_paper: by the two rules; 0 where nothing could be proven.
     """
 
-    predicted: npt.NDArray[np.int64]
-    runner_up: npt.NDArray[np.int64]
-    margin: Array
-    radius: Array
-    radius_paper: Array
+    predicted: Int64[Integers, " n"]
+    runner_up: Int64[Integers, " n"]
+    margin: Float64[Array, " n"]
+    radius: Float64[Array, " n"]
+    radius_paper: Float64[Array, " n"]
 
 
-def radii(bound: LipschitzBound, logits: Array, norms: Array, deploy_dtype: DeployDtype = "float64") -> Radii:
+def radii(
+    bound: LipschitzBound,
+    logits: Float64[Array, "n q"],
+    norms: Float64[Array, " n"],
+    deploy_dtype: DeployDtype = "float64",
+) -> Radii:
     """Radii from float64 logits, rounded down.
 
     Args:
         bound: of the network that computed them.
-        logits: (n, q), computed in float64; (n, 1) for one logit.
-        norms: (n,) upper bounds of the L2 norm of the inputs.
+        logits: computed in float64.
+        norms: upper bounds of the L2 norm of the inputs.
         deploy_dtype: arithmetic of the deployed network whose class must not change.
     """
     here, there = rounding(bound, "float64"), rounding(bound, deploy_dtype)
@@ -81,7 +85,7 @@ def rounding(bound: LipschitzBound, deploy_dtype: DeployDtype) -> tuple[float, f
     return bound.rounding[deploy_dtype]
 
 
-def class_constants(bound: LipschitzBound, classes: int) -> tuple[Array, float]:
+def class_constants(bound: LipschitzBound, classes: int) -> tuple[Float64[Array, "q q"], float]:
     """The bounds of each pair of classes, and the constant of the paper's rule.
 
     Raises:

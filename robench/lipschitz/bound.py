@@ -10,12 +10,13 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
-import numpy.typing as npt
 import torch
+from jaxtyping import Float64
 from scipy.spatial.distance import pdist, squareform
 from torch import Tensor, nn
 from torch.nn.modules import module as torch_module
 
+from robench.arrays import Array
 from robench.devices import own_settings
 from robench.errors import BoundError, SpecError
 from robench.lipschitz.agreement import check_agreement
@@ -34,8 +35,6 @@ from robench.models.networks.widened import Widened, widened
 from robench.models.user_code.blame import late_blamed
 from robench.numerics import gamma, round_down, round_up
 
-Array = npt.NDArray[np.float64]
-
 MAX_OUTPUTS = 2048
 """More outputs than this are not taken for classes: no head, no pairwise table."""
 HEAD_ENTRIES = 32_000_000
@@ -48,15 +47,15 @@ class Head:
     """The last linear map, from the last nonlinearity to the logits.
 
     Fields:
-        weight: (q, d), float64; all linear operations after the last nonlinear one, joined.
-        bias: (q,).
+        weight: all linear operations after the last nonlinear one, joined.
+        bias: its constant.
         kind: `joint` if √2·‖W‖ is at most twice the largest row norm, so that the paper's rule for heads that are
             1-Lipschitz as a whole is the better one; else `unit_rows`. Both rules hold for every head, each with its
             own constant.
     """
 
-    weight: Array
-    bias: Array
+    weight: Float64[Array, "q d"]
+    bias: Float64[Array, " q"]
     kind: Literal["unit_rows", "joint"]
 
 
@@ -88,7 +87,7 @@ class LipschitzBound:
         lower: a slope that was found: the true constant lies between the two.
         head: the last linear map, if there is one.
         body_upper: bound of everything before the head; of the whole network if there is none.
-        pairwise: (q, q) upper bounds of Lip(f_i − f_j); (1, 1) Lip(f) for one logit; None where the outputs are no row
+        pairwise: upper bounds of Lip(f_i − f_j); of one logit Lip(f); None where the outputs are no row
             of logits, or more than 2048.
         paper: constant that the paper's rule divides by: radius = |f|/paper, or top-2 gap/paper; None as `pairwise`.
         layers: the bound of each layer, in order.
@@ -103,11 +102,11 @@ class LipschitzBound:
     lower: float
     head: Head | None
     body_upper: float
-    pairwise: Array | None
+    pairwise: Float64[Array, "q q"] | None
     paper: float | None
     layers: tuple[LayerBound, ...]
     rounding: Mapping[str, tuple[float, float]] = field(default_factory=dict)
-    by_class: tuple[float, float, Array] | None = None
+    by_class: tuple[float, float, Float64[Array, " outputs"]] | None = None
     unbounded: str = ""
     fingerprint: str = ""
 

@@ -10,15 +10,14 @@ from typing import Any, TypeAlias, cast
 
 import numpy as np
 import numpy.typing as npt
+from jaxtyping import Float64, Int64
 
+from robench.arrays import Array, Integers
 from robench.data.dataset import input_digest
 from robench.data.memory import ImageSet, as_array, classes_of
 from robench.errors import DataError
 from robench.records.record import CertifyRecord, Rule, Status
 from robench.specs.epsilon import epsilon_or_zero
-
-Floats = npt.NDArray[np.float64]
-Whole = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -41,25 +40,25 @@ class Certificates:
     """What is proven of N images: no change shorter than the radius, in L2, gives another class.
 
     Fields:
-        predicted: (N,) class. The certificate speaks of this one, right or wrong.
-        radius: (N,) by the constant of each pair of classes, rounded down; 0 where nothing is proven.
-        radius_paper: (N,) by one constant for all pairs, rounded down; never above `radius`.
-        runner_up: (N,) class that limits `radius`.
-        margin: (N,) lower bound of f_predicted − f_runner_up (one logit: |f|), rounding errors subtracted.
-        index: (N,) position in the split; the row where there is no split.
+        predicted: class. The certificate speaks of this one, right or wrong.
+        radius: by the constant of each pair of classes, rounded down; 0 where nothing is proven.
+        radius_paper: by one constant for all pairs, rounded down; never above `radius`.
+        runner_up: class that limits `radius`.
+        margin: lower bound of f_predicted − f_runner_up (one logit: |f|), rounding errors subtracted.
+        index: position in the split; the row where there is no split.
         input_sha256: of each input as float32 little-endian bytes, so that certificates are told to be of other images.
-        labels: (N,) true classes; None where they are not known.
+        labels: true classes; None where they are not known.
         notes: how the class is read where that is not plain, and flags (docs/flags.md).
     """
 
-    predicted: Whole
-    radius: Floats
-    radius_paper: Floats
-    runner_up: Whole
-    margin: Floats
-    index: Whole
+    predicted: Int64[Integers, " n"]
+    radius: Float64[Array, " n"]
+    radius_paper: Float64[Array, " n"]
+    runner_up: Int64[Integers, " n"]
+    margin: Float64[Array, " n"]
+    index: Int64[Integers, " n"]
     input_sha256: tuple[str, ...]
-    labels: Whole | None = None
+    labels: Int64[Integers, " n"] | None = None
     notes: tuple[str, ...] = ()
 
     def __len__(self) -> int:
@@ -149,11 +148,11 @@ class Proofs:
     """What is proven of N images.
 
     Fields:
-        radius: (N,) within which the true class is proven; 0 where it is not.
+        radius: within which the true class is proven; 0 where it is not.
         records: certificates of these images, in their order; empty where only radii are known.
     """
 
-    radius: Floats
+    radius: Float64[Array, " n"]
     records: tuple[CertifyRecord, ...] = ()
 
 
@@ -165,8 +164,8 @@ def identities(images: ImageSet) -> list[Identity]:
     ]
 
 
-def certified_radii(index: Whole, certificates: Mapping[int, CertifyRecord]) -> Floats:
-    """Radii within which the true classes of images are proven (N,), from records by index; 0 where there is none."""
+def certified_radii(index: Int64[Integers, " n"], certificates: Mapping[int, CertifyRecord]) -> Float64[Array, " n"]:
+    """Radii within which the true classes of images are proven, from records by index; 0 where there is none."""
     found = [certificates.get(position) for position in index.tolist()]
     return np.array([0.0 if record is None else record.radius("pairwise") for record in found])
 
@@ -229,7 +228,7 @@ def _status(radius: float, *, right: bool) -> Status:
     return Status.CERTIFIED if radius > 0 else Status.NOT_CERTIFIED
 
 
-def _known(certificates: Certificates) -> Whole:
+def _known(certificates: Certificates) -> Integers:
     if certificates.labels is None:
         raise DataError(
             "the true classes of the certified images are not known", hint="certify with them: `certify(model, x, y)`"
