@@ -9,7 +9,8 @@ from torch import nn
 
 from robench.models.identity.function import Function, identify
 from robench.models.input_shape import Shape
-from robench.models.link.detection import Link, take_off
+from robench.models.link.detection import take_off
+from robench.models.link.link import Link
 from robench.specs.base import digest
 
 

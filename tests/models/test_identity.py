@@ -27,7 +27,7 @@ from robench.models.identity.function import identify
 from robench.models.identity.operations import record_operations
 from robench.models.networks.input_copy import Copy
 from robench.models.onnx.graph import OnnxGraph
-from robench.models.onnx.operations import Node
+from robench.models.onnx.node import Node
 
 NET = '''
 import os

@@ -22,7 +22,8 @@ from robench import lipschitz, workflows
 from robench.certificates.radii import radii as radii_of_logits
 from robench.errors import ModelError, RunError
 from robench.models import load_model
-from robench.models.link.detection import Link, Threshold, take_off
+from robench.models.link.detection import take_off
+from robench.models.link.link import Link, Threshold
 from robench.reporting.evaluations import read_evaluations
 from robench.runs.adversarials import read_adversarials
 from robench.specs.data import DataSpec

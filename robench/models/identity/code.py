@@ -26,7 +26,7 @@ LIBRARIES = (
 FIRST_HOMES = {
     "robench.models.networks.input_copy.Copy": "robench.checkpoint.spared.Copy",
     "robench.models.onnx.graph.OnnxGraph": "robench.checkpoint.onnx_graph.OnnxGraph",
-    "robench.models.onnx.operations.Node": "robench.checkpoint.onnx_operations.Node",
+    "robench.models.onnx.node.Node": "robench.checkpoint.onnx_operations.Node",
 }
 """robench's own classes in networks that have moved, under the name they have in digests: a move changes no network."""
 

@@ -8,75 +8,19 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from robench.errors import ModelError
-from robench.models.link.monotone import Step, shared_step, single_step
-from robench.models.link.outline import Outline, cut, outline
+from robench.models.link.link import Link, Threshold
+from robench.models.link.monotone import Step
+from robench.models.link.peeling import Peeled, named, peel
 
 CHECKED = 64
 """Random inputs on which the class before and after is compared."""
 CLEAR = 1e-4
 """Outputs of the whole model that are apart by this share have a class that rounding in float32 does not decide."""
-
-
-@dataclass(frozen=True)
-class Link:
-    """How the class of a model follows from its own outputs, where that is not `class 1 iff f > 0` or `largest logit`.
-
-    Fields:
-        deployed: the model as it was given, link included.
-        operations: names of what was taken off, the last one first; empty if nothing was.
-        threshold: of one output: class 1 iff it is above.
-        asked: whether the user gave the threshold.
-    """
-
-    deployed: nn.Module
-    operations: tuple[str, ...]
-    threshold: float | None
-    asked: bool
-
-    @property
-    def note(self) -> str:
-        """What a user should know."""
-        names = ", ".join(f"`{name}`" for name in reversed(self.operations))
-        taken = f"; robench certifies and attacks the logits before {names}" if self.operations else ""
-        if self.threshold is None:
-            return f"{names} at the end changes no class{taken}"
-        why = "as asked" if self.asked else f"since {names or 'they'} gives probabilities"
-        return f"class 1 where the output is above {self.threshold:.6g}, {why}{taken}"
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain data: what decides the class."""
-        return {"operations": list(self.operations), "threshold": self.threshold}
-
-
-class Threshold(nn.Module):
-    """One output less its threshold, so that class 1 is where it is above 0; turned round if `sign` is -1."""
-
-    def __init__(self, threshold: float, sign: float) -> None:
-        super().__init__()
-        self.threshold, self.sign = threshold, sign
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(N, 1) to (N, 1)."""
-        return (x - self.threshold) * self.sign
-
-    def extra_repr(self) -> str:
-        """For print."""
-        return f"threshold={self.threshold}, sign={self.sign:g}"
-
-
-class _Peeled(NamedTuple):
-    """What is left of a module (None: its input itself), and what was taken off, the last operation first."""
-
-    steps: tuple[Step, ...]
-    module: nn.Module | None
 
 
 def take_off(
@@ -96,24 +40,24 @@ def take_off(
     """
     if threshold is not None and outputs > 1:
         raise ModelError(f"{source} has {outputs} outputs; its class is the largest", hint="leave out the threshold")
-    peeled = _peel(module, _example(input_shape), outputs)
+    peeled = peel(module, _example(input_shape), outputs)
     if outputs == 1:
         found, link = _one(module, peeled, threshold)
     else:
         found, link = _several(module, peeled)
     if link is not None and link.operations and not _agree(found, link, input_shape):
-        return _one(module, _Peeled((), module), threshold)
+        return _one(module, Peeled((), module), threshold)
     return found, link
 
 
-def _several(module: nn.Module, peeled: _Peeled) -> tuple[nn.Module, Link | None]:
+def _several(module: nn.Module, peeled: Peeled) -> tuple[nn.Module, Link | None]:
     operations = tuple(step.name for step in peeled.steps if step.name)
     if not operations:
         return module, None
     return peeled.module or nn.Identity(), Link(module, operations, None, asked=False)
 
 
-def _one(module: nn.Module, peeled: _Peeled, asked: float | None) -> tuple[nn.Module, Link | None]:
+def _one(module: nn.Module, peeled: Peeled, asked: float | None) -> tuple[nn.Module, Link | None]:
     """Of one output: its threshold, asked or told by its range, carried through the link."""
     operations = tuple(step.name for step in peeled.steps if step.name)
     threshold = asked if asked is not None else _told(peeled.steps)
@@ -137,7 +81,7 @@ def _told(steps: tuple[Step, ...]) -> float | None:
     for step in reversed(steps):
         ends = [step.value(end) for end in ends]
     low, high = sorted(ends)
-    if _named(steps) and 0.0 <= low < 0.5 < high <= 1.0:
+    if named(steps) and 0.0 <= low < 0.5 < high <= 1.0:
         return 0.5
     if any(step.name in ("log", "log_sigmoid") for step in steps) and (low, high) == (-math.inf, 0.0):
         return math.log(0.5)
@@ -150,67 +94,6 @@ def _below(module: nn.Module, threshold: float, sign: float) -> nn.Module:
     return nn.Sequential(OrderedDict(model=module, threshold=Threshold(threshold, sign))).eval()
 
 
-def _peel(module: nn.Module, example: Tensor, outputs: int) -> _Peeled:
-    """Take off what changes no class, from the end, through the modules that are called there."""
-    changed = bool(module._forward_hooks or module._forward_pre_hooks) or "forward" in vars(module)
-    changed &= not isinstance(module, torch.fx.GraphModule)  # those of a program only check what it is given
-    if type(module) is nn.Sequential and not changed:
-        return _peel_sequence(module, example, outputs)
-    weighted = bool(list(module.parameters()) or list(module.buffers()))
-    if changed or (type(module).__module__.startswith("torch.nn.") and weighted):
-        return _Peeled((), module)  # a layer with weights is no link, and torch.export is slow
-    found = outline(module, example)
-    return _Peeled((), module) if found is None else _peel_graph(module, found, outputs)
-
-
-def _peel_sequence(module: nn.Sequential, example: Tensor, outputs: int) -> _Peeled:
-    inputs = [example]
-    with torch.no_grad():
-        for child in module:
-            inputs.append(child(inputs[-1]))
-    layers = OrderedDict(module._modules)
-    steps: list[Step] = []
-    for name, given in reversed(list(zip(layers, inputs, strict=False))):
-        child = layers[name]
-        assert child is not None
-        inner = _peel(child, given, outputs)
-        steps += inner.steps
-        if inner.module is None:
-            del layers[name]
-            continue
-        layers[name] = inner.module
-        return _Peeled(tuple(steps), nn.Sequential(layers).eval() if _named(steps) else module)
-    return _Peeled(tuple(steps), None)
-
-
-def _peel_graph(module: nn.Module, found: Outline, outputs: int) -> _Peeled:
-    steps: list[Step] = []
-    node, kept, end = found.output, 0, found.output
-    while node.op != "placeholder":
-        if node in found.children:
-            path, given = found.children[node]
-            inner = _peel(found.module.get_submodule(path), given, outputs)
-            if inner.module is not None:
-                if not _named(inner.steps):
-                    break
-                return _Peeled((*steps, *inner.steps), cut(found, found.replace(node, inner.module)))
-            steps += inner.steps
-            node = node.args[0]  # type: ignore[assignment]
-        else:
-            step = single_step(node) if outputs == 1 else shared_step(node)
-            if step is None:
-                break
-            steps.append(step)
-            node = step.inner
-        if _named(steps[kept:]):
-            kept, end = len(steps), node
-    else:
-        return _Peeled(tuple(steps), None)
-    if not kept:
-        return _Peeled((), module)
-    return _Peeled(tuple(steps[:kept]), cut(found, end))  # what only shifts or scales by constants stays
-
-
 def _between(module: nn.Module, ends: tuple[float, float], sign: float) -> nn.Module:
     """Above 0 (or below) only where it is so for each threshold from one end to the other, and 0 elsewhere."""
     low, high = ends
@@ -220,10 +103,6 @@ def _between(module: nn.Module, ends: tuple[float, float], sign: float) -> nn.Mo
     width = math.nextafter(max(high - middle, middle - low), math.inf)
     layers = OrderedDict(model=module, threshold=Threshold(middle, sign), margin=nn.Softshrink(width))
     return nn.Sequential(layers).eval()
-
-
-def _named(steps: Sequence[Step]) -> bool:
-    return any(step.name for step in steps)
 
 
 def _example(input_shape: tuple[int, ...], count: int = 2) -> Tensor:

@@ -12,8 +12,21 @@ from collections.abc import Callable
 from fractions import Fraction
 from typing import Any, NamedTuple
 
-import torch
 from torch import Tensor, fx
+
+from robench.models.link.operands import (
+    COPIES,
+    argument_of,
+    constant_of,
+    first_operand,
+    is_positive,
+    is_uniform,
+    keeps_precision,
+    meta_of,
+    name_of,
+    number_of,
+    same_shape,
+)
 
 Scalar = Callable[[float], float]
 ROUNDINGS = 2.0**-50
@@ -58,18 +71,18 @@ class Step(NamedTuple):
 
 def shared_step(node: fx.Node) -> Step | None:
     """The last operation before q ≥ 2 outputs, if it changes no order of them."""
-    name = _name(node)
-    inner = _first(node)
+    name = name_of(node)
+    inner = first_operand(node)
     if inner is None:
         return None
     if name in COPIES:
         return _copied(node, inner)
     if name in ("softmax", "_softmax", "log_softmax", "_log_softmax"):
         axis = int(node.args[1])  # type: ignore[arg-type]
-        return Step(name.strip("_"), inner) if axis in (1, -1) and _wide(node, inner) else None
+        return Step(name.strip("_"), inner) if axis in (1, -1) and keeps_precision(node, inner) else None
     if name in STRICT:
-        defined = name != "log" or _positive(inner)  # of a negative number it is NaN, which argmax takes first
-        return Step(name, inner) if defined and _same_shape(node, inner) else None
+        defined = name != "log" or is_positive(inner)  # of a negative number it is NaN, which argmax takes first
+        return Step(name, inner) if defined and same_shape(node, inner) else None
     if name in ("add", "sub"):
         return _shift(node, name)
     if name in ("mul", "div"):
@@ -79,13 +92,13 @@ def shared_step(node: fx.Node) -> Step | None:
 
 def single_step(node: fx.Node) -> Step | None:
     """The last operation before one output, if it is a monotone function of one number."""
-    name = _name(node)
-    inner = _first(node)
+    name = name_of(node)
+    inner = first_operand(node)
     if inner is None:
         return None
     if name in COPIES:
         return _copied(node, inner)
-    if name in SMOOTH and _same_shape(node, inner):
+    if name in SMOOTH and same_shape(node, inner):
         value, inverse = SMOOTH[name]
         # at 0 these have values that are known: 1/2 and its logarithm, 0, and 1
         size = 1.0 if name == "log_sigmoid" else 0.0  # which is inverted by way of a number next to 1
@@ -97,9 +110,6 @@ def single_step(node: fx.Node) -> Step | None:
     return None
 
 
-COPIES = ("alias", "clone", "contiguous", "detach", "dropout", "feature_dropout", "view", "reshape", "_unsafe_view",
-          "flatten", "squeeze", "unsqueeze", "to", "_to_copy", "lift_fresh_copy")  # fmt: skip
-"""Operations that change no number, if the shape stays and the precision is not lowered."""
 STRICT = ("sigmoid", "tanh", "exp", "log", "log_sigmoid", "atan", "asinh", "erf")
 
 
@@ -130,7 +140,7 @@ SMOOTH: dict[str, tuple[Scalar, Callable[[float], float | None]]] = {
 def _piecewise(node: fx.Node, name: str, inner: fx.Node) -> Step | None:
     """Flat below `low` and above `high`, a line between them: inverted where a threshold lies strictly between."""
     defaults = {"hardtanh": (-1.0, 1.0), "clamp": (None, None)}.get(name, (0.0, 6.0))
-    low, high = (_argument(node, k + 1, default) for k, default in enumerate(defaults))
+    low, high = (argument_of(node, k + 1, default) for k, default in enumerate(defaults))
     slope, shift = 1.0, 0.0
     if name == "hardsigmoid":
         low, high, slope, shift = 0.0, 1.0, 1 / 6, 0.5
@@ -149,27 +159,27 @@ def _piecewise(node: fx.Node, name: str, inner: fx.Node) -> Step | None:
         step = Step(name, inner, value, inverse, exact=lambda at, t: at == 0.0, size=2.0**-24 / ROUNDINGS)
     else:
         step = Step(name, inner, value, inverse)
-    return step if _same_shape(node, inner) else None
+    return step if same_shape(node, inner) else None
 
 
 def _affine(node: fx.Node, name: str) -> Step | None:
     """A u + b with numbers a ≠ 0 and b."""
     left, right = (node.args[0], None) if name == "neg" else node.args[:2]
     alpha = node.kwargs.get("alpha", 1)
-    constants = [_number(left), _number(right) if name != "neg" else 0.0]
+    constants = [number_of(left), number_of(right) if name != "neg" else 0.0]
     varying = [k for k, constant in enumerate(constants) if constant is None]
     if len(varying) != 1 or not isinstance(alpha, int | float):
         return None
     position = varying[0]
     inner, c = (left, right)[position], constants[1 - position]
-    if not isinstance(inner, fx.Node) or c is None or not math.isfinite(c) or not _same_shape(node, inner):
+    if not isinstance(inner, fx.Node) or c is None or not math.isfinite(c) or not same_shape(node, inner):
         return None
     shift = Fraction(0)
     if name == "neg":
         a, b = -1.0, 0.0
         ratio = Fraction(-1)
     elif name in ("mul", "div"):
-        if name == "div" and (position == 1 or c == 0 or _argument(node, 2, None, "rounding_mode") is not None):
+        if name == "div" and (position == 1 or c == 0 or argument_of(node, 2, None, "rounding_mode") is not None):
             return None
         a, b = (c if name == "mul" else 1 / c), 0.0
         ratio = Fraction(c) if name == "mul" else 1 / Fraction(c)
@@ -190,9 +200,9 @@ def _shift(node: fx.Node, name: str) -> Step | None:
     """The same number added to all logits, whatever it depends on."""
     left, right = node.args[:2]
     alpha = node.kwargs.get("alpha", 1)
-    if _uniform(right) and isinstance(left, fx.Node) and _same_shape(node, left):
+    if is_uniform(right) and isinstance(left, fx.Node) and same_shape(node, left):
         return Step(_label(right, "shift of all logits"), left)
-    if name == "add" and alpha == 1 and _uniform(left) and isinstance(right, fx.Node) and _same_shape(node, right):
+    if name == "add" and alpha == 1 and is_uniform(left) and isinstance(right, fx.Node) and same_shape(node, right):
         return Step(_label(left, "shift of all logits"), right)
     return None
 
@@ -203,115 +213,21 @@ def _scaling(node: fx.Node, name: str) -> Step | None:
         return None
     pairs = [(node.args[0], node.args[1])] + ([(node.args[1], node.args[0])] if name == "mul" else [])
     for inner, factor in pairs:
-        if isinstance(inner, fx.Node) and _same_shape(node, inner) and _uniform(factor) and _positive(factor):
+        if isinstance(inner, fx.Node) and same_shape(node, inner) and is_uniform(factor) and is_positive(factor):
             return Step(_label(factor, "scaling of all logits"), inner)
     return None
 
 
 def _label(operand: Any, name: str) -> str:
     """No name for a constant: without it, there is nothing to gain."""
-    return "" if _constant(operand) is not None else name
+    return "" if constant_of(operand) is not None else name
 
 
 def _copied(node: fx.Node, inner: fx.Node) -> Step | None:
     """A copy, if no number is lost on the way."""
-    if not _same_shape(node, inner) or not isinstance(_meta(node), Tensor):
+    if not same_shape(node, inner) or not isinstance(meta_of(node), Tensor):
         return None
-    after, before = _meta(node).dtype, _meta(inner).dtype
+    after, before = meta_of(node).dtype, meta_of(inner).dtype
     wide = after.is_floating_point and before.is_floating_point and after.itemsize >= before.itemsize
-    drops = "dropout" in _name(node) and bool(node.args[2])
+    drops = "dropout" in name_of(node) and bool(node.args[2])
     return Step("", inner) if wide and not drops else None
-
-
-def _uniform(operand: Any) -> bool:
-    """Whether an operand is the same for all classes of a sample: by its shape, or as a constant."""
-    if isinstance(operand, bool) or operand is None:
-        return False
-    if not isinstance(operand, fx.Node):
-        return isinstance(operand, int | float) and math.isfinite(operand)
-    if _name(operand) in ("expand", "expand_as"):
-        return _uniform(operand.args[0])
-    value = _constant(operand)
-    if value is not None:
-        return bool(torch.isfinite(value).all()) and bool((value == value.flatten()[0]).all())
-    meta = _meta(operand)
-    return isinstance(meta, Tensor) and meta.ndim <= 2 and bool(meta.ndim == 0 or meta.shape[-1] == 1)
-
-
-def _positive(operand: Any) -> bool:
-    """Whether an operand is proven to be above 0."""
-    if not isinstance(operand, fx.Node):
-        return bool(operand > 0)
-    value = _constant(operand)
-    if value is not None:
-        return bool((value > 0).all())
-    name = _name(operand)
-    if name in ("exp", "sigmoid", "softmax", "_softmax"):
-        return True
-    if name in ("sum", "mean", "amax", "amin", "expand", "expand_as", *COPIES):
-        return _positive(operand.args[0])
-    if name in ("add", "mul", "div"):
-        plain = operand.kwargs.get("alpha", 1) == 1 and operand.kwargs.get("rounding_mode") is None
-        return bool(plain) and all(_positive(side) for side in operand.args[:2])
-    return False
-
-
-def _constant(operand: Any) -> Tensor | None:
-    """The value of a node that depends on stored tensors and numbers alone."""
-    if isinstance(operand, int | float) and not isinstance(operand, bool):
-        return torch.as_tensor(operand, dtype=torch.float64)
-    if not isinstance(operand, fx.Node):
-        return None
-    if operand.op == "get_attr":
-        at: Any = operand.graph.owning_module
-        for part in str(operand.target).split("."):
-            at = getattr(at, part)
-        return at.detach() if isinstance(at, Tensor) and at.numel() else None
-    if operand.op != "call_function" or operand.kwargs or torch.Tag.nondeterministic_seeded in _tags(operand):
-        return None
-    values = [_constant(item) if isinstance(item, fx.Node) else item for item in operand.args]
-    if any(value is None for value in values) or not any(isinstance(item, fx.Node) for item in operand.args):
-        return None
-    result = operand.target(*values)  # type: ignore[operator]
-    return result if isinstance(result, Tensor) and result.numel() else None
-
-
-def _number(operand: Any) -> float | None:
-    """The one number that an operand is, if it is constant."""
-    value = _constant(operand)
-    return float(value) if value is not None and value.numel() == 1 else None
-
-
-def _argument(node: fx.Node, position: int, default: Any, name: str = "") -> Any:
-    if name in node.kwargs:
-        return node.kwargs[name]
-    return node.args[position] if position < len(node.args) else default
-
-
-def _tags(node: fx.Node) -> Any:
-    return getattr(node.target, "tags", ())
-
-
-def _name(node: fx.Node) -> str:
-    """Such as `sigmoid`; empty for what is no operation of ATen."""
-    packet = str(getattr(node.target, "overloadpacket", ""))
-    return packet.removeprefix("aten.") if node.op == "call_function" and packet.startswith("aten.") else ""
-
-
-def _first(node: fx.Node) -> fx.Node | None:
-    """The first operand that is a node."""
-    return next((item for item in node.args if isinstance(item, fx.Node)), None)
-
-
-def _meta(node: fx.Node) -> Any:
-    return node.meta.get("val")
-
-
-def _same_shape(node: fx.Node, inner: fx.Node) -> bool:
-    a, b = _meta(node), _meta(inner)
-    return isinstance(a, Tensor) and isinstance(b, Tensor) and a.ndim == b.ndim == 2 and a.shape[1] == b.shape[1]
-
-
-def _wide(node: fx.Node, inner: fx.Node) -> bool:
-    a, b = _meta(node), _meta(inner)
-    return _same_shape(node, inner) and a.dtype.itemsize >= b.dtype.itemsize

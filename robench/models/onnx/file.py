@@ -19,7 +19,7 @@ from robench.models.checks import AGREEMENT, probe_outputs, require_finite
 from robench.models.input_shape import Shape, WantedShape
 from robench.models.loaded import LoadedModel
 from robench.models.onnx.graph import OnnxGraph
-from robench.models.onnx.operations import HINT
+from robench.models.onnx.node import HINT
 from robench.models.storage.tensors import read_bytes
 from robench.models.user_code.blame import blamed
 

@@ -9,7 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from robench.models.onnx.operations import OPERATIONS, Node, Unsupported, Value
+from robench.models.onnx.node import Node, Unsupported, Value
+from robench.models.onnx.operations import OPERATIONS
 
 
 class OnnxGraph(nn.Module):
