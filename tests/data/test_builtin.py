@@ -17,8 +17,8 @@ def test_two_moons_lie_on_two_half_circles(split, n):
     assert data.inputs.dtype == np.float32
     assert np.bincount(data.labels).tolist() == [n // 2, n // 2]
     points = data.inputs.astype(np.float64)
-    centres = np.where(data.labels[:, None] == 0, [[0.0, 0.0]], [[1.0, 0.5]])
-    radius = np.linalg.norm(points - centres, axis=1)
+    centers = np.where(data.labels[:, None] == 0, [[0.0, 0.0]], [[1.0, 0.5]])
+    radius = np.linalg.norm(points - centers, axis=1)
     assert abs(radius.mean() - 1) < 0.01
     assert abs(radius.std() - 0.05) < 0.01
     assert np.all(np.where(data.labels == 0, points[:, 1] > -0.3, points[:, 1] < 0.8))

@@ -58,7 +58,7 @@ def l2_residual(x: Tensor) -> Tensor:
     return torch.sqrt(0.5 * x**2 + 0.5 * torch.tanh(x) ** 2 + 1e-6)
 
 
-def centred(x: Tensor) -> Tensor:
+def centered(x: Tensor) -> Tensor:
     return x - x.mean(dim=(-2, -1), keepdim=True)
 
 
@@ -71,7 +71,7 @@ ONE = [
     crelu,
     partial_residual,
     l2_residual,
-    centred,
+    centered,
     lambda x: x.sort(dim=1, descending=True).values,
     lambda x: x.topk(3, dim=1).values,
     lambda x: 0.05 * (torch.sqrt(1 + (x / 0.05) ** 2) - 1),

@@ -86,7 +86,7 @@ def test_a_missing_class_adds_nothing_to_kr():
 
 
 @pytest.mark.parametrize("q", [1, 3])
-def test_centring_is_equation_2(q):
+def test_centering_is_equation_2(q):
     logits, labels = batch(20, q)
     shifted = logits - centering_shift(logits, labels)
     for k in range(q):

@@ -156,5 +156,5 @@ def input_normalization(trace: Trace, module: nn.Module, view: View) -> Value:
     """(x − mean) / std: 1 / min(std)."""
     assert isinstance(module, InputNormalization)
     shape = (1, -1, *(1 for _ in view.shape[2:]))
-    centred = trace.call(aten.sub.Tensor, view, module.mean.reshape(shape))
-    return trace.call(aten.div.Tensor, centred, module.std.reshape(shape))
+    centered = trace.call(aten.sub.Tensor, view, module.mean.reshape(shape))
+    return trace.call(aten.div.Tensor, centered, module.std.reshape(shape))
