@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from robench.records.certificates import Certificates
     from robench.records.crosscheck import Contradictions, crosscheck
     from robench.runs.frames import read
+    from robench.training.memory import train
 
     __version__: str
 
@@ -40,6 +41,7 @@ _HOMES = {
     "load_data": "robench.data.memory",
     "load_model": "robench.models",
     "read": "robench.runs.frames",
+    "train": "robench.training.memory",
 }
 """Where each name is defined."""
 
@@ -58,6 +60,7 @@ __all__ = [
     "load_data",
     "load_model",
     "read",
+    "train",
     "workflows",
 ]
 

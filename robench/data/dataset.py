@@ -97,7 +97,11 @@ class Dataset:
         if n is None:
             return self
         check_limit(n)
-        return dataclasses.replace(self, inputs=self.inputs[:n], labels=self.labels[:n], index=self.index[:n])
+        return self.rows(slice(n))
+
+    def rows(self, rows: slice | Rows) -> Dataset:
+        """Some of the rows, in the order given."""
+        return dataclasses.replace(self, inputs=self.inputs[rows], labels=self.labels[rows], index=self.index[rows])
 
     def describe(self) -> dict[str, Any]:
         """Plain data that says in a manifest what was used."""

@@ -1,5 +1,6 @@
-"""Training of the recipes, to a model folder."""
+"""Training of the recipes, in memory; `robench.workflows.training` keeps it in a model folder."""
 
-from robench.training.fit import TrainResult, fit
+from robench.training.memory import train
+from robench.training.session import Session
 
-__all__ = ["TrainResult", "fit"]
+__all__ = ["Session", "train"]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 from robench.data import TwoClasses
 from robench.errors import SpecError, did_you_mean
@@ -26,123 +26,10 @@ from robench.specs.training import (
     PairwiseMarginLossSpec,
     TrainSpec,
 )
-
-
-class Defaults(NamedTuple):
-    """What a data set suggests where the user says nothing.
-
-    Fields:
-        arch: architecture.
-        epochs, batch_size: so that two cores need seconds for the embedded sets and minutes for MNIST.
-        margin: m of the hinge terms, in input units: the paper's 1 where classes lie that far apart, less where not.
-        radius_margin: m of the recipe `margin`; somewhat above the radius to be certified, `select_eps`.
-        radius_epochs: epochs of the recipe `margin`; None for `epochs`.
-        inverse_temperature: of log-entropy under a constraint: the paper's 1 where logits span several units, or more.
-        select_eps: L2 radius of the validation estimate.
-        adversarial_eps: L2 radius of adversarial training.
-        tried: whether the values were tried on this very set; else they are lowered where two classes lie nearer.
-    """
-
-    arch: str
-    epochs: int
-    batch_size: int
-    margin: float
-    radius_margin: float
-    inverse_temperature: float
-    select_eps: str
-    adversarial_eps: float
-    radius_epochs: int | None = None
-    tried: bool = False
-
-    def near(self, distance: float) -> Defaults:
-        """The same for two classes whose means lie `distance` apart, all lengths scaled alike.
-
-        With a margin above what a 1-Lipschitz function can reach, the hinge is linear at every example. Its minimum
-        then depends on the bias alone: that of the majority, and the model is a constant. A quarter of the distance
-        leaves half of what a linear function reaches for the spread within the classes.
-        """
-        margin = min(self.margin, max(distance / 4, self.margin / 50))
-        scale = margin / self.margin
-        if scale == 1:
-            return self
-        return self._replace(
-            margin=_two_digits(margin),
-            radius_margin=_two_digits(self.radius_margin * scale),
-            inverse_temperature=_two_digits(self.inverse_temperature / scale),
-            select_eps=str(_two_digits(epsilon_value(self.select_eps) * scale)),
-            adversarial_eps=_two_digits(self.adversarial_eps * scale),
-        )
-
+from robench.training.defaults import Defaults, defaults_of
 
 UNEQUAL = 0.6
 """Share of the majority from which two classes are made to count alike."""
-
-DEFAULTS: Mapping[str, Defaults] = {
-    "two-moons": Defaults(
-        arch="dense-small",
-        epochs=40,
-        batch_size=256,
-        margin=0.3,
-        radius_margin=0.3,
-        inverse_temperature=10.0,
-        select_eps="0.2",
-        adversarial_eps=0.2,
-        tried=True,
-    ),
-    "digits": Defaults(
-        arch="dense-small",
-        epochs=40,
-        batch_size=128,
-        margin=0.7,
-        radius_margin=1.5,
-        inverse_temperature=1.0,
-        select_eps="0.5",
-        adversarial_eps=0.5,
-        tried=True,
-    ),
-    "mnist": Defaults(
-        arch="dense",
-        epochs=10,
-        batch_size=256,
-        margin=1.0,
-        radius_margin=2.3,
-        inverse_temperature=1.0,
-        select_eps="1.58",
-        adversarial_eps=1.5,
-        radius_epochs=26,
-        tried=True,
-    ),
-    "fashion-mnist": Defaults(
-        arch="dense",
-        epochs=10,
-        batch_size=256,
-        margin=1.0,
-        radius_margin=1.5,
-        inverse_temperature=1.0,
-        select_eps="0.5",
-        adversarial_eps=1.0,
-    ),
-    "cifar10": Defaults(
-        arch="cifar",
-        epochs=60,
-        batch_size=256,
-        margin=1.0,
-        radius_margin=0.6,
-        inverse_temperature=1.0,
-        select_eps="36/255",
-        adversarial_eps=0.5,
-    ),
-    "celeba": Defaults(
-        arch="celeba",
-        epochs=30,
-        batch_size=128,
-        margin=1.0,
-        radius_margin=3.0,
-        inverse_temperature=1.0,
-        select_eps="1",
-        adversarial_eps=1.0,
-    ),
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -170,29 +57,13 @@ class Task:
     @property
     def defaults(self) -> Defaults:
         """The data set's suggestions, at the distance of its classes; `mnist:0-8` has those of `mnist`."""
-        suggested = DEFAULTS.get(self.data.name.split(":")[0]) or self._usual
+        suggested = defaults_of(self.data.name, self.input_shape)
         return suggested if self.apart is None or suggested.tried else suggested.near(self.apart.distance)
 
     @property
     def unequal(self) -> bool:
         """Whether one of two classes is so frequent that a loss over all examples would drown the other."""
         return self.apart is not None and self.apart.majority >= UNEQUAL
-
-    @property
-    def _usual(self) -> Defaults:
-        """Suggestions for a set that is not in `DEFAULTS`."""
-        small = len(self.input_shape) == 1 or self.input_shape[-1] <= 28
-        arch = "dense" if small else "conv"
-        return Defaults(
-            arch=arch,
-            epochs=20,
-            batch_size=256,
-            margin=1.0,
-            radius_margin=1.0,
-            inverse_temperature=1.0,
-            select_eps="0.5",
-            adversarial_eps=0.5,
-        )
 
 
 def hkr(task: Task) -> TrainSpec:
@@ -329,11 +200,6 @@ def build_spec(
         apart=apart,
     )
     return make(task).override(overrides or {})
-
-
-def _two_digits(value: float) -> float:
-    """Rounded to two significant digits, so that a spec reads well."""
-    return float(f"{value:.2g}")
 
 
 def _constrained(task: Task, recipe: str, style: Style, **fields: Any) -> TrainSpec:

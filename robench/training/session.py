@@ -1,18 +1,23 @@
-"""A training in memory: model, optimiser, the best weights so far; epoch by epoch, and to disk and back."""
+"""A training in memory: model, optimiser, the best weights so far; epoch by epoch, to tensors and facts and back."""
 
 from __future__ import annotations
 
+import contextlib
 import math
+import os
+import warnings
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from robench.errors import ModelError, SpecError
-from robench.models import read_tensors, write_tensors
+from robench.data import Dataset
+from robench.devices import exact_arithmetic
+from robench.display import lower, upper
+from robench.errors import DataError, ModelError, SpecError
 from robench.models.build import build, build_constrained, export
 from robench.models.checks import check_agreement
 from robench.progress import Progress
@@ -22,14 +27,40 @@ from robench.statistics.predictions import Prediction
 from robench.training.adversary import perturb
 from robench.training.batches import Batch, DeviceData, generator
 from robench.training.losses import build_loss
-from robench.training.schedule import learning_rate, make_optimizer, set_step
+from robench.training.schedule import make_optimizer, make_scheduler
 from robench.training.scoring import Score, all_logits, center, classes, head_of, score
 
-ANOTHER_FOLDER = "give another --out folder, or move this one elsewhere"
 AGREEMENT_INPUTS = 64
 TRAINED_AGREEMENT = 1e-2
 """Training computes weights in float32, an export exactly: outputs of ill-conditioned ones differ this much."""
 NOISE_STREAM = 1
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """What an epoch came to.
+
+    Fields:
+        epoch: its number, from 1.
+        loss: mean over its examples.
+        lr: learning rate of its last step.
+        score: on the validation split.
+    """
+
+    epoch: int
+    loss: float
+    lr: float
+    score: Score
+
+    def to_dict(self) -> dict[str, Any]:
+        """A row of the history, as plain data."""
+        return {"epoch": self.epoch, "loss": self.loss, "lr": self.lr, **asdict(self.score)}
+
+    @classmethod
+    def from_dict(cls, row: Mapping[str, Any]) -> Epoch:
+        """Build from plain data."""
+        known = {key: row[key] for key in ("epoch", "loss", "lr")}
+        return cls(**known, score=Score(**{key: value for key, value in row.items() if key not in known}))
 
 
 @dataclass(frozen=True)
@@ -46,13 +77,18 @@ class Session:
 
     Args:
         spec: how to train.
-        train, validation: data on the device.
+        train, validation: images to train on, and to score and choose epochs on.
         device: where.
+
+    Raises:
+        DataError: the images do not fit the model.
     """
 
-    def __init__(self, spec: TrainSpec, train: DeviceData, validation: DeviceData, device: torch.device) -> None:
+    def __init__(self, spec: TrainSpec, train: Dataset, validation: Dataset, device: torch.device) -> None:
+        for dataset in (train, validation):
+            check_fit(spec, dataset)
         self.spec = spec
-        self._train, self._validation, self._device = train, validation, device
+        self._train, self._validation, self._device = DeviceData(train, device), DeviceData(validation, device), device
         self._loss = build_loss(spec.loss)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(spec.seed)
@@ -60,34 +96,41 @@ class Session:
                 spec.model, constraint=spec.constraint, conv_scheme=spec.conv_scheme, head=spec.head
             )
         self.model = model.to(device)
-        self._optimizer = make_optimizer(spec.optimizer, list(self.model.parameters()))
-        self.epoch = 0
+        self._steps_per_epoch = math.ceil(len(train) / spec.batch_size)
+        self._optimizer = make_optimizer(spec.optimizer, self.model.parameters())
+        self._scheduler = make_scheduler(spec.optimizer, self._optimizer, spec.epochs * self._steps_per_epoch)
+        self._steps = 0
         self.kept: Kept | None = None
-        self.history: list[dict[str, Any]] = []
+        self.history: list[Epoch] = []
 
     @property
-    def steps_per_epoch(self) -> int:
-        """Batches in an epoch."""
-        return math.ceil(len(self._train) / self.spec.batch_size)
+    def epoch(self) -> int:
+        """Number of epochs trained."""
+        return len(self.history)
 
-    def run_epoch(self, progress: Progress) -> dict[str, Any]:
-        """Train for one epoch, score it, and keep its weights if they are the ones to export.
-
-        Returns:
-            The epoch's row of the history.
+    def epochs(self, progress: Progress) -> Iterator[Epoch]:
+        """Train the epochs that are missing, one at a time.
 
         Raises:
             SpecError: the loss is not finite.
         """
+        spec = self.spec
+        progress.start(f"train {spec.recipe} on {spec.data.name}", spec.epochs * self._steps_per_epoch)
+        progress.advance(self.epoch * self._steps_per_epoch)
+        while self.epoch < spec.epochs:
+            with _reproducible(self._device):
+                done = self._run_epoch(progress)
+            progress.advance(0, epoch=f"{self.epoch}/{spec.epochs}", **_shown(done, spec.select_eps))
+            yield done
+
+    def _run_epoch(self, progress: Progress) -> Epoch:
+        """Train for one epoch, score it, and keep its weights if they are the ones to export."""
         spec, epoch = self.spec, self.epoch
-        step, total = epoch * self.steps_per_epoch, spec.epochs * self.steps_per_epoch
         noise = generator(spec.seed, epoch, stream=NOISE_STREAM)
         loss_sum = torch.zeros((), device=self._device, dtype=torch.float64)
         self.model.train()
         for batch in self._train.epoch(spec.batch_size, seed=spec.seed, epoch=epoch, balance=spec.balance):
-            set_step(self._optimizer, spec.optimizer, step, total)
             loss_sum += self._train_step(batch, noise).double() * len(batch.labels)
-            step += 1
             progress.advance(1)
         mean_loss = float(loss_sum) / len(self._train)
         if not math.isfinite(mean_loss):
@@ -95,14 +138,14 @@ class Session:
                 f"the training diverged: the loss of epoch {epoch + 1} is {mean_loss}",
                 hint=f"lower `optimizer.lr` (now {spec.optimizer.lr:g})",
             )
-        self.epoch = epoch + 1
-        reached = self._keep()
-        rate = learning_rate(spec.optimizer, step - 1, total)
-        row = {"epoch": self.epoch, "loss": mean_loss, "lr": rate, **asdict(reached)}
-        self.history.append(row)
-        return row
+        done = Epoch(epoch + 1, mean_loss, float(self._scheduler.get_last_lr()[0]), self._keep(epoch + 1))
+        self.history.append(done)
+        return done
 
     def _train_step(self, batch: Batch, noise: torch.Generator) -> Tensor:
+        if self._steps:
+            self._scheduler.step()  # between two steps: torch's one-cycle has no rate for a step after the last
+        self._steps += 1
         if self.spec.adversarial is not None:
             with parametrize.cached():
                 inputs = perturb(self.model, batch, self._loss, self.spec.adversarial, self._train.bounds, noise)
@@ -125,8 +168,8 @@ class Session:
         with torch.autocast(self._device.type, dtype=torch.bfloat16):
             return self.model(inputs).float()  # type: ignore[no-any-return]
 
-    def _keep(self) -> Score:
-        """Score the exported weights of this epoch; keep them if they are the best, or the last are wanted."""
+    def _keep(self, epoch: int) -> Score:
+        """Score the exported weights of an epoch; keep them if they are the best, or the last are wanted."""
         plain = self.exported()
         spec = self.spec
         normalization = spec.model.normalization
@@ -142,7 +185,7 @@ class Session:
             or self.kept is None
             or reached.rank(balance=balance) >= self.kept.score.rank(balance=balance)
         ):
-            self.kept = Kept(self.epoch, reached, plain.state_dict())
+            self.kept = Kept(epoch, reached, plain.state_dict())
         return reached
 
     def exported(self) -> nn.Sequential:
@@ -173,43 +216,41 @@ class Session:
         pairs = zip(self._validation.labels.tolist(), predicted.tolist(), strict=True)
         return [Prediction(*pair) for pair in pairs]
 
-    def save(self, path: Path, *, seconds: float) -> None:
-        """Write all that is needed to go on, and the time used, in one file, atomically."""
+    def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """All that is needed to go on: tensors by name, and facts as plain data."""
         tensors = {f"model.{name}": tensor for name, tensor in self.model.state_dict().items()}
         for index, state in self._optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer.{index}.{name}": value for name, value in state.items()}
-        facts: dict[str, Any] = {"spec": self.spec.digest(), "epoch": self.epoch, "history": self.history}
-        facts["seconds"] = seconds
+        history = [epoch.to_dict() for epoch in self.history]
+        facts: dict[str, Any] = {"spec": self.spec.digest(), "epoch": self.epoch, "history": history}
         if self.kept is not None:
             tensors |= {f"kept.{name}": tensor for name, tensor in self.kept.tensors.items()}
             facts["kept"] = {"epoch": self.kept.epoch, **asdict(self.kept.score)}
-        write_tensors(path, tensors, facts)
+        return tensors, facts
 
-    def restore(self, path: Path) -> float:
-        """Go back to what `save` wrote; the session then continues to the same weights as if it had never stopped.
+    def restore(self, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
+        """Go back to what `state` gave; the session then continues to the same weights as if it had never stopped.
 
-        Returns:
-            Seconds used until then.
+        The scheduler is not stored: a fresh one is moved to the step that the optimiser has reached.
 
         Raises:
-            ModelError: the file is damaged or of another training.
+            KeyError, TypeError, ValueError, RuntimeError: they are not as `state` gives them.
         """
-        stored = read_tensors(path)
-        if stored.facts.get("spec") != self.spec.digest():
-            raise ModelError(f"`{path}` is of another training", hint=ANOTHER_FOLDER)
-        try:
-            self.model.load_state_dict(_part(stored.tensors, "model"))
-            self._optimizer.load_state_dict(self._optimizer_state(_part(stored.tensors, "optimizer")))
-            self.epoch = int(stored.facts["epoch"])
-            self.history = list(stored.facts["history"])
-            kept = dict(stored.facts["kept"])
-            tensors = {name: value.to(self._device) for name, value in _part(stored.tensors, "kept").items()}
-            self.kept = Kept(kept.pop("epoch"), Score(**kept), tensors)
-            return float(stored.facts["seconds"])
-        except (KeyError, TypeError, ValueError, RuntimeError) as error:
-            raise ModelError(f"`{path}` is damaged: {error}", hint=ANOTHER_FOLDER) from None
+        self.model.load_state_dict(_part(tensors, "model"))
+        self.history = [Epoch.from_dict(row) for row in facts["history"]]
+        if facts["epoch"] != self.epoch:
+            raise ValueError(f"it is of epoch {facts['epoch']}, its history of {self.epoch}")
+        kept = dict(facts["kept"])
+        held = {name: value.to(self._device) for name, value in _part(tensors, "kept").items()}
+        self.kept = Kept(kept.pop("epoch"), Score(**kept), held)
+        self._steps = self.epoch * self._steps_per_epoch
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # that the optimiser has taken no step
+            for _ in range(self._steps - 1):
+                self._scheduler.step()
+        self._optimizer.load_state_dict(self._optimizer_state(_part(tensors, "optimizer")))
 
-    def _optimizer_state(self, tensors: dict[str, Tensor]) -> dict[str, Any]:
+    def _optimizer_state(self, tensors: Mapping[str, Tensor]) -> dict[str, Any]:
         state: dict[int, dict[str, Tensor]] = {}
         for name, value in tensors.items():
             index, _, key = name.partition(".")
@@ -217,5 +258,40 @@ class Session:
         return {"state": state, "param_groups": self._optimizer.state_dict()["param_groups"]}
 
 
-def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+def _part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {name.removeprefix(f"{prefix}."): value for name, value in tensors.items() if name.startswith(f"{prefix}.")}
+
+
+def _shown(done: Epoch, eps: str) -> dict[str, str]:
+    score = done.score
+    shown = {"loss": f"{done.loss:.4g}", "accuracy": upper(score.clean_accuracy)}
+    if score.certified_estimate is not None:
+        shown[f"certified@{eps} (estimate)"] = lower(score.certified_estimate)
+    return shown
+
+
+def check_fit(spec: TrainSpec, dataset: Dataset) -> None:
+    """Hold a data set against the model that is to be trained on it.
+
+    Raises:
+        DataError: inputs of another shape, or another number of classes.
+    """
+    if dataset.shape != spec.model.input_shape or dataset.classes != spec.model.classes:
+        raise DataError(
+            f"`{dataset.name}` has inputs {list(dataset.shape)} in {dataset.classes} classes, the model takes "
+            f"{list(spec.model.input_shape)} and tells {spec.model.classes} apart",
+            hint="build the spec for this data set",
+        )
+
+
+@contextlib.contextmanager
+def _reproducible(device: torch.device) -> Iterator[None]:
+    """Deterministic kernels, and no TF32, so that the same seed gives the same weights."""
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    before = torch.backends.cudnn.deterministic
+    torch.backends.cudnn.deterministic = True
+    try:
+        with exact_arithmetic() if device.type == "cuda" else contextlib.nullcontext():
+            yield
+    finally:
+        torch.backends.cudnn.deterministic = before

@@ -1,60 +1,82 @@
-"""`robench train`: a recipe and data to a model folder."""
+"""`robench train`: a recipe and data to a model folder; resumable."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from robench import training
-from robench.data import TwoClasses, load, two_classes
-from robench.progress import Progress
+import torch
+
+from robench.data import Dataset, load
+from robench.devices import device_facts, resolve_device
+from robench.errors import ModelError
+from robench.files import create_folder
+from robench.models import STATE, read_tensors, save_model, write_tensors
+from robench.progress import NoProgress, Progress
 from robench.records.record import SCHEMA_VERSION
-from robench.specs.data import DataSpec
+from robench.runs.kept import MOVE_IT
+from robench.specs.model import ModelDescription
 from robench.specs.training import TrainSpec
-from robench.training import recipes
+from robench.statistics.predictions import accuracy_facts, record_flags
+from robench.training import Session
+from robench.training.planning import train_spec
+from robench.training.session import check_fit
 from robench.workflows.references import Execution, Outcome
+from robench.workflows.training_folder import TrainingFolder
 
-MEASURED = 2000
-"""Training images from which the distance of two classes is taken."""
+__all__ = ["TrainResult", "fit", "train", "train_spec"]
+
+STATE_FILE = "last.safetensors"
+SAVE_SECONDS = 5.0
+"""State is written after an epoch if this long has passed; a kill costs at most that and one epoch."""
 
 
-def train_spec(
-    recipe: str,
-    data: DataSpec,
-    *,
-    data_dir: Path | None = None,
-    arch: str | None = None,
-    epochs: int | None = None,
-    seed: int = 0,
-    changes: Mapping[str, Any] | None = None,
-    progress: Progress | None = None,
-) -> TrainSpec:
-    """The full spec of a recipe on a data set; input shape and classes come from the data.
+@dataclass(frozen=True)
+class TrainResult:
+    """What a training made.
 
-    Raises:
-        SpecError: an unknown recipe, architecture or field, or a value of the wrong type.
-        DataError: the data cannot be read.
+    Fields:
+        folder: the model folder.
+        weights_sha256: of `model.safetensors`.
+        epochs: epochs trained.
+        kept_epoch: the epoch whose weights are in the folder.
+        clean_accuracy: on the validation split, of the kept weights.
+        certified_estimate: share certified at `select_eps` if every layer had constant 1; None if unconstrained.
+        seconds: of this call, and of the calls it resumed.
+        n, n_correct, n_base: images of the validation split, those predicted right, those of its most frequent class;
+            0 in folders of older versions.
+        base_rate: n_base / n; None in folders of older versions.
+        flags: what the predictions on it raise, as name and message: docs/flags.md.
+        finished_before: nothing was done, since the folder was complete.
     """
-    recipes.recipe_named(recipe)  # refused before any data is read
-    sample = load(data, "train", data_dir=data_dir, limit=1, progress=progress)
-    apart = _apart(data, data_dir) if sample.classes == 2 else None
-    return recipes.build_spec(
-        recipe,
-        data=data,
-        input_shape=sample.shape,
-        classes=sample.classes,
-        arch=arch,
-        epochs=epochs,
-        seed=seed,
-        overrides=changes,
-        apart=apart,
-    )
+
+    folder: Path
+    weights_sha256: str
+    epochs: int
+    kept_epoch: int
+    clean_accuracy: float
+    certified_estimate: float | None
+    seconds: float
+    n: int = 0
+    n_correct: int = 0
+    n_base: int = 0
+    base_rate: float | None = None
+    flags: Sequence[Mapping[str, str]] = ()
+    finished_before: bool = False
 
 
 def train(spec: TrainSpec, out: Path, *, data_dir: Path | None = None, execution: Execution | None = None) -> Outcome:
     """Train a model and write its model folder; a finished folder of the same spec is a no-op.
+
+    Args:
+        spec: how to train, and on which data.
+        out: the model folder.
+        data_dir: folder with the data set's own files.
+        execution: device, threads, progress.
 
     Raises:
         DataError: the data cannot be read or do not fit the spec.
@@ -66,15 +88,120 @@ def train(spec: TrainSpec, out: Path, *, data_dir: Path | None = None, execution
     progress = execution.progress
     examples = load(spec.data, "train", data_dir=data_dir, limit=spec.limit, progress=progress)
     held_out = load(spec.data, "validation", data_dir=data_dir, progress=progress)
-    result = training.fit(spec, examples, held_out, out=out, device=device, progress=progress)
+    result = fit(spec, examples, held_out, out=out, device=device, progress=progress)
     progress.close()
     return Outcome(
         out, {"schema_version": SCHEMA_VERSION, "command": "train", **dataclasses.asdict(result), "folder": str(out)}
     )
 
 
-def _apart(data: DataSpec, data_dir: Path | None) -> TwoClasses:
-    """How far apart two classes lie on drawn training images, or on all where the draw shows one class only."""
-    drawn = load(dataclasses.replace(data, subset="draw"), "train", data_dir=data_dir, limit=MEASURED)
-    both = len(set(drawn.labels.tolist())) == 2
-    return two_classes(drawn if both else load(data, "train", data_dir=data_dir))
+def fit(
+    spec: TrainSpec,
+    examples: Dataset,
+    validation: Dataset,
+    *,
+    out: Path,
+    device: str | torch.device = "auto",
+    progress: Progress | None = None,
+    resume: bool = True,
+    save_seconds: float = SAVE_SECONDS,
+) -> TrainResult:
+    """Train a model on images that are loaded, and write its folder.
+
+    The same spec and data on the same device and number of threads give the same weights, also if the training was
+    killed and called again; a complete folder is left as it is.
+
+    Args:
+        spec: how to train.
+        examples: images to train on, of the shape and classes of `spec.model`.
+        validation: images on which epochs are scored and chosen.
+        out: model folder.
+        device: `auto`, `cpu`, `cuda:0`, or a torch device.
+        progress: told each step and epoch.
+        resume: continue a training of the same spec found in `out`; else start anew.
+        save_seconds: least time between two writes of the state.
+
+    Raises:
+        DataError: the data do not fit the model.
+        SpecError: the loss is no longer finite.
+        RunError: `out` cannot be written, or holds another training.
+    """
+    for images in (examples, validation):
+        check_fit(spec, images)  # before the folder is made
+    place = resolve_device(device) if isinstance(device, str) else device
+    facts = {**device_facts(place), "train": examples.describe(), "validation": validation.describe()}
+    identity = {"train_sha256": examples.sha256, "validation_sha256": validation.sha256}
+    with TrainingFolder(out, spec, identity=identity, facts=facts, resume=resume) as folder:
+        if folder.finished:
+            return TrainResult(folder=out, finished_before=True, **folder.manifest["result"])
+        session = Session(spec, examples, validation, place)
+        seconds = _run(session, folder, NoProgress() if progress is None else progress, save_seconds)
+        sha256 = save_model(out, session.kept_model(), _description(spec, examples, out))
+        result = _result(session, sha256, seconds)
+        folder.finish(result)
+        return TrainResult(folder=out, **result)
+
+
+def _run(session: Session, folder: TrainingFolder, progress: Progress, save_seconds: float) -> float:
+    """Train the epochs that are missing; seconds used, those before a resume included."""
+    state = folder.path / STATE / STATE_FILE
+    create_folder(state.parent)
+    before = _restore(session, state) if state.exists() else 0.0
+    folder.write_history([epoch.to_dict() for epoch in session.history])
+    started = saved = time.monotonic()
+    for epoch in session.epochs(progress):
+        folder.append_history(epoch.to_dict())
+        now = time.monotonic()
+        if now - saved >= save_seconds or session.epoch == session.spec.epochs:
+            tensors, facts = session.state()
+            write_tensors(state, tensors, {**facts, "seconds": before + now - started})
+            saved = now
+    return before + time.monotonic() - started
+
+
+def _restore(session: Session, path: Path) -> float:
+    """Put a session back to a stored state; seconds used until then.
+
+    Raises:
+        ModelError: the file is damaged or of another training.
+    """
+    stored = read_tensors(path)
+    if stored.facts.get("spec") != session.spec.digest():
+        raise ModelError(f"`{path}` is of another training", hint=MOVE_IT)
+    try:
+        session.restore(stored.tensors, stored.facts)
+        return float(stored.facts["seconds"])
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise ModelError(f"`{path}` is damaged: {error}", hint=MOVE_IT) from None
+
+
+def _result(session: Session, sha256: str, seconds: float) -> dict[str, Any]:
+    kept = session.kept
+    if kept is None:
+        raise RuntimeError("a finished session keeps an epoch")
+    predictions = session.validation_predictions()
+    facts = accuracy_facts(predictions)
+    return {
+        "weights_sha256": sha256,
+        "epochs": session.epoch,
+        "kept_epoch": kept.epoch,
+        "clean_accuracy": kept.score.clean_accuracy,
+        "certified_estimate": kept.score.certified_estimate,
+        "seconds": round(seconds, 3),
+        "n": len(predictions),
+        **{key: facts[key] for key in ("n_correct", "n_base", "base_rate")},
+        "flags": [flag._asdict() for flag in record_flags(predictions)],
+    }
+
+
+def _description(spec: TrainSpec, train: Dataset, out: Path) -> ModelDescription:
+    return ModelDescription(
+        name=out.resolve().name,
+        recipe=spec.recipe,
+        arch=spec.arch,
+        trained_on=train.name,
+        class_names=train.class_names,
+        constraint=spec.constraint,
+        head=spec.head,
+        model=spec.model,
+    )

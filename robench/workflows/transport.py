@@ -10,10 +10,10 @@ from robench import lipschitz, models
 from robench.errors import ModelError, SpecError
 from robench.records.record import SCHEMA_VERSION
 from robench.specs.training import TrainSpec
-from robench.training.journal import read_training
 from robench.transport import compare, hinge_transport, level_map, measure
 from robench.workflows.pairs import load_pair
 from robench.workflows.references import DataRef, Execution, ModelRef, Outcome
+from robench.workflows.training_folder import read_training
 
 
 def potential(

@@ -11,12 +11,12 @@ import time
 import pytest
 import torch
 
-from robench import training
 from robench.data import load
 from robench.progress import NoProgress
 from robench.runs.adversarials import read_adversarials
 from robench.specs.data import DataSpec
 from robench.training import recipes
+from robench.workflows.training import fit
 
 KILLS = 20
 
@@ -31,7 +31,7 @@ def model(tmp_path_factory):
     spec = recipes.build_spec(
         "hkr", data=data, input_shape=train.shape, classes=10, arch=None, epochs=3, seed=0, overrides=None
     )
-    training.fit(spec, train, validation, out=folder, device=torch.device("cpu"), progress=NoProgress())
+    fit(spec, train, validation, out=folder, device=torch.device("cpu"), progress=NoProgress())
     return folder
 
 

@@ -17,9 +17,9 @@ from robench.models import load_model
 from robench.progress import NoProgress
 from robench.specs.data import DataSpec
 from robench.specs.training import TrainSpec
-from robench.training import fit
-from robench.training.journal import read_training
 from robench.training.recipes import RECIPES, build_spec
+from robench.workflows.training import fit
+from robench.workflows.training_folder import read_training
 
 DATA = {
     name: [load(DataSpec(name=name), split) for split in ("train", "validation")] for name in ("two-moons", "digits")
@@ -115,7 +115,7 @@ from robench.data import load
 from robench.progress import NoProgress
 from robench.training.recipes import build_spec
 from robench.specs.data import DataSpec
-from robench.training import fit
+from robench.workflows.training import fit
 class Kill(NoProgress):
     left = 5
     def advance(self, steps=1, **facts):

@@ -11,32 +11,50 @@ from robench.specs.training import AdversarialSpec, OptimizerSpec
 from robench.training.adversary import perturb
 from robench.training.batches import Batch, DeviceData, generator
 from robench.training.losses import HingeLoss, LogEntropyLoss
-from robench.training.schedule import learning_rate, momentum
+from robench.training.schedule import make_optimizer, make_scheduler
 
 CPU = torch.device("cpu")
 
 
-@pytest.mark.parametrize("total", [10, 37, 1000])
-def test_one_cycle_is_torchs(total):
-    parameter = torch.nn.Parameter(torch.zeros(1))
-    optimizer = torch.optim.Adam([parameter], lr=1.0)
-    reference = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=0.1, total_steps=total)
-    spec = OptimizerSpec(lr=0.1, schedule="one-cycle")
+def rates(total, **settings):
+    """Learning rate and first beta of each step."""
+    spec = OptimizerSpec(lr=0.1, **settings)
+    optimizer = make_optimizer(spec, [torch.nn.Parameter(torch.zeros(1))])
+    scheduler = make_scheduler(spec, optimizer, total)
+    found = []
     for step in range(total):
+        if step:
+            scheduler.step()
         (group,) = optimizer.param_groups
-        assert learning_rate(spec, step, total) == pytest.approx(group["lr"], rel=1e-9)
-        assert momentum(spec, step, total) == pytest.approx(group["betas"][0], rel=1e-9)
+        found.append((group["lr"], group["betas"][0]))
         optimizer.step()
-        if step < total - 1:
-            reference.step()
+    return found
+
+
+@pytest.mark.parametrize("total", [10, 37, 1000])
+def test_one_cycle_rises_for_three_tenths_and_falls_to_nearly_nothing(total):
+    """Half cosines from lr / 25 to lr and down to lr / 250000; the first beta goes against it."""
+    peak = 0.3 * total - 1
+    for step, (rate, beta) in enumerate(rates(total, schedule="one-cycle")):
+        if step <= peak:
+            part, ends, betas = step / peak, (0.1 / 25, 0.1), (0.95, 0.85)
+        else:
+            part, ends, betas = (step - peak) / (total - 1 - peak), (0.1, 0.1 / 25e4), (0.85, 0.95)
+        share = (1 - math.cos(math.pi * part)) / 2
+        assert rate == pytest.approx(ends[0] + share * (ends[1] - ends[0]), rel=1e-9)
+        assert beta == pytest.approx(betas[0] + share * (betas[1] - betas[0]), rel=1e-9)
+
+
+def test_cosine_falls_from_the_rate_towards_0_and_constant_stays():
+    cosine = [rate for rate, _ in rates(8, schedule="cosine")]
+    assert cosine == [0.1 * ((1 + math.cos(math.pi * step / 8)) / 2) for step in range(8)]
+    assert rates(5) == [(0.1, 0.9)] * 5
 
 
 @pytest.mark.parametrize("schedule", ["constant", "one-cycle", "cosine"])
 @pytest.mark.parametrize("total", [1, 2, 3])
 def test_short_trainings_have_a_finite_rate(schedule, total):
-    spec = OptimizerSpec(lr=0.1, schedule=schedule)
-    rates = [learning_rate(spec, step, total) for step in range(total)]
-    assert all(math.isfinite(rate) and 0 <= rate <= 0.1 for rate in rates)
+    assert all(math.isfinite(rate) and 0 <= rate <= 0.1 for rate, _ in rates(total, schedule=schedule))
 
 
 def test_an_epoch_sees_each_row_once_in_an_order_of_seed_and_epoch():
