@@ -40,7 +40,7 @@ def upper(value: float | Fraction | None, decimals: int = 4) -> str:
 
 
 def broke(count: int, given: int) -> str:
-    """What an attack of a cascade did at one ε: no rate, since others chose the images it was given."""
+    """What an attack of an ensemble did at one ε: no rate, since others chose the images it was given."""
     return f"broke {count} of {given}" if given else ABSENT
 
 

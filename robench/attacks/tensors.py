@@ -47,7 +47,7 @@ class AttackResult:
         predicted: (N,) class without attack; one logit: 1 iff f(x) > 0.
         by_attack: attack to distances (N,); infinite where it found nothing, NaN where it was not asked, since a
             certificate or another attack had answered.
-        records: of each image, as in a run folder; the index is the row.
+        records: of each image, as in a run folder; the index is the row, or the position in the split of a data set.
         eps: the radii asked, as written, ascending.
         contradictions: adversarials within a certified radius. The certificate or the attack is then wrong.
         passes: forward and backward passes spent.
@@ -112,7 +112,7 @@ def attack(
         attacks: a suite (`paper`, `strong`, `autoattack`), or attacks: names with options (`pgd:steps=100`), objects of
             `foolbox.attacks` in L2, and functions `(model, x, y, eps) -> points`; docs/adding-an-attack.md.
         certificates: of these images, in their order: what `certify` gives, radii (N,), or records. What is certified
-            at ε is not attacked at ε, less one in twenty images that are certified everywhere.
+            at ε is not attacked at ε, except for a spot check: about one in twenty of the images certified everywhere.
         bounds: least and greatest value of an input; None for 0 and 1, or those of the data set.
         full: run every attack on every image that is not certified everywhere.
         seed: of the random starts, drawn image by image from the seed and the row. Attacks that are given as objects or

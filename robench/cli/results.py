@@ -41,7 +41,7 @@ def attack_result(summary: Mapping[str, Any]) -> None:
     ]
     rows.append(["combined", *(with_sign(upper_percent(robust["combined"][text], n)) for text in eps)])
     rows.append(["certified", *(with_sign(lower_percent(summary["n_certified"]["pairwise"][text], n)) for text in eps)])
-    scope = "every attack on every open image" if summary["full"] else "cascade: an attack sees only what is still open"
+    scope = "every attack on every open image" if summary["full"] else "ensemble: an attack sees only what is open"
     title = f"{accuracy_line(summary)}; robust accuracy ({scope})"
     print_table(title, ["attack", *(f"ε = {text}" for text in eps)], rows)
     _budget_result(summary, eps)

@@ -66,7 +66,7 @@ class AttackStatus(str, Enum):
     NOT_FOUND = "not_found"
     """The attack ran and found nothing that survived verification."""
     NOT_RUN = "not_run"
-    """The cascade had no question left for this attack (image certified, misclassified or already broken)."""
+    """The attack ensemble had no question left for this attack (image certified, misclassified or already broken)."""
 
 
 @dataclass(frozen=True, kw_only=True)

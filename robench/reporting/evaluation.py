@@ -87,7 +87,7 @@ class Evaluation:
 
     @property
     def n_spared(self) -> int | None:
-        """Pairs of image and ε that stand and were spared an attack (see `sparing`); None without a cascade."""
+        """Pairs of image and ε that stand and were spared an attack (see `sparing`); None without an ensemble."""
         if self.attack is None or self.full or not self.attack.n:
             return None
         return sum(spared_counts(self.attack.records, self.attacked_eps).values())
@@ -132,7 +132,7 @@ class Evaluation:
     def robust(self, attack: str = COMBINED) -> Curve | None:
         """Accuracy under all attacks together, or under one of them that saw every image that is not certified.
 
-        None where there is no such attack, and for the single attacks of a cascade, which were given what others left.
+        None where there is no such attack, and for single attacks of an ensemble, which were given what others left.
         """
         return self._robust.get(attack)
 

@@ -31,7 +31,7 @@ def attack_summary(
         records: of the whole run, at least one.
         eps: the radii asked, as written.
         full: whether every attack saw every image that is not certified. Only then has a single attack a robust
-            accuracy; of a cascade `n_broke` says what each attack did to the images that it was given.
+            accuracy; of an ensemble `n_broke` says what each attack did to the images that it was given.
         audited: whether the images have certificates; without them nothing is certified, which is not a rate of 0.
         flags: diagnostics raised, beside those that the records themselves raise.
         certificates: for the crosscheck by both rules; without them the radii in the records are judged.

@@ -33,7 +33,7 @@ class AttackBudget(NamedTuple):
         alone: images that at one of the ε asked, or more, it broke and no other attack of the run did.
         nearest: images whose nearest adversarial is its own; of equal distances the first attack's.
         forward, backward: passes of one image, its refinement and verification included; None if they were not noted.
-        optimality: 0 to 1, the best; None for the attacks of a cascade, and where no attack broke anything.
+        optimality: 0 to 1, the best; None for the attacks of an ensemble, and where no attack broke anything.
     """
 
     given: int
@@ -57,7 +57,7 @@ def effort_name(attack: str, direction: str) -> str:
 def budgets(
     records: Sequence[AttackRecord], eps: Sequence[str], *, full: bool, spent: Mapping[str, float]
 ) -> dict[str, AttackBudget]:
-    """The budget of each attack, in the order of the cascade.
+    """The budget of each attack, in the order of the ensemble.
 
     Args:
         records: of a run.
@@ -90,7 +90,7 @@ def passes_of(spent: Mapping[str, float], attack: str, direction: str) -> int | 
 
 
 def attack_names(records: Sequence[AttackRecord]) -> tuple[str, ...]:
-    """Names of the attacks, in the order of the cascade."""
+    """Names of the attacks, in the order of the ensemble."""
     return tuple(records[0].attacks) if records else ()
 
 

@@ -1,4 +1,4 @@
-"""The rule by which a cascade spares its later attacks, and how often it did; off where every attack sees every image.
+"""The rule by which an attack ensemble spares its later attacks, and how often it did; with `--full` it is off.
 
 No attack can go below the certified radius. So the adversarial at hand can come nearer by no more than what is between
 its distance and that radius, and an attack is not asked about an ε for which it would have to gain more than 40 % of
@@ -38,12 +38,12 @@ def spared(
 
 
 def spared_counts(records: Sequence[AttackRecord], eps: Sequence[str]) -> dict[str, int]:
-    """How many images of a cascade stand at each ε although the rule kept at least one attack from them there.
+    """How many images of an ensemble stand at each ε although the rule kept at least one attack from them there.
 
-    Replays the cascade: before each attack the distance is that of the nearest adversarial of the attacks before it.
+    Replays the ensemble: before each attack the distance is that of the nearest adversarial of the attacks before it.
 
     Args:
-        records: of a cascade, each with the attacks in their order.
+        records: of an ensemble, each with the attacks in their order.
         eps: radii as written.
     """
     values = np.array([epsilon_value(text) for text in eps])

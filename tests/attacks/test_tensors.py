@@ -565,3 +565,19 @@ def test_a_model_of_one_class_is_noted():
         constant.weight.zero_()
         constant.bias.copy_(torch.tensor([1.0, 0.0, 0.0]))
     assert any("constant" in note for note in call(model=constant).notes)
+
+
+def test_rows_of_a_data_set_keep_their_positions_in_the_split():
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 1)).eval()
+    radii = robench.certify(model, "digits:0-8", split="validation", limit=3)
+    found = robench.attack(
+        model, "digits:0-8", split="validation", limit=3, eps=[0.1, 8], attacks="deepfool", certificates=radii
+    )
+    assert [record.index for record in found.records] == radii.index.tolist() == [0, 8, 11]
+    assert found.distance.shape == (3,)
+    assert found.points.shape == (3, 1, 8, 8)
+    assert not robench.crosscheck(radii, found)
+    for kept in ({"y": [0, 1, 0]}, {"bounds": (0.0, 1.0)}):
+        with pytest.raises(RobenchError, match="brings its own"):
+            robench.attack(model, "digits:0-8", limit=3, eps=1, **kept)

@@ -45,14 +45,14 @@ def test_the_second_table_says_what_each_attack_did_and_cost(
             assert len(counts) == 4
 
 
-def test_a_cascade_says_how_many_pairs_it_spared_and_a_full_run_that_there_are_none(
+def test_an_ensemble_says_how_many_pairs_it_spared_and_a_full_run_that_there_are_none(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    cascade, whole = summary_of(tmp_path / "a", False), summary_of(tmp_path / "b", True)
+    ensemble, whole = summary_of(tmp_path / "a", False), summary_of(tmp_path / "b", True)
     assert whole["spared"] is None
-    assert cascade["spared"]["n_pairs"] == sum(cascade["spared"]["n_spared"].values()) > 0
-    assert cascade["spared"]["share"] == 0.4
-    attack_result(cascade)
-    assert f"were spared an attack: {cascade['spared']['n_pairs']}" in capsys.readouterr().out
+    assert ensemble["spared"]["n_pairs"] == sum(ensemble["spared"]["n_spared"].values()) > 0
+    assert ensemble["spared"]["share"] == 0.4
+    attack_result(ensemble)
+    assert f"were spared an attack: {ensemble['spared']['n_pairs']}" in capsys.readouterr().out
     attack_result(whole)
     assert "spared" not in capsys.readouterr().out

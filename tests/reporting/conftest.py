@@ -8,7 +8,7 @@ from tests.reporting.synthetic import Synthetic
 
 @pytest.fixture(scope="session")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two models on one data set, more certified than attacked: one in full with a gallery, one by a cascade."""
+    """Two models on one data set, more certified than attacked: one in full with a gallery, one by an ensemble."""
     root = tmp_path_factory.mktemp("runs")
     careful, plain = Synthetic(name="hkr"), Synthetic(name="plain <b>&_$x^2$|", seed=1, margin=0.5, looseness=6.0)
     careful.write_certify(root / "certify-hkr", 120)

@@ -58,8 +58,8 @@ def test_axes_have_units_and_models_a_name_in_the_legend(evaluation: Evaluation)
 
 
 def test_each_attack_has_a_panel_with_the_accuracy_of_every_model_under_it(tmp_path: Path) -> None:
-    for seed, name in enumerate(("a", "b", "cascade")):
-        Synthetic(name=name, seed=seed).write_attack(tmp_path / name, 40, full=name != "cascade")
+    for seed, name in enumerate(("a", "b", "ensemble")):
+        Synthetic(name=name, seed=seed).write_attack(tmp_path / name, 40, full=name != "ensemble")
     evaluations = read_evaluations([tmp_path])
     figure = figures.single_attacks(evaluations)
     assert [axes.get_title("left") for axes in figure.axes] == list(ATTACKS)

@@ -76,7 +76,7 @@ def test_table_1_has_the_combined_rule_below_every_attack(thirds: Evaluation) ->
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
-def test_the_single_attacks_of_a_cascade_have_counts_and_no_accuracy(seed: int, tmp_path: Path) -> None:
+def test_the_single_attacks_of_an_ensemble_have_counts_and_no_accuracy(seed: int, tmp_path: Path) -> None:
     folder = Synthetic(seed=seed).write_attack(tmp_path / "a", 40)
     raw = [json.loads(line)["attacks"] for line in (folder / "records.jsonl").read_text().splitlines()]
     evaluation = evaluate(tmp_path)[0]

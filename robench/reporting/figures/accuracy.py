@@ -89,7 +89,7 @@ def accuracy(evaluation: Evaluation) -> Figure:
 
 
 def _attack_lines(axes: Axes, evaluation: Evaluation) -> None:
-    """The combined rule, and each attack where each saw every image; after a cascade a single attack has no curve."""
+    """The combined rule, and each attack where each saw every image; in an ensemble a single attack has no curve."""
     asked = [epsilon_value(text) for text in evaluation.attacked_eps]
     for place, name in enumerate(evaluation.attacks if evaluation.full else ()):
         curve = evaluation.robust(name)

@@ -67,13 +67,13 @@ def comparison(data: str, group: Sequence[Evaluation], place: int) -> Section:
             )
         )
     if any(item.robust() for item in group):
-        cascade = any(item.attack and not item.full for item in group)
+        ensemble = any(item.attack and not item.full for item in group)
         exhibits.append(
             TableExhibit(
                 f"{prefix}-attacks",
                 "Accuracy (%) under each attack, under all of them combined, and certified on the same images.",
                 tables.attack_accuracy(group),
-                words.CASCADE_NOTE if cascade else "",
+                words.ENSEMBLE_NOTE if ensemble else "",
             )
         )
     return Section(f"Comparison on {data}", prefix, (), tuple(exhibits))

@@ -32,7 +32,7 @@ def model(item: Evaluation, anchor: str) -> Section:
 def _accuracy_figure(item: Evaluation, anchor: str) -> FigureExhibit:
     caption = "Accuracy against ε: the accuracy under any attack lies between the certified curve and the combined one."
     if item.attack and not item.full:
-        caption += " Single attacks have no curve of their own after a cascade."
+        caption += " Single attacks have no curve of their own in an ensemble."
     return FigureExhibit(
         f"{anchor}-accuracy",
         f"{caption} Bands: 95 % Clopper-Pearson intervals.",
@@ -47,7 +47,7 @@ def _accuracy_table(item: Evaluation, anchor: str) -> TableExhibit:
         f"{anchor}-accuracy",
         f"Accuracy at each ε on {images}, with 95 % Clopper-Pearson intervals.",
         tables.accuracy(item),
-        words.CASCADE_NOTE if item.attack and not item.full else "",
+        words.ENSEMBLE_NOTE if item.attack and not item.full else "",
     )
 
 
@@ -65,7 +65,7 @@ def _attack_exhibits(item: Evaluation, anchor: str) -> list[Exhibit]:
             f"ε = {item.attacked_eps[-1]}; how many no other attack broke, at some ε and at each; how often its "
             "adversarial was the nearest; passes of one image, refinement and verification included.",
             tables.budget(item),
-            words.OPTIMALITY_NOTE if item.full else words.CASCADE_NOTE,
+            words.OPTIMALITY_NOTE if item.full else words.ENSEMBLE_NOTE,
         ),
     ]
     figure = _budget_figure(item, anchor)

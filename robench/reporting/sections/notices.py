@@ -41,7 +41,7 @@ def _remarks(item: Evaluation) -> list[str]:
         )
     if item.attack and not item.full:
         remarks.append(
-            "the attack run was a cascade, in which an attack sees only what the attacks before it left open. Single "
+            "the attack run was an ensemble, in which an attack sees only what the attacks before it left open. Single "
             "attacks then have no accuracy, and the tables say what each broke of what it was given; the combined "
             "accuracy is the same as if every attack had seen every image, but for pairs that a rule spared."
         )

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from robench.reporting.evaluation import Evaluation
 from robench.reporting.tables import cells, shown
 
-CASCADE_NOTE = (
-    "broke k of m: this run was a cascade, and of the m images that the attack was given it broke k itself. That is no "
-    "accuracy, since the attacks before it chose those images; only combined is one. With --full each attack is given "
-    "every image that is not certified."
+ENSEMBLE_NOTE = (
+    "broke k of m: this run was an ensemble, and of the m images that the attack was given it broke k itself. That is "
+    "no accuracy, since the attacks before it chose those images; only combined is one. With --full each attack is "
+    "given every image that is not certified."
 )
 OPTIMALITY_NOTE = (
     "Optimality is that of AttackBench: 1 for the attack that finds, for every image, the nearest adversarial of all "

@@ -23,7 +23,7 @@ def under_attack(curve: Curve | None, eps: str) -> Rate | None:
 
 
 def attacked(evaluation: Evaluation, attack: str, eps: str) -> Rate | Broke | None:
-    """The rate under an attack, or what an attack of a cascade broke; None unless the attacks were asked about ε.
+    """The rate under an attack, or what an attack of an ensemble broke; None unless the attacks were asked about ε.
 
     Args:
         evaluation: the model.

@@ -57,7 +57,7 @@ def certified_alone(evaluations: Sequence[Evaluation]) -> Table:
 def attack_accuracy(evaluations: Sequence[Evaluation]) -> Table:
     """Accuracy under each attack at each ε, one column a model, after Table 1 of the paper (arXiv 2006.06520).
 
-    The single attacks of a cascade have no accuracy; what they broke stands there instead. The last rows are the
+    The single attacks of an ensemble have no accuracy; what they broke stands there instead. The last rows are the
     combined rule, and below it what is certified on the same images.
     """
     shown = [item for item in evaluations if item.robust() is not None]

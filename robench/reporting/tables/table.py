@@ -40,7 +40,7 @@ class Rate:
 
 @dataclass(frozen=True)
 class Broke:
-    """What an attack of a cascade broke of the images that it was given: no rate, since others chose these images."""
+    """What an attack of an ensemble broke of the images that it was given: no rate, since others chose these images."""
 
     count: int
     given: int
