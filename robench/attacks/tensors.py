@@ -22,8 +22,8 @@ from robench.attacks.plan import AttackPlan
 from robench.data.memory import ImageSet, images
 from robench.devices import own_settings, resolve_device
 from robench.errors import SpecError
-from robench.models import HeldModel, Model, doubts, hold
-from robench.models.doubts import LOOKED_AT
+from robench.models import HeldModel, Model, hold, output_flags
+from robench.models.output_flags import LOOKED_AT
 from robench.models.user_code.blame import late_blamed
 from robench.records.certificates import Proofs, Proven, identities, proofs_of
 from robench.records.crosscheck import Contradictions, contradictions
@@ -169,7 +169,7 @@ def _result(
 ) -> AttackResult:
     records = tuple(record for batch in batches for record in batch.records())
     found = contradictions(proofs.records, records)
-    doubted = doubts(held, data.batch(slice(0, LOOKED_AT)), data.labels[:LOOKED_AT])
+    doubted = output_flags(held, data.batch(slice(0, LOOKED_AT)), data.labels[:LOOKED_AT])
     flags = [*record_flags(records), *look(held, data, records, device)]
     return AttackResult(
         distance=np.concatenate([batch.distance for batch in batches]),

@@ -20,7 +20,7 @@ from robench.data.memory import check_classes, images, unlabelled
 from robench.devices import exact_arithmetic, own_settings, resolve_device
 from robench.errors import BoundError, ModelError, SpecError
 from robench.lipschitz import LipschitzBound, bound_module, fingerprint, plain_copy
-from robench.models import LOOKED_AT, HeldModel, Model, doubts, hold
+from robench.models import LOOKED_AT, HeldModel, Model, hold, output_flags
 from robench.models.networks.widened import widened
 from robench.models.user_code.blame import late_blamed
 from robench.numerics import gamma
@@ -226,7 +226,7 @@ def _notes(model: HeldModel, images: CertifiedImages, found: Certificates) -> tu
     notes = [] if model.link is None else [model.link.note]
     if found.labels is not None:
         flags = [
-            *doubts(model, images.batch(slice(0, LOOKED_AT)), found.labels[:LOOKED_AT]),
+            *output_flags(model, images.batch(slice(0, LOOKED_AT)), found.labels[:LOOKED_AT]),
             *record_flags(found.records()),
         ]
         notes += [f"{flag.name}: {flag.message}" for flag in flags]

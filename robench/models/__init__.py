@@ -1,9 +1,9 @@
 """Models: networks built from specs, and read from folders, factories, exported programs, ONNX files and memory."""
 
-from robench.models.doubts import LOOKED_AT, doubts
 from robench.models.loaded import HeldModel, LoadedModel
 from robench.models.loading import load_model
 from robench.models.memory import Model, hold, hold_any
+from robench.models.output_flags import LOOKED_AT, output_flags
 from robench.models.storage.folder import DESCRIPTION, HISTORY, STATE, TRAINING, WEIGHTS, save_model
 from robench.models.storage.tensors import read_tensors, write_tensors
 
@@ -17,10 +17,10 @@ __all__ = [
     "HeldModel",
     "LoadedModel",
     "Model",
-    "doubts",
     "hold",
     "hold_any",
     "load_model",
+    "output_flags",
     "read_tensors",
     "save_model",
     "write_tensors",

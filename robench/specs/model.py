@@ -211,7 +211,7 @@ class ModelDescription(Spec):
         trained_on: name of the data set.
         class_names: one for each class.
         constraint, head: how the weights were constrained in training, for the reader; the weights stored are plain,
-            and what they are worth is for the audit to say.
+            and what they are worth is for the Lipschitz bound to say.
         model: the architecture.
     """
 

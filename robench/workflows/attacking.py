@@ -32,7 +32,7 @@ from robench.specs.epsilon import split_epsilons
 from robench.specs.evaluation import AttackSpec, SuiteName
 from robench.statistics.attacked import attack_summary
 from robench.workflows.continuing import check_certificates, done_before, run_facts, run_folder, run_identity
-from robench.workflows.pairs import doubts, load_pair
+from robench.workflows.pairs import load_pair, output_flags
 from robench.workflows.references import DataRef, Execution, ModelRef, Outcome
 
 CONTRADICTIONS = "contradictions.json"
@@ -87,7 +87,7 @@ def attack(
         seed=seed,
     )
     job = _Job(loaded, dataset, spec, _certify(loaded, dataset, execution, device), execution, device)
-    facts = run_facts(model, data, loaded, dataset, job.proofs.bound, doubts(loaded, dataset, progress), device)
+    facts = run_facts(model, data, loaded, dataset, job.proofs.bound, output_flags(loaded, dataset, progress), device)
     request = RunRequest(command="attack", spec=spec.to_dict(), identity=run_identity(loaded, dataset), facts=facts)
     with RunFolder(run_folder(out, request), request, parse=attack_record, to_line=to_line) as run:
         records: list[AttackRecord] = run.records()

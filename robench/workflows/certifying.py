@@ -15,7 +15,7 @@ from robench.specs.epsilon import DEFAULT_EPS, ascending
 from robench.specs.evaluation import CertifySpec, DeployDtype
 from robench.statistics.certified import certify_summary
 from robench.workflows.continuing import done_before, run_facts, run_folder, run_identity
-from robench.workflows.pairs import doubts, load_pair
+from robench.workflows.pairs import load_pair, output_flags
 from robench.workflows.references import DataRef, Execution, ModelRef, Outcome
 
 
@@ -50,7 +50,7 @@ def certify(
     check_deployable(loaded, deploy_dtype)
     bounds = lipschitz.bound_module(loaded.module, loaded.input_shape)
     spec = CertifySpec(data=data.spec, split=data.split, deploy_dtype=deploy_dtype)
-    flags = doubts(loaded, dataset, execution.progress)
+    flags = output_flags(loaded, dataset, execution.progress)
     facts = run_facts(model, data, loaded, dataset, bounds.to_dict(), flags, device)
     request = RunRequest(command="certify", spec=spec.to_dict(), identity=run_identity(loaded, dataset), facts=facts)
     with RunFolder(run_folder(out, request), request, parse=certify_record, to_line=to_line) as run:

@@ -7,7 +7,7 @@ import functools
 from robench import models
 from robench.data import Dataset
 from robench.errors import ModelError
-from robench.models.doubts import LOOKED_AT
+from robench.models.output_flags import LOOKED_AT
 from robench.progress import Progress
 from robench.workflows.references import DataRef, ModelRef
 
@@ -39,9 +39,9 @@ def load_pair(model: ModelRef, data: DataRef, progress: Progress) -> tuple[model
     return loaded, dataset
 
 
-def doubts(loaded: models.LoadedModel, dataset: Dataset, progress: Progress) -> list[dict[str, str]]:
+def output_flags(loaded: models.LoadedModel, dataset: Dataset, progress: Progress) -> list[dict[str, str]]:
     """Flags about the way the class is read from the outputs, each also said at once."""
-    found = models.doubts(loaded, dataset.batch(slice(0, LOOKED_AT)), dataset.labels[:LOOKED_AT])
+    found = models.output_flags(loaded, dataset.batch(slice(0, LOOKED_AT)), dataset.labels[:LOOKED_AT])
     for doubt in found:
         progress.note(f"flag {doubt.name}: {doubt.message}")
     return [doubt._asdict() for doubt in found]

@@ -125,7 +125,7 @@ def test_gradient_free_search_better_than_the_records(sound):
 
 def test_every_flag_has_an_entry():
     root = Path(__file__).parents[2]
-    sources = [root / "robench" / "attacks" / "diagnostics.py", root / "robench" / "models" / "doubts.py"]
+    sources = [root / "robench" / "attacks" / "diagnostics.py", root / "robench" / "models" / "output_flags.py"]
     raised = {name for path in sources for name in re.findall(r'Flag\(\s*"([a-z-]+)"', path.read_text())} | {*FLAGS}
     entries = set(re.findall(r"^### `([a-z-]+)`", (root / "docs" / "flags.md").read_text(), flags=re.M))
     assert raised == entries

@@ -18,7 +18,7 @@ BETTER = 0.05
 
 
 @torch.no_grad()
-def doubts(model: HeldModel, inputs: npt.NDArray[np.float32], labels: npt.NDArray[np.int64]) -> list[Flag]:
+def output_flags(model: HeldModel, inputs: npt.NDArray[np.float32], labels: npt.NDArray[np.int64]) -> list[Flag]:
     """What is odd about the outputs on some images.
 
     Args:
@@ -33,7 +33,7 @@ def doubts(model: HeldModel, inputs: npt.NDArray[np.float32], labels: npt.NDArra
 
 
 def _asked(module: nn.Module, inputs: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """Outputs of a copy: a module may keep what it saw, and the one that was audited must stay as it was."""
+    """Outputs of a copy: a module may keep what it saw, and the one that is certified must stay as it was."""
     outputs: npt.NDArray[np.float32] = detached_copy(module)(torch.from_numpy(np.ascontiguousarray(inputs))).numpy()
     return outputs
 
