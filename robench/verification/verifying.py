@@ -16,7 +16,6 @@ import numpy as np
 
 from robench.data import Dataset, load
 from robench.errors import RunError
-from robench.progress import NoProgress
 from robench.verification.claims import Pixels, adversarial_problems, certificate_problems, image_problems
 from robench.verification.network import Network, read_network
 from robench.verification.run import Claim, ClaimedDistance, read_adversarials, read_manifest, read_records
@@ -71,7 +70,7 @@ def verify(run: Path, *, model: Path | None = None, data_dir: Path | None = None
     if folder is None:
         raise RunError("the manifest does not say where the model is", hint="give the model folder")
     network = read_network(folder, manifest.weights_sha256)
-    dataset = load(manifest.data, manifest.split, data_dir=data_dir or manifest.data_dir, progress=NoProgress())
+    dataset = load(manifest.data, manifest.split, data_dir=data_dir or manifest.data_dir)
     if dataset.sha256 != manifest.data_sha256:
         raise RunError("the data are not those of the run", hint="give the --data-dir that the run was made with")
     records = read_records(run, set(dataset.index.tolist()), network.classes)

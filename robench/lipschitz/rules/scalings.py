@@ -80,7 +80,7 @@ def batch_norm(call: Call) -> Value:
 
 def _other_statistics(call: Call, scale: Tensor, mean: Value, variance: Value, epsilon: float) -> tuple[Tensor, Tensor]:
     """How far the factors and what is added are from those that follow from the constants in float32."""
-    centre, twin_centre = call.constant(mean, "running mean"), call.twin(mean)
+    center, twin_center = call.constant(mean, "running mean"), call.twin(mean)
     under_root = call.twin(variance) + float(call.twin(epsilon))
     if bool((under_root < 2.0**-100).any()):
         call.trace.refuse_float32("a variance is next to 0 there")
@@ -88,7 +88,7 @@ def _other_statistics(call: Call, scale: Tensor, mean: Value, variance: Value, e
     weight = torch.ones_like(scale) if call.args[1] is None else call.twin(call.args[1])
     twin = weight / torch.sqrt(under_root)
     bias = torch.zeros_like(scale) if call.args[2] is None else call.gap(call.args[2])
-    return apart(scale, twin), bias + apart(centre * scale, twin_centre * twin)
+    return apart(scale, twin), bias + apart(center * scale, twin_center * twin)
 
 
 def instance_norm(call: Call) -> Value:
