@@ -6,15 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-import numpy.typing as npt
+from jaxtyping import Bool, Float32, Float64, Int64
 
+from robench.arrays import Array, Flags, Integers, Singles
 from robench.data.dataset import input_digest
 from robench.numerics import distance_upper
 from robench.records.record import AttackOutcome, AttackRecord, AttackStatus
 from robench.statistics.sparing import spared
-
-Point = npt.NDArray[np.float32]
-Pairs = npt.NDArray[np.bool_]
 
 SPOT_CHECK = 20
 """Of the images certified at every ε, about one in so many is attacked all the same, to check the certificates."""
@@ -25,33 +23,33 @@ class AttackedBatch:
     """Images, their certified radii, and the nearest verified adversarial of each so far.
 
     Fields:
-        index: positions in the split (n,).
-        x: inputs (n, *shape) in float32.
-        label: true classes (n,).
-        predicted: classes found without attack (n,).
-        radius: certified radii (n,), 0 where there is none.
+        index: positions in the split.
+        x: inputs.
+        label: true classes.
+        predicted: classes found without attack.
+        radius: certified radii, 0 where there is none.
         eps: the radii asked, as written, ascending, and their values.
         attacks: names, in the order of the ensemble.
-        correct: whether each image is classified correctly (n,).
-        distance: of the nearest adversarial (n,); 0 if misclassified, infinite where none is known.
-        best: the attack that found it (n,), or None.
+        correct: whether each image is classified correctly.
+        distance: of the nearest adversarial; 0 if misclassified, infinite where none is known.
+        best: the attack that found it, or None.
         points: row to the nearest adversarial.
         by_attack: attack and row to the adversarial that the attack found.
-        outcomes: attack to what it did to each image (n,).
+        outcomes: attack to what it did to each image.
     """
 
-    index: npt.NDArray[np.int64]
-    x: npt.NDArray[np.float32]
-    label: npt.NDArray[np.int64]
-    predicted: npt.NDArray[np.int64]
-    radius: npt.NDArray[np.float64]
+    index: Int64[Integers, " n"]
+    x: Float32[Singles, "n ..."]
+    label: Int64[Integers, " n"]
+    predicted: Int64[Integers, " n"]
+    radius: Float64[Array, " n"]
     eps: Mapping[str, float]
     attacks: Sequence[str]
-    correct: npt.NDArray[np.bool_] = field(init=False)
-    distance: npt.NDArray[np.float64] = field(init=False)
+    correct: Bool[Flags, " n"] = field(init=False)
+    distance: Float64[Array, " n"] = field(init=False)
     best: list[str | None] = field(init=False)
-    points: dict[int, Point] = field(init=False, default_factory=dict)
-    by_attack: dict[str, dict[int, Point]] = field(init=False)
+    points: dict[int, Singles] = field(init=False, default_factory=dict)
+    by_attack: dict[str, dict[int, Singles]] = field(init=False)
     outcomes: dict[str, list[AttackOutcome]] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -67,24 +65,24 @@ class AttackedBatch:
         return len(self.index)
 
     @property
-    def values(self) -> npt.NDArray[np.float64]:
-        """The radii asked (K,)."""
+    def values(self) -> Float64[Array, " k"]:
+        """The radii asked."""
         return np.array(list(self.eps.values()))
 
-    def uncertified(self) -> Pairs:
-        """Pairs (n, K) of image and ε that no certificate answers; none for misclassified images."""
+    def uncertified(self) -> Bool[Flags, "n k"]:
+        """Pairs of image and ε that no certificate answers; none for misclassified images."""
         return np.asarray(self.correct[:, None] & (self.radius[:, None] <= self.values[None, :]))
 
-    def open(self) -> Pairs:
-        """Pairs (n, K) that neither a certificate nor an adversarial answers."""
+    def open(self) -> Bool[Flags, "n k"]:
+        """Pairs that neither a certificate nor an adversarial answers."""
         return self.uncertified() & (self.distance[:, None] > self.values[None, :])
 
-    def promising(self) -> Pairs:
-        """Open pairs (n, K), less those for which little can be gained and more has to be (`sparing`)."""
+    def promising(self) -> Bool[Flags, "n k"]:
+        """Open pairs, less those for which little can be gained and more has to be (`sparing`)."""
         return np.asarray(self.open() & ~spared(self.distance, self.radius, self.values))
 
-    def spot_checked(self) -> npt.NDArray[np.bool_]:
-        """Images (n,) certified at every ε that are attacked all the same; drawn by the hash of the input alone."""
+    def spot_checked(self) -> Bool[Flags, " n"]:
+        """Images certified at every ε that are attacked all the same; drawn by the hash of the input alone."""
         drawn = np.array([int(digest[:8], 16) % SPOT_CHECK == 0 for digest in self.sha256], dtype=bool)
         return np.asarray(self.correct & ~self.uncertified().any(axis=1) & drawn)
 
@@ -92,7 +90,7 @@ class AttackedBatch:
         """Note that an attack ran on an image and has found nothing so far."""
         self.outcomes[name][row] = AttackOutcome(AttackStatus.NOT_FOUND, None, None)
 
-    def found(self, name: str, row: int, point: Point, predicted: int) -> None:
+    def found(self, name: str, row: int, point: Singles, predicted: int) -> None:
         """Note a verified adversarial of an image.
 
         Args:
@@ -107,7 +105,7 @@ class AttackedBatch:
         if distance < self.distance[row]:
             self.distance[row], self.best[row], self.points[row] = distance, name, point
 
-    def adversarials(self) -> dict[int, Point]:
+    def adversarials(self) -> dict[int, Singles]:
         """The nearest adversarial of each image that has one, by position in the split."""
         return {int(self.index[row]): point for row, point in self.points.items()}
 

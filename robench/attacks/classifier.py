@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from robench.attacks.passes import PassCounter
@@ -24,7 +25,7 @@ CPU_SIZES = (1, 2, 4, 8, 16, 32, 64)
 CUDA_SIZES = (1, 8, 64, 256)
 
 
-def two_logits(output: Tensor) -> Tensor:
+def two_logits(output: Float[Tensor, "n ..."]) -> Float[Tensor, "n q"]:
     """The outputs of a model as at least two logits: one logit f becomes [-f/2, f/2], so the gap keeps Lip(f)."""
     if output.ndim == 1 or output.shape[1] == 1:
         f = output.reshape(-1, 1)
@@ -32,14 +33,14 @@ def two_logits(output: Tensor) -> Tensor:
     return output
 
 
-def margin(logits: Tensor, label: Tensor) -> Tensor:
-    """Logit of the true class minus the largest other one (T,); adversarial where negative."""
+def margin(logits: Float[Tensor, "n q"], label: Int[Tensor, " n"]) -> Float[Tensor, " n"]:
+    """Logit of the true class minus the largest other one; adversarial where negative."""
     own = logits.gather(1, label[:, None]).squeeze(1)
     others = logits.scatter(1, label[:, None], -torch.inf)
     return own - others.amax(dim=1)
 
 
-def negative_margin(label: Tensor) -> LogitLoss:
+def negative_margin(label: Int[Tensor, " n"]) -> LogitLoss:
     """What is ascended towards another class: no softmax, so it cannot saturate."""
     return lambda logits: -margin(logits, label)
 

@@ -15,10 +15,12 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 import torch
+from jaxtyping import Bool, Float32, Float64, Int64
 from torch import Tensor
 
+from robench.arrays import Array, Flags, Integers, Singles
 from robench.attacks.attacked import AttackedData, AttackedModel
-from robench.attacks.batch import AttackedBatch, Pairs
+from robench.attacks.batch import AttackedBatch
 from robench.attacks.classifier import Classifier, margin, negative_margin
 from robench.attacks.examples import Claims, Examples, norms, tiles
 from robench.attacks.library_model import power_of_two
@@ -40,7 +42,7 @@ AfterAttack = Callable[[str, AttackedBatch], None]
 def attack_batches(
     model: AttackedModel,
     dataset: AttackedData,
-    radii: npt.NDArray[np.float64],
+    radii: Float64[Array, " n"],
     plan: AttackPlan,
     *,
     batch_size: int,
@@ -57,7 +59,7 @@ def attack_batches(
     Args:
         model: the model.
         dataset: the images.
-        radii: certified ones (N,); 0 for images that are attacked at every ε.
+        radii: certified ones; 0 for images that are attacked at every ε.
         plan: radii and attacks.
         batch_size: images of a batch.
         device: where to compute.
@@ -105,18 +107,18 @@ class Ensemble:
 
     def run(
         self,
-        index: npt.NDArray[np.int64],
-        x: npt.NDArray[np.float32],
-        label: npt.NDArray[np.int64],
-        radius: npt.NDArray[np.float64],
+        index: Int64[Integers, " n"],
+        x: Float32[Singles, "n ..."],
+        label: Int64[Integers, " n"],
+        radius: Float64[Array, " n"],
     ) -> AttackedBatch:
         """Attack one batch of images.
 
         Args:
-            index: positions in the split (n,).
-            x: inputs (n, *shape).
-            label: true classes (n,).
-            radius: certified radii (n,).
+            index: positions in the split.
+            x: inputs.
+            label: true classes.
+            radius: certified radii.
         """
         self._check_inputs(x)
         examples = self._examples(index, x, label)
@@ -134,9 +136,7 @@ class Ensemble:
                 self.after_attack(name, batch)
         return batch
 
-    def _attack(
-        self, name: str, batch: AttackedBatch, examples: Examples, rows: npt.NDArray[np.int64], asked: Pairs
-    ) -> None:
+    def _attack(self, name: str, batch: AttackedBatch, examples: Examples, rows: Integers, asked: Flags) -> None:
         """Run one attack on some rows of the batch, verify what it claims, and note it."""
         chosen = replace(
             examples.rows(self._tensor(rows)),
@@ -162,9 +162,7 @@ class Ensemble:
             claimed = refine(self.classifier, examples, claimed, self.bounds)
         return nearest_on_segment(self.classifier, examples, claimed, self.bounds)
 
-    def _examples(
-        self, index: npt.NDArray[np.int64], x: npt.NDArray[np.float32], label: npt.NDArray[np.int64]
-    ) -> Examples:
+    def _examples(self, index: Integers, x: Singles, label: Integers) -> Examples:
         """The images, asked at every ε, with logits as they are and without known adversarials."""
         values = np.array(list(self.plan.eps.values()), dtype=np.float32)
         ones = torch.ones(len(x), device=self.classifier.device)
@@ -177,7 +175,7 @@ class Ensemble:
             distance=ones * torch.inf,
         )
 
-    def _predict(self, examples: Examples) -> npt.NDArray[np.int64]:
+    def _predict(self, examples: Examples) -> Integers:
         """Classes without attack, in float64."""
         logits = torch.cat(
             [self.classifier.exact_logits(tile.x, real)[:real] for tile, real in tiles(self.classifier, examples)]
@@ -187,7 +185,7 @@ class Ensemble:
             bad = int(examples.index[~finite][0])
             raise ModelError(f"the model's logits for image {bad} are not finite", hint="mend or train the model again")
         # A tie of one logit, f = 0, is class 0, as argmax of the first of two equal logits.
-        predicted: npt.NDArray[np.int64] = logits.argmax(dim=1).cpu().numpy()
+        predicted: Integers = logits.argmax(dim=1).cpu().numpy()
         return predicted
 
     def _scales(self, examples: Examples) -> Tensor:
@@ -199,7 +197,7 @@ class Ensemble:
             scales.append(power_of_two(torch.where(slope > 0, slope, torch.ones_like(slope)))[:real])
         return torch.cat(scales)
 
-    def _check_inputs(self, x: npt.NDArray[np.float32]) -> None:
+    def _check_inputs(self, x: Singles) -> None:
         low, high = self.bounds
         if x.shape[1:] != self.classifier.input_shape:
             raise ModelError(
@@ -216,7 +214,7 @@ class Ensemble:
         return torch.from_numpy(np.ascontiguousarray(array)).to(self.classifier.device)
 
 
-def _left_aligned(values: npt.NDArray[np.float64], asked: Pairs) -> npt.NDArray[np.float64]:
-    """The radii asked of each image (n, K), ascending, padded with infinity; all of them where none is asked."""
+def _left_aligned(values: Float64[Array, " k"], asked: Bool[Flags, "n k"]) -> Float64[Array, "n k"]:
+    """The radii asked of each image, ascending, padded with infinity; all of them where none is asked."""
     asked = asked | ~asked.any(axis=1, keepdims=True)
     return np.sort(np.where(asked, values[None, :], np.inf), axis=1)

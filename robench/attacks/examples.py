@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields
 from typing import TypeVar
 
 import torch
+from jaxtyping import Bool, Float, Float32, Int, Shaped
 from torch import Tensor
 
 from robench.attacks.classifier import Classifier
@@ -42,20 +43,20 @@ class Examples(Rows):
     """Images under attack.
 
     Fields:
-        x: (N, *shape) float32.
-        label: (N,) true classes.
-        index: (N,) positions in the split, from which random starts are drawn.
-        scale: (N,) powers of two by which attacks divide the logits.
-        eps: (N, K) the radii asked, ascending, padded with infinity.
-        distance: (N,) of the nearest adversarial known; infinite where none is.
+        x: the inputs.
+        label: true classes.
+        index: positions in the split, from which random starts are drawn.
+        scale: powers of two by which attacks divide the logits.
+        eps: the radii asked, ascending, padded with infinity.
+        distance: of the nearest adversarial known; infinite where none is.
     """
 
-    x: Tensor
-    label: Tensor
-    index: Tensor
-    scale: Tensor
-    eps: Tensor
-    distance: Tensor
+    x: Float32[Tensor, "n ..."]
+    label: Int[Tensor, " n"]
+    index: Int[Tensor, " n"]
+    scale: Float[Tensor, " n"]
+    eps: Float[Tensor, "n k"]
+    distance: Float[Tensor, " n"]
 
 
 @dataclass(frozen=True)
@@ -63,12 +64,12 @@ class Claims(Rows):
     """What an attack says it has found; nothing of it is verified yet.
 
     Fields:
-        points: (N, *shape), adversarial where `found`.
-        found: (N,).
+        points: adversarial where `found`.
+        found: whether the attack says so.
     """
 
-    points: Tensor
-    found: Tensor
+    points: Float[Tensor, "n ..."]
+    found: Bool[Tensor, " n"]
 
 
 def joined(parts: Sequence[R]) -> R:
@@ -95,24 +96,29 @@ def in_tiles(classifier: Classifier, rows: R, function: Callable[[R, int], Q]) -
     return joined([function(tile, real).rows(slice(real)) for tile, real in tiles(classifier, rows)])
 
 
-def expand(values: Tensor, like: Tensor) -> Tensor:
-    """(T,) with as many dimensions as (T, *shape)."""
+def expand(values: Shaped[Tensor, " n"], like: Shaped[Tensor, "n ..."]) -> Shaped[Tensor, "n ..."]:
+    """Values with as many dimensions as `like`."""
     return values.reshape(-1, *([1] * (like.ndim - 1)))
 
 
-def norms(difference: Tensor) -> Tensor:
-    """L2 norm of each row (T,)."""
+def norms(difference: Float[Tensor, "n ..."]) -> Float[Tensor, " n"]:
+    """L2 norm of each row."""
     length: Tensor = torch.linalg.vector_norm(difference.flatten(1), dim=1)
     return length
 
 
-def project(x: Tensor, center: Tensor, radius: Tensor, bounds: tuple[float, float]) -> Tensor:
+def project(
+    x: Float[Tensor, " n *shape"],
+    center: Float[Tensor, " n *shape"],
+    radius: Float[Tensor, " n"],
+    bounds: tuple[float, float],
+) -> Float[Tensor, " n *shape"]:
     """Each row moved into the ball of its radius around its center, then into the box.
 
     Args:
-        x: points (T, *shape).
-        center: of the balls (T, *shape).
-        radius: of the balls (T,).
+        x: points.
+        center: of the balls.
+        radius: of the balls.
         bounds: the box of valid inputs.
     """
     shift = x - center

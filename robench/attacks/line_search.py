@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
+from jaxtyping import Bool, Float, Float32, Int
 from torch import Tensor
 
 from robench.attacks.classifier import Classifier
@@ -30,21 +31,21 @@ INSIDE = 1.0 - 1e-7
 class _Segments(Rows):
     """Lines from images to claimed points; x, label and eps as in `Examples`."""
 
-    x: Tensor
-    label: Tensor
-    eps: Tensor
-    claimed: Tensor
+    x: Float32[Tensor, "n ..."]
+    label: Int[Tensor, " n"]
+    eps: Float[Tensor, "n k"]
+    claimed: Float[Tensor, "n ..."]
 
 
 def nearest_on_segment(
-    classifier: Classifier, examples: Examples, claimed: Tensor, bounds: tuple[float, float]
+    classifier: Classifier, examples: Examples, claimed: Float[Tensor, "n ..."], bounds: tuple[float, float]
 ) -> Claims:
     """The nearest adversarial on each segment from an image through a claimed point.
 
     Args:
         classifier: the model.
         examples: the images.
-        claimed: points (N, *shape).
+        claimed: points.
         bounds: the box of valid inputs.
 
     Returns:
@@ -54,15 +55,15 @@ def nearest_on_segment(
     return in_tiles(classifier, segments, lambda tile, real: _LineSearch(classifier, tile, real, bounds).run())
 
 
-def predict_alone(classifier: Classifier, point: Tensor, label: int) -> int | None:
-    """The class of one float32 point (1, *shape) in float64, evaluated alone; None if it is not clearly wrong."""
+def predict_alone(classifier: Classifier, point: Float32[Tensor, "1 ..."], label: int) -> int | None:
+    """The class of one point in float64, evaluated alone; None if it is not clearly wrong."""
     logits = classifier.exact_logits(point, 1)
     if not bool(clearly_wrong(logits, torch.tensor([label], device=logits.device))):
         return None
     return int(logits.argmax(dim=1))
 
 
-def clearly_wrong(logits: Tensor, label: Tensor) -> Tensor:
+def clearly_wrong(logits: Float[Tensor, "n q"], label: Int[Tensor, " n"]) -> Bool[Tensor, " n"]:
     """Rows in which another class leads the true one by more than rounding of the two logits can explain."""
     own = logits.gather(1, label[:, None]).squeeze(1)
     others = logits.scatter(1, label[:, None], -torch.inf).amax(dim=1)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import torch
+from jaxtyping import Bool, Float, Float32, Int
 from torch import Tensor
 
 from robench.attacks.classifier import Classifier, margin, negative_margin
@@ -35,28 +36,28 @@ class _Refined(Rows):
 
     Fields:
         x, label, scale: as in `Examples`.
-        enough: (T,) a distance that leaves nothing to ask.
-        current: (T, *shape) where the boundary is replaced by its tangent plane next.
-        nearest: (T, *shape) the nearest adversarial so far.
-        distance: (T,) of `nearest`.
-        idle: (T,) steps in a row without gain.
+        enough: a distance that leaves nothing to ask.
+        current: where the boundary is replaced by its tangent plane next.
+        nearest: the nearest adversarial so far.
+        distance: of `nearest`.
+        idle: steps in a row without gain.
     """
 
-    x: Tensor
-    label: Tensor
-    scale: Tensor
-    enough: Tensor
-    current: Tensor
-    nearest: Tensor
-    distance: Tensor
-    idle: Tensor
+    x: Float32[Tensor, "n ..."]
+    label: Int[Tensor, " n"]
+    scale: Float[Tensor, " n"]
+    enough: Float[Tensor, " n"]
+    current: Float32[Tensor, "n ..."]
+    nearest: Float32[Tensor, "n ..."]
+    distance: Float[Tensor, " n"]
+    idle: Int[Tensor, " n"]
 
     def measured(self) -> _Refined:
         """With the distance of `nearest`."""
         return replace(self, distance=norms(self.nearest - self.x))
 
-    def going(self) -> Tensor:
-        """Which rows (T,) may still gain."""
+    def going(self) -> Bool[Tensor, " n"]:
+        """Which rows may still gain."""
         return (self.idle <= PATIENCE) & (self.distance > self.enough)
 
 

@@ -11,8 +11,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
+from jaxtyping import Float32, Float64, Int64
 from torch import Tensor
 
+from robench.arrays import Array, Integers, Singles
 from robench.attacks.batch import AttackedBatch
 from robench.attacks.choice import AttackChoice, chosen
 from robench.attacks.diagnostics import look
@@ -40,12 +42,12 @@ class AttackResult:
     """What attacks found on N images. Distances are L2, in the units of the images, rounded up.
 
     Fields:
-        distance: (N,) of the nearest adversarial; 0 where the model is wrong without any attack, infinite where nothing
+        distance: of the nearest adversarial; 0 where the model is wrong without any attack, infinite where nothing
             was found.
-        points: (N, *shape) float32, at that distance from the images: the image itself where the model is wrong, NaN
+        points: at that distance from the images: the image itself where the model is wrong, NaN
             where nothing was found.
-        predicted: (N,) class without attack; one logit: 1 iff f(x) > 0.
-        by_attack: attack to distances (N,); infinite where it found nothing, NaN where it was not asked, since a
+        predicted: class without attack; one logit: 1 iff f(x) > 0.
+        by_attack: attack to distances; infinite where it found nothing, NaN where it was not asked, since a
             certificate or another attack had answered.
         records: of each image, as in a run folder; the index is the row, or the position in the split of a data set.
         eps: the radii asked, as written, ascending.
@@ -55,10 +57,10 @@ class AttackResult:
             attacks are raised by `robench attack` only), and contradictions.
     """
 
-    distance: npt.NDArray[np.float64]
-    points: npt.NDArray[np.float32]
-    predicted: npt.NDArray[np.int64]
-    by_attack: Mapping[str, npt.NDArray[np.float64]]
+    distance: Float64[Array, " n"]
+    points: Float32[Singles, "n ..."]
+    predicted: Int64[Integers, " n"]
+    by_attack: Mapping[str, Float64[Array, " n"]]
     records: tuple[AttackRecord, ...]
     eps: tuple[str, ...]
     contradictions: Contradictions
