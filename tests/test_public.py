@@ -11,7 +11,7 @@ import pytest
 
 import robench
 
-FUNCTIONS = [name for name in robench.__all__ if inspect.isfunction(getattr(robench, name)) and name != "read"]
+FUNCTIONS = [name for name in robench.__all__ if inspect.isfunction(getattr(robench, name))]
 
 
 def test_every_public_name_is_found_and_listed() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, get_args
 
 import numpy as np
 
@@ -68,6 +68,8 @@ def load(
     """
     progress = NoProgress() if progress is None else progress
     check_limit(limit)
+    if split not in get_args(Split):
+        raise DataError(f"there is no split `{split}`", hint=did_you_mean(split, get_args(Split)))
     name = parse_name(spec.name)
     source = _open(name, split, data_dir, progress)
     rows, labels, class_names = _view(source, name.pair, spec.name)

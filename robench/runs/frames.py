@@ -37,6 +37,17 @@ def read(*paths: str | PathLike[str]) -> pd.DataFrame:
 
     Raises:
         RunError: there is no such run, or one of them cannot be read or is of another schema version.
+
+    Example:
+        >>> import pathlib, tempfile, robench
+        >>> folder = pathlib.Path(tempfile.mkdtemp())
+        >>> _ = (folder / "net.py").write_text("import torch; net = torch.nn.Linear(2, 1)")
+        >>> _ = robench.workflows.certify(
+        ...     f"{folder}/net.py:net", robench.workflows.DataRef("two-moons", limit=3), out=folder / "run"
+        ... )
+        >>> frame = robench.read(folder / "run")
+        >>> len(frame), list(frame.columns[:3]), float(frame["certified_radius"].min()) >= 0
+        (3, ['run', 'model', 'data'], True)
     """
     runs = read_runs([Path(path) for path in paths])
     rows: list[dict[str, Any]] = []

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from os import PathLike
 from typing import Any
 
 import numpy as np
@@ -26,28 +26,28 @@ from robench.files import write_json
 from robench.records.certificates import certified_radii
 from robench.records.record import AttackRecord, CertifyRecord, attack_record, to_line
 from robench.runs.adversarials import write_adversarials
-from robench.runs.folder import RunFolder, RunRequest
+from robench.runs.folder import RunFolder
 from robench.runs.gallery import write_gallery
-from robench.specs.epsilon import split_epsilons
+from robench.specs.epsilon import epsilons
 from robench.specs.evaluation import AttackSpec, SuiteName
 from robench.statistics.attacked import attack_summary
-from robench.workflows.continuing import check_certificates, done_before, run_facts, run_folder, run_identity
+from robench.workflows.continuing import check_certificates, done_before, run_folder, run_request
 from robench.workflows.pairs import load_pair, output_flags
-from robench.workflows.references import DataRef, Execution, ModelRef, Outcome
+from robench.workflows.references import Execution, NamedData, NamedModel, Outcome
 
 CONTRADICTIONS = "contradictions.json"
 
 
 def attack(
-    model: ModelRef,
-    data: DataRef,
+    model: NamedModel,
+    data: NamedData,
     *,
-    eps: Sequence[str],
+    eps: Any,
     suite: SuiteName = "paper",
     attacks: Mapping[str, Mapping[str, Any]] | None = None,
     full: bool = False,
     seed: int = 0,
-    out: Path | None = None,
+    out: str | PathLike[str] | None = None,
     execution: Execution | None = None,
 ) -> Outcome:
     """Attack every image, keep the smallest verified distance of each, and check it against its certificate.
@@ -56,9 +56,9 @@ def attack(
     say so.
 
     Args:
-        model: the model.
-        data: the images.
-        eps: L2 radii as written, in input units.
+        model: a path, or a `ModelRef` that says how it is read.
+        data: the name of a data set, or a `DataRef` that says where it lies and how much of it is taken.
+        eps: L2 radii in input units: numbers, fractions, or texts such as `36/255`.
         suite: which attacks, unless `attacks` names some.
         attacks: names of attacks to their options.
         full: run every attack on every image that is not certified.
@@ -76,19 +76,19 @@ def attack(
     execution = execution or Execution()
     device = execution.start()
     progress = execution.progress
-    loaded, dataset = load_pair(model, data, progress)
+    pair = load_pair(model, data, progress)
+    loaded, dataset = pair.loaded, pair.dataset
     spec = AttackSpec(
-        data=data.spec,
-        split=data.split,
-        eps=split_epsilons(eps),
+        data=pair.data.spec,
+        split=pair.data.split,
+        eps=epsilons(eps),
         suite=suite,
         attacks={name: dict(options) for name, options in (attacks or {}).items()},
         full=full,
         seed=seed,
     )
     job = _Job(loaded, dataset, spec, _certify(loaded, dataset, execution, device), execution, device)
-    facts = run_facts(model, data, loaded, dataset, job.proofs.bound, output_flags(loaded, dataset, progress), device)
-    request = RunRequest(command="attack", spec=spec.to_dict(), identity=run_identity(loaded, dataset), facts=facts)
+    request = run_request(pair, spec, job.proofs.bound, output_flags(pair, progress), device)
     with RunFolder(run_folder(out, request), request, parse=attack_record, to_line=to_line) as run:
         records: list[AttackRecord] = run.records()
         done = done_before(run, dataset, records, progress)
@@ -150,7 +150,7 @@ class _Job:
 
 def _certify(loaded: models.LoadedModel, dataset: Dataset, execution: Execution, device: torch.device) -> _Proofs:
     try:
-        bound = lipschitz.bound_module(loaded.module, loaded.input_shape)
+        bound = lipschitz.lipschitz_bound(loaded)
     except BoundError as error:
         execution.progress.note(f"note: no certificates: {error.message}")
         return _Proofs({}, {"refused": error.message})

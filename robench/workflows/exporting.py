@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from os import PathLike
 from pathlib import Path
 
 from robench.models.export import Format, export_model
 from robench.progress import Progress
-from robench.workflows.references import ModelRef
+from robench.workflows.references import NamedModel, model_ref
 
 
-def export(model: ModelRef, format: Format, out: Path, *, progress: Progress | None = None) -> Path:
+def export(model: NamedModel, format: Format, out: str | PathLike[str], *, progress: Progress | None = None) -> Path:
     """Write a model to one file, after its outputs were compared; the file.
 
     Args:
@@ -22,4 +23,4 @@ def export(model: ModelRef, format: Format, out: Path, *, progress: Progress | N
         ModelError: the model cannot be exported so, or the export gives other outputs.
         RunError: the file cannot be written.
     """
-    return export_model(model.load(progress=progress), format, out)
+    return export_model(model_ref(model).load(progress=progress), format, Path(out))

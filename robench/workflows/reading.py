@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -10,22 +11,40 @@ from robench import verification
 from robench.records.record import SCHEMA_VERSION
 
 
-def report(runs: Sequence[Path], out: Path) -> Path:
+def report(runs: Sequence[str | PathLike[str]], out: str | PathLike[str]) -> Path:
     """Write the report over run folders; the path of its HTML page.
+
+    Args:
+        runs: run folders, or folders that hold some at any depth.
+        out: folder of the report.
 
     Raises:
         RunError: there is no run, or the report cannot be written.
     """
     from robench.reporting import build_report  # plotting libraries, which no other command needs
 
-    return build_report(runs, out)
+    return build_report([Path(run) for run in runs], Path(out))
 
 
-def verify(run: Path, *, model: Path | None = None, data_dir: Path | None = None) -> dict[str, Any]:
+def verify(
+    run: str | PathLike[str],
+    *,
+    model: str | PathLike[str] | None = None,
+    data_dir: str | PathLike[str] | None = None,
+) -> dict[str, Any]:
     """Re-execute the certificates and adversarials of a run in numpy float64; counts, and a text for each failure.
+
+    Args:
+        run: the run folder.
+        model: the model folder; None for the one that the run names.
+        data_dir: where the data are; None for where the run found them.
 
     Raises:
         RunError: the run, the model or the data are missing, or not those of the run.
     """
-    found = verification.verify(run, model=model, data_dir=data_dir).to_dict()
+    found = verification.verify(
+        Path(run),
+        model=None if model is None else Path(model),
+        data_dir=None if data_dir is None else Path(data_dir),
+    ).to_dict()
     return {"schema_version": SCHEMA_VERSION, "command": "verify", **found}

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from os import PathLike, fspath
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import torch
 
@@ -42,18 +43,34 @@ class Execution:
         return resolve_device(self.device)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, init=False)
 class ModelRef:
     """A model as the user names it: a model folder, a `.pt2`, an `.onnx` file, or `FILE.py:factory`.
 
-    Fields:
+    Args:
+        ref: the path.
+        weights: file of weights, of a factory that brings none.
+        input_shape: of one input, without the batch, where the model leaves it open.
         threshold: of one output: class 1 iff it is above; None to tell it from the model.
     """
 
     ref: str
-    weights: Path | None = None
-    input_shape: tuple[int, ...] | None = None
-    threshold: float | None = None
+    weights: Path | None
+    input_shape: tuple[int, ...] | None
+    threshold: float | None
+
+    def __init__(
+        self,
+        ref: str | PathLike[str],
+        *,
+        weights: str | PathLike[str] | None = None,
+        input_shape: Sequence[int] | None = None,
+        threshold: float | None = None,
+    ) -> None:
+        object.__setattr__(self, "ref", fspath(ref))
+        object.__setattr__(self, "weights", None if weights is None else Path(weights))
+        object.__setattr__(self, "input_shape", None if input_shape is None else tuple(input_shape))
+        object.__setattr__(self, "threshold", threshold)
 
     def load(
         self, *, progress: Progress | None = None, shape_of_data: Callable[[], tuple[int, ...]] | None = None
@@ -76,18 +93,54 @@ class ModelRef:
         return loaded
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, init=False)
 class DataRef:
-    """Images as the user names them: which set, which split, where it lies, how many."""
+    """Images as the user names them.
+
+    Args:
+        spec: which data set: its name, or a spec that also says how a subset is drawn.
+        split: `train`, `validation` or `test`.
+        data_dir: folder with its files; None for the cache, which downloads what it lacks.
+        limit: at most this many images; None for all.
+    """
 
     spec: DataSpec
-    split: Split = "test"
-    data_dir: Path | None = None
-    limit: int | None = None
+    split: Split
+    data_dir: Path | None
+    limit: int | None
+
+    def __init__(
+        self,
+        spec: DataSpec | str,
+        *,
+        split: Split = "test",
+        data_dir: str | PathLike[str] | None = None,
+        limit: int | None = None,
+    ) -> None:
+        object.__setattr__(self, "spec", DataSpec(name=spec) if isinstance(spec, str) else spec)
+        object.__setattr__(self, "split", split)
+        object.__setattr__(self, "data_dir", None if data_dir is None else Path(data_dir))
+        object.__setattr__(self, "limit", limit)
 
     def load(self, progress: Progress) -> Dataset:
         """Read it."""
         return load(self.spec, self.split, data_dir=self.data_dir, limit=self.limit, progress=progress)
+
+
+NamedModel: TypeAlias = ModelRef | str | PathLike[str]
+"""What the workflows take for a model; a bare path where nothing else has to be said."""
+NamedData: TypeAlias = DataRef | DataSpec | str
+"""What the workflows take for images; a bare name for the whole test split from the cache."""
+
+
+def model_ref(model: NamedModel) -> ModelRef:
+    """A model as the user names it."""
+    return model if isinstance(model, ModelRef) else ModelRef(model)
+
+
+def data_ref(data: NamedData) -> DataRef:
+    """Images as the user names them."""
+    return data if isinstance(data, DataRef) else DataRef(data)
 
 
 class Outcome(NamedTuple):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -12,15 +13,15 @@ from robench.records.record import SCHEMA_VERSION
 from robench.specs.training import TrainSpec
 from robench.transport import compare, hinge_transport, level_map, measure
 from robench.workflows.pairs import load_pair
-from robench.workflows.references import DataRef, Execution, ModelRef, Outcome
+from robench.workflows.references import Execution, ModelRef, NamedData, NamedModel, Outcome, model_ref
 from robench.workflows.training_folder import read_training
 
 
 def potential(
-    model: ModelRef,
-    data: DataRef,
+    model: NamedModel,
+    data: NamedData,
     *,
-    out: Path,
+    out: str | PathLike[str],
     alpha: float | None = None,
     margin: float | None = None,
     execution: Execution | None = None,
@@ -28,7 +29,7 @@ def potential(
     """Look at a two-class model as a transport potential, and hold it against the optimum of Theorem 2.
 
     Args:
-        model: of one logit, with an audit.
+        model: of one logit, with a Lipschitz bound.
         data: two classes.
         out: folder for `potential.json`, `outputs.csv` and the figures.
         alpha: weight of the hinge in Theorem 2; None for that of the training.
@@ -46,14 +47,16 @@ def potential(
 
     execution = execution or Execution()
     execution.start()
+    model = model_ref(model)
     alpha, margin = _dual_terms(model, alpha, margin)
-    loaded, dataset = load_pair(model, data, execution.progress)
+    pair = load_pair(model, data, execution.progress)
+    loaded, dataset = pair.loaded, pair.dataset
     if loaded.outputs != 1:
         raise ModelError(
             f"`{model.ref}` has {loaded.outputs} logits, and the transport problem is one of two classes",
             hint="train on two classes, such as `--data mnist:0-8`",
         )
-    bounds = lipschitz.bound_module(loaded.module, loaded.input_shape)
+    bound = lipschitz.lipschitz_bound(loaded)
     found = measure(loaded.module, dataset)
     points = dataset.batch(slice(None)).reshape(len(dataset), -1).astype(float)
     optimum = hinge_transport(points[found.positive], points[~found.positive], alpha=alpha, margin=margin)
@@ -62,11 +65,11 @@ def potential(
         "command": "potential",
         "facts": {"model": loaded.describe(), "data": dataset.describe()},
         **found.describe(),
-        "duality": compare(found, optimum, bounds, alpha=alpha, margin=margin)._asdict(),
+        "duality": compare(found, optimum, bound, alpha=alpha, margin=margin)._asdict(),
     }
     levels = level_map(loaded.module, points) if dataset.shape == (2,) else None
-    write_potential(out, summary, found, points, levels, dataset.class_names)
-    return Outcome(out, summary)
+    write_potential(Path(out), summary, found, points, levels, dataset.class_names)
+    return Outcome(Path(out), summary)
 
 
 def _dual_terms(model: ModelRef, alpha: float | None, margin: float | None) -> tuple[float, float]:

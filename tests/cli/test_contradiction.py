@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 import torch
-from torch import nn
 
 from robench import lipschitz
+from robench.models import LoadedModel
 
 EPS = "0.02,0.05,0.1,0.5,1"
 
@@ -22,7 +22,7 @@ def test_a_halved_constant_is_contradicted(
     assert json.loads((tmp_path / "sound" / "contradictions.json").read_text()) == {"contradictions": []}
     assert robench("verify", tmp_path / "sound").code == 0
 
-    honest = lipschitz.bound_module
+    honest = lipschitz.lipschitz_bound
 
     def halved(*args: Any) -> Any:
         audit = honest(*args)
@@ -33,7 +33,7 @@ def test_a_halved_constant_is_contradicted(
         }
         return dataclasses.replace(audit, **changes)
 
-    monkeypatch.setattr(lipschitz, "bound_module", halved)
+    monkeypatch.setattr(lipschitz, "lipschitz_bound", halved)
     result = robench(*argv, "--out", tmp_path / "faulty", "--full", "--json")
     assert result.code == 1
     assert "CONTRADICTION" in result.stderr
@@ -60,20 +60,20 @@ def test_weights_that_change_after_the_audit(
     robench: Any, linear_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, noticed: bool
 ) -> None:
     """Weights 1.05 times as large: refused by their digest, and contradicted where the digest does not tell."""
-    honest = lipschitz.bound_module
+    honest = lipschitz.lipschitz_bound
 
-    def stale(module: nn.Module, *args: Any) -> Any:
-        audit = honest(module, *args)
+    def stale(model: LoadedModel) -> Any:
+        bound = honest(model)
         with torch.no_grad():
-            for parameter in module.parameters():
+            for parameter in model.module.parameters():
                 parameter.mul_(1.05)
-        return audit if noticed else dataclasses.replace(audit, fingerprint=honest(module, *args).fingerprint)
+        return bound if noticed else dataclasses.replace(bound, fingerprint=honest(model).fingerprint)
 
     attacks = ("--attack", "deepfool", "--attack", "pgd", "--full")
     argv = ("attack", linear_model, "--data", "two-moons", "--limit", 20, "--eps", EPS, *attacks)
     if not noticed:
         assert robench(*argv, "--out", tmp_path / "sound").code == 0
-    monkeypatch.setattr(lipschitz, "bound_module", stale)
+    monkeypatch.setattr(lipschitz, "lipschitz_bound", stale)
     out = tmp_path / "stale"
     result = robench(*argv, "--out", out)
     if noticed:

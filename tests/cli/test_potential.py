@@ -66,13 +66,13 @@ def test_a_constant_that_is_too_small_is_found_out(
     # the true constant is 10; the planted audit says 1
     path = tmp_path / "net.py"
     path.write_text(LINEAR.replace("[[0.6, -0.8]]", "[[6.0, -8.0]]"))
-    real, found = lipschitz.bound_module, []
+    real, found = lipschitz.lipschitz_bound, []
 
     def planted_audit(*given: Any) -> lipschitz.LipschitzBound:
         found.append(real(*given))
         return replace(found[-1], upper=1.0)
 
-    monkeypatch.setattr(lipschitz, "bound_module", planted_audit)
+    monkeypatch.setattr(lipschitz, "lipschitz_bound", planted_audit)
     planted = robench("potential", *linear, *SAMPLE, "--alpha", 0, "--margin", 1, "--out", tmp_path / "out", "--json")
     assert planted.code == 1
     assert [audit.upper for audit in found] == [pytest.approx(10, rel=1e-6)]

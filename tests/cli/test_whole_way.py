@@ -71,7 +71,7 @@ def test_a_raised_limit_computes_only_the_new_images(robench: Any, digits_model:
         assert (out / "records.jsonl").read_bytes().startswith(before)
         fewer = command(robench, digits_model, "digits", out, "--limit", 10)
         assert fewer.code == 2
-        assert "raise --limit" in fewer.stderr
+        assert "raise the limit" in fewer.stderr
 
 
 def test_without_out_a_run_lands_under_runs_and_is_found_again(
