@@ -19,34 +19,53 @@ FEW = 1000
 """Up to so many images one digit after the point tells one image from the next."""
 
 
-def lower_percent(count: int | None, n: int) -> str:
-    """A rate that holds from below, in percent; absent without a count or images."""
-    return ABSENT if count is None or not n else floor_decimals(Fraction(100 * count, n), _digits(n))
+def lower_percent(count: int | None, n: int, unit: str = "") -> str:
+    """A rate that holds from below, in percent; absent without a count or images.
+
+    Args:
+        count: images that count.
+        n: all images.
+        unit: what stands behind the number, such as ` %`; nothing does behind what does not exist.
+    """
+    return ABSENT if count is None or not n else floor_decimals(Fraction(100 * count, n), _digits(n)) + unit
 
 
-def upper_percent(count: int | None, n: int) -> str:
-    """A rate that holds from above, in percent; absent without a count or images."""
-    return ABSENT if count is None or not n else ceil_decimals(Fraction(100 * count, n), _digits(n))
+def upper_percent(count: int | None, n: int, unit: str = "") -> str:
+    """A rate that holds from above, in percent; absent without a count or images.
+
+    Args:
+        count: images that count.
+        n: all images.
+        unit: as of `lower_percent`.
+    """
+    return ABSENT if count is None or not n else ceil_decimals(Fraction(100 * count, n), _digits(n)) + unit
 
 
-def lower(value: float | Fraction | None, decimals: int = 4) -> str:
-    """A number that holds from below: a radius, a slope that was found."""
-    return ABSENT if value is None else floor_decimals(value, decimals)
+def lower(value: float | Fraction | None, decimals: int = 4, unit: str = "") -> str:
+    """A number that holds from below: a radius, a slope that was found.
+
+    Args:
+        value: the number.
+        decimals: digits after the point.
+        unit: as of `lower_percent`.
+    """
+    return ABSENT if value is None else floor_decimals(value, decimals) + unit
 
 
-def upper(value: float | Fraction | None, decimals: int = 4) -> str:
-    """A number that holds from above: a distance, a Lipschitz bound, a cost."""
-    return ABSENT if value is None else ceil_decimals(value, decimals)
+def upper(value: float | Fraction | None, decimals: int = 4, unit: str = "") -> str:
+    """A number that holds from above: a distance, a Lipschitz bound, a cost.
+
+    Args:
+        value: the number.
+        decimals: digits after the point.
+        unit: as of `lower_percent`.
+    """
+    return ABSENT if value is None else ceil_decimals(value, decimals) + unit
 
 
 def broke(count: int, given: int) -> str:
     """What an attack of an ensemble did at one ε: no rate, since others chose the images it was given."""
     return f"broke {count} of {given}" if given else ABSENT
-
-
-def with_sign(percentage: str) -> str:
-    """A percentage with its sign; what does not exist has none."""
-    return percentage if percentage == ABSENT else f"{percentage} %"
 
 
 def _digits(n: int) -> int:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from robench.display import ABSENT, broke, lower, lower_percent, upper, upper_percent, with_sign
+from robench.display import ABSENT, broke, lower, lower_percent, upper, upper_percent
 
 RATES = st.integers(1, 10**6).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n)))
 NUMBERS = st.floats(0, 1e9, allow_nan=False) | st.fractions(0, 10**6)
@@ -56,5 +56,6 @@ def test_what_does_not_exist_is_never_a_zero():
 
 
 def test_only_what_exists_has_a_percent_sign() -> None:
-    assert with_sign(upper_percent(1, 3)) == "33.4 %"
-    assert with_sign(upper_percent(None, 3)) == with_sign(upper_percent(0, 0)) == ABSENT
+    assert upper_percent(1, 3, " %") == "33.4 %"
+    assert lower(0.125, 2, " %") == "0.12 %"
+    assert upper_percent(None, 3, " %") == lower_percent(0, 0, " %") == lower(None, 2, " %") == ABSENT

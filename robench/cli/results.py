@@ -7,7 +7,7 @@ from typing import Any
 
 from robench.cli.console import print_reason, print_table
 from robench.cli.main import FINDING
-from robench.display import ABSENT, broke, lower, lower_percent, upper, upper_percent, with_sign
+from robench.display import ABSENT, broke, lower, lower_percent, upper, upper_percent
 from robench.statistics.predictions import CONSTANT
 
 SHOWN = 6
@@ -19,7 +19,7 @@ def certify_result(summary: Mapping[str, Any]) -> None:
     n, counts = summary["n"], summary["n_certified"]
     columns = ["rule", "mean radius", *(f"certified at {eps}" for eps in counts["paper"])]
     rows = [
-        [rule, lower(summary["mean_radius"][rule]), *(with_sign(lower_percent(k, n)) for k in counts[rule].values())]
+        [rule, lower(summary["mean_radius"][rule]), *(lower_percent(k, n, " %") for k in counts[rule].values())]
         for rule in counts
     ]
     title = (
@@ -34,13 +34,13 @@ def attack_result(summary: Mapping[str, Any]) -> None:
     n, robust, budget = summary["n"], summary["n_robust"], summary["budget"]
     eps = list(robust["combined"])
     rows = [
-        [name, *(with_sign(upper_percent(robust[name][text], n)) for text in eps)]
+        [name, *(upper_percent(robust[name][text], n, " %") for text in eps)]
         if name in robust
         else [name, *(broke(summary["n_broke"][name][text], budget[name]["given"]) for text in eps)]
         for name in budget
     ]
-    rows.append(["combined", *(with_sign(upper_percent(robust["combined"][text], n)) for text in eps)])
-    rows.append(["certified", *(with_sign(lower_percent(summary["n_certified"]["pairwise"][text], n)) for text in eps)])
+    rows.append(["combined", *(upper_percent(robust["combined"][text], n, " %") for text in eps)])
+    rows.append(["certified", *(lower_percent(summary["n_certified"]["pairwise"][text], n, " %") for text in eps)])
     scope = "every attack on every open image" if summary["full"] else "ensemble: an attack sees only what is open"
     title = f"{accuracy_line(summary)}; robust accuracy ({scope})"
     print_table(title, ["attack", *(f"ε = {text}" for text in eps)], rows)
@@ -83,9 +83,9 @@ def potential_result(summary: Mapping[str, Any]) -> None:
         ["reached: KR - alpha * hinge", lower(duality["reached"], 6)],
         ["optimum of any 1-Lipschitz function", upper(duality["optimum"], 6)],
         ["gap", upper(duality["gap"], 6)],
-        ["share of the optimum", with_sign(lower(share, 2))],
-        ["examples in the overlap of the outputs", with_sign(upper(100 * summary["overlap"], 2))],
-        ["gradient norm within 1 ± 0.05", with_sign(lower(100 * norm["share_within_0.05_of_1"], 2))],
+        ["share of the optimum", lower(share, 2, " %")],
+        ["examples in the overlap of the outputs", upper(100 * summary["overlap"], 2, " %")],
+        ["gradient norm within 1 ± 0.05", lower(100 * norm["share_within_0.05_of_1"], 2, " %")],
     ]
     title = (
         f"{accuracy_line(summary, 'examples')}; "
@@ -108,8 +108,8 @@ def bench_result(rows: Sequence[Mapping[str, Any]]) -> None:
             cells.append(
                 [
                     row["model"],
-                    with_sign(upper_percent(row["n_correct"], row["n"])),
-                    with_sign(upper_percent(row["n_base"], row["n"])),
+                    upper_percent(row["n_correct"], row["n"], " %"),
+                    upper_percent(row["n_base"], row["n"], " %"),
                     upper(row["lipschitz_upper"], 2),
                     lower(row["mean_radius"]["pairwise"], 3),
                     *(f"{a} | {b}" for a, b in zip(low, high, strict=True)),

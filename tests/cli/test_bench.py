@@ -1,6 +1,5 @@
 """The benchmark suites: small ones here, the embedded one marked slow."""
 
-import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -9,6 +8,7 @@ import pytest
 
 from robench.training.recipes import RECIPES
 from robench.workflows import benchmarking as bench
+from tests.cli.test_json import described
 
 EPS = ("0.1", "0.5")
 
@@ -35,7 +35,8 @@ def test_a_suite_ends_with_the_table_and_the_report_and_resumes(
     before = {path: path.read_bytes() for path in tmp_path.rglob("*.jsonl")}
     again = robench("bench", "small", "--out", tmp_path, "--json")
     assert {path: path.read_bytes() for path in tmp_path.rglob("*.jsonl")} == before
-    rows = json.loads(again.stdout)["models"]
+    assert set(again.data) == described("Every command") | described("bench")
+    rows = again.data["models"]
     assert [row["model"] for row in rows] == ["hkr", "plain"]
     for row in rows:
         assert row["n_attacked"] == 8

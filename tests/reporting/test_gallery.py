@@ -9,10 +9,10 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from robench.errors import RunError
-from robench.reporting import pictures
 from robench.reporting.evaluation import Evaluation
 from robench.reporting.evaluations import read_evaluations
 from robench.reporting.gallery import GALLERY, read_gallery
+from robench.reporting.sections.gallery import TRANSPORT, gallery_figure
 from tests.reporting.synthetic import ATTACKS, Synthetic
 
 
@@ -36,19 +36,20 @@ def test_what_is_stored_is_read(tmp_path: Path) -> None:
 
 
 def test_the_last_row_is_the_gradient_step(tmp_path: Path) -> None:
-    caption, _, figure = pictures.exhibit(attacked(tmp_path))
+    shown = gallery_figure(attacked(tmp_path), "g")
+    caption, figure = shown.caption, shown.figure
     texts = [text.get_text() for text in figure.axes[0].texts]
-    names = [text for text in texts if text in ("input", *ATTACKS, pictures.TRANSPORT)]
+    names = [text for text in texts if text in ("input", *ATTACKS, TRANSPORT)]
     assert names[0] == "input"
-    assert names[-1] == pictures.TRANSPORT
-    assert pictures.TRANSPORT in caption
+    assert names[-1] == TRANSPORT
+    assert TRANSPORT in caption
 
 
 def test_every_picture_has_its_own_class_and_distance_rounded_up(tmp_path: Path) -> None:
     """The gallery is another run of the attacks: the distances of the records are not those of its pictures."""
     item = attacked(tmp_path)
     gallery = read_gallery(tmp_path / "a")
-    texts = [text.get_text() for text in pictures.exhibit(item)[2].axes[0].texts]
+    texts = [text.get_text() for text in gallery_figure(item, "g").figure.axes[0].texts]
     shown = 0
     for name in ATTACKS:
         for place, (point, clean) in enumerate(zip(gallery.adversarial[name], gallery.clean, strict=True)):
@@ -62,7 +63,7 @@ def test_every_picture_has_its_own_class_and_distance_rounded_up(tmp_path: Path)
 def test_a_gallery_without_classes_shows_distances(tmp_path: Path) -> None:
     item = attacked(tmp_path)
     rewrite(tmp_path)
-    texts = [text.get_text() for text in pictures.exhibit(item)[2].axes[0].texts]
+    texts = [text.get_text() for text in gallery_figure(item, "g").figure.axes[0].texts]
     assert sum(bool(re.fullmatch(r"\d+\.\d\d", text)) for text in texts) > 4
 
 
@@ -70,16 +71,18 @@ def test_a_gallery_without_classes_shows_distances(tmp_path: Path) -> None:
 def test_missing_parts_are_left_out(tmp_path: Path, drop: str) -> None:
     item = attacked(tmp_path)
     rewrite(tmp_path, drop)
-    _, alt, figure = pictures.exhibit(item)
+    shown = gallery_figure(item, "g")
+    alt, figure = shown.alt, shown.figure
     texts = [text.get_text() for text in figure.axes[0].texts]
-    assert (pictures.TRANSPORT if drop == "transport" else "pgd") not in texts
+    assert (TRANSPORT if drop == "transport" else "pgd") not in texts
     assert "Grid of 4 inputs" in alt
 
 
 def test_an_attack_that_found_nothing_has_no_row(tmp_path: Path) -> None:
     item = attacked(tmp_path)
     rewrite(tmp_path, **{"adversarial/pgd": np.full((4, 1, 28, 28), np.nan, np.float32)})
-    caption, _, figure = pictures.exhibit(item)
+    shown = gallery_figure(item, "g")
+    caption, figure = shown.caption, shown.figure
     assert "pgd" not in [text.get_text() for text in figure.axes[0].texts]
     assert "none of these by pgd" in caption
 
@@ -87,7 +90,8 @@ def test_an_attack_that_found_nothing_has_no_row(tmp_path: Path) -> None:
 def test_points_of_the_plane_get_arrows_and_no_grid(tmp_path: Path) -> None:
     model = Synthetic(data="two-moons", shape=(2,), classes=2)
     item = attacked(tmp_path, model)
-    caption, _, figure = pictures.exhibit(item)
+    shown = gallery_figure(item, "g")
+    caption, figure = shown.caption, shown.figure
     assert "plane" in caption
     assert figure.axes[0].get_xlabel() == "x₁ (input units)"
 
@@ -101,12 +105,12 @@ def test_facts_of_another_kind_are_not_shown(tmp_path: Path, facts: str) -> None
     save_file(load_file(path), path, metadata={"robench": facts})
     gallery = read_gallery(tmp_path / "a")
     assert (gallery.index, dict(gallery.reached)) == (None, {})
-    assert pictures.exhibit(item) is not None
+    assert gallery_figure(item, "g") is not None
 
 
 def test_no_gallery_no_figure(tmp_path: Path) -> None:
     Synthetic().write_attack(tmp_path / "a", 20)
-    assert pictures.exhibit(read_evaluations([tmp_path])[0]) is None
+    assert gallery_figure(read_evaluations([tmp_path])[0], "g") is None
 
 
 def test_a_broken_file_is_refused(tmp_path: Path) -> None:

@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from robench import display
-from robench.reporting import figures, pictures, tables
+from robench.reporting import figures, tables
 from robench.reporting.evaluation import Evaluation
 from robench.reporting.page import Exhibit, FigureExhibit, Section, TableExhibit
 from robench.reporting.sections import words
+from robench.reporting.sections.gallery import gallery_figure
 from robench.reporting.tables import cells, shown
 
 
@@ -83,9 +84,9 @@ def _attack_exhibits(item: Evaluation, anchor: str) -> list[Exhibit]:
                 figures.radius_distance(item),
             )
         )
-    shown = pictures.exhibit(item)
-    if shown is not None:
-        exhibits.append(FigureExhibit(f"{anchor}-gallery", *shown))
+    gallery = gallery_figure(item, f"{anchor}-gallery")
+    if gallery is not None:
+        exhibits.append(gallery)
     return exhibits
 
 

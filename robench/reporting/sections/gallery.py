@@ -12,25 +12,27 @@ from robench.records.record import AttackRecord
 from robench.reporting import figures
 from robench.reporting.evaluation import Evaluation
 from robench.reporting.gallery import Array, Gallery, read_gallery
+from robench.reporting.page import FigureExhibit
 
 TRANSPORT = "x − 2 f(x) ∇f(x)"
 
 
-def exhibit(evaluation: Evaluation) -> tuple[str, str, Figure] | None:
-    """Caption, alternative text and figure of the attack run's gallery; None where there is nothing to show."""
+def gallery_figure(evaluation: Evaluation, name: str) -> FigureExhibit | None:
+    """The gallery of the attack run; None where there is nothing to show."""
     gallery = read_gallery(evaluation.attack.folder) if evaluation.attack else None
     if gallery is None or evaluation.attack is None:
         return None
     by_index = {record.index: record for record in evaluation.attack.records}
     records = [by_index.get(place) for place in gallery.index or [-1] * len(gallery.clean)]
     if gallery.is_image:
-        return _images(evaluation, gallery, records)
-    return _plane(evaluation, gallery, records) if gallery.is_plane else None
+        return FigureExhibit(name, *_images(evaluation, gallery, records))
+    return FigureExhibit(name, *_plane(evaluation, gallery, records)) if gallery.is_plane else None
 
 
 def _images(
     evaluation: Evaluation, gallery: Gallery, records: Sequence[AttackRecord | None]
 ) -> tuple[str, str, Figure]:
+    """Caption, alternative text and figure."""
     names = [str(name) for name in evaluation.facts("data").get("class_names", ())]
     low, high = evaluation.facts("data").get("bounds", (0.0, 1.0))
     present = [name for name in evaluation.attacks if name in gallery.adversarial]
