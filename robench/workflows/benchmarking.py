@@ -64,7 +64,7 @@ PAPER_APPROACHES = (
 )
 """The five approaches of the paper, §5, in its order."""
 
-SUITES: Mapping[str, Suite] = {
+BENCH_SUITES: Mapping[str, Suite] = {
     "embedded": Suite(
         name="embedded",
         tracks=(
@@ -110,7 +110,7 @@ def bench(
     """Train, certify, attack and report; each part that is done already is only read.
 
     Args:
-        name: of the suite, a key of `SUITES`.
+        name: of the suite, a key of `BENCH_SUITES`.
         out: folder for `models/`, `runs/` and `report/`; None is `runs/bench-NAME`.
         data_dir: folder with the data set's own files.
         seed: of every training and attack.
@@ -121,13 +121,13 @@ def bench(
         DataError: the data cannot be read.
         RunError: a folder cannot be written or holds something else.
     """
-    if name not in SUITES:
-        raise SpecError(f"there is no suite `{name}`", hint=did_you_mean(name, SUITES))
+    if name not in BENCH_SUITES:
+        raise SpecError(f"there is no suite `{name}`", hint=did_you_mean(name, BENCH_SUITES))
     out = out or Path("runs") / f"bench-{name}"
     execution = execution or workflows.Execution()
     rows = [
         run_entry(track, entry, out, data_dir=data_dir, seed=seed, execution=execution)
-        for track in SUITES[name].tracks
+        for track in BENCH_SUITES[name].tracks
         for entry in track.entries
     ]
     summary = {

@@ -18,7 +18,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> bench.Suite:
     entries = tuple(bench.Entry(name, name, {"epochs": 3}) for name in ("hkr", "plain"))
     track = bench.Track(data="digits", entries=entries, eps=EPS, attacked=8, full=False)
     suite = bench.Suite(name="small", tracks=(track,))
-    monkeypatch.setattr(bench, "SUITES", {"small": suite})
+    monkeypatch.setattr(bench, "BENCH_SUITES", {"small": suite})
     return suite
 
 
@@ -56,7 +56,7 @@ def test_a_suite_that_was_stopped_goes_on(robench: Any, small: bench.Suite, tmp_
 
 
 def test_the_suites_are_what_the_documents_say() -> None:
-    embedded, mnist = bench.SUITES["embedded"], bench.SUITES["mnist"]
+    embedded, mnist = bench.BENCH_SUITES["embedded"], bench.BENCH_SUITES["mnist"]
     assert [track.data for track in embedded.tracks] == ["two-moons", "digits"]
     assert all({entry.recipe for entry in track.entries} == set(RECIPES) for track in embedded.tracks)
     assert {"adv", "1lip-log", "gnp-hinge", "gnp-log", "hkr"} <= {entry.recipe for entry in mnist.tracks[0].entries}

@@ -7,6 +7,7 @@ import signal
 import sys
 import textwrap
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -121,6 +122,17 @@ def test_each_change_is_seen_by_the_state_above_or_shows_nothing(change):
         changed = state()
         sys.argv = argv
     assert changed != before
+
+
+def test_the_working_directory_is_kept_where_folders_have_no_descriptors(monkeypatch, tmp_path):
+    """As on Windows."""
+    from robench.models.user_code.surroundings import kept_surroundings
+
+    before = Path.cwd()
+    monkeypatch.delattr(os, "fchdir")
+    with kept_surroundings():
+        os.chdir(tmp_path)
+    assert Path.cwd() == before
 
 
 def test_weights_of_a_double_net_are_rounded_once_and_said(load):

@@ -49,21 +49,33 @@ def kept_surroundings() -> Iterator[None]:
 
 
 def _of_python() -> list[Restore]:
-    folder, limit = os.open(".", os.O_RDONLY), sys.getrecursionlimit()  # a descriptor outlives a renamed folder
+    limit = sys.getrecursionlimit()
     arithmetic: Any = np.geterr()
     drawn, drawn_by_numpy = random.getstate(), np.random.get_state()  # noqa: NPY002
     stdout, stderr = sys.stdout, sys.stderr
 
     def restore() -> None:
-        os.fchdir(folder)
-        os.close(folder)
         sys.setrecursionlimit(limit)
         sys.stdout, sys.stderr = stdout, stderr
         np.seterr(**arithmetic)
         random.setstate(drawn)
         np.random.set_state(drawn_by_numpy)  # noqa: NPY002
 
-    return [restore, *_of_signals()]
+    return [_of_folder(), restore, *_of_signals()]
+
+
+def _of_folder() -> Restore:
+    """The working directory, by a descriptor, which outlives a renamed folder; Windows has none for folders."""
+    if not hasattr(os, "fchdir"):
+        path = os.getcwd()  # noqa: PTH109
+        return lambda: os.chdir(path)
+    folder = os.open(".", os.O_RDONLY)
+
+    def restore() -> None:
+        os.fchdir(folder)
+        os.close(folder)
+
+    return restore
 
 
 def _of_signals() -> list[Restore]:
