@@ -59,12 +59,12 @@ def piecewise(call: Call) -> Value:
     view = call.view()
     slack = moved_bounds(call, (*call.args[1:], *call.kwargs.values()))
     slope = _slope(call.operation)(call)
-    twin = _twin(call, view) if call.operation == "relu" else None
-    function = Function(call.operation, slope, terms=terms, slack=slack, twin=twin)
+    positive = _positive_part(call, view) if call.operation == "relu" else None
+    function = Function(call.operation, slope, terms=terms, slack=slack, positive=positive)
     return call.trace.pointwise(function, view, call.zero)
 
 
-def _twin(call: Call, view: View) -> Signal | None:
+def _positive_part(call: Call, view: View) -> Signal | None:
     """The signal relu(v), if the view is −v."""
     negation = view.signal
     if negation.operation != "negation" or not view.whole:

@@ -30,9 +30,8 @@ def linear(trace: Trace, module: nn.Module, view: View) -> Value:
 CONVOLUTIONS: dict[str, Any] = {"Conv1d": aten.conv1d, "Conv2d": aten.conv2d, "Conv3d": aten.conv3d}
 
 
-def convolution(trace: Trace, module: nn.Module, view: View) -> Value:
+def convolution(trace: Trace, module: nn.Conv1d | nn.Conv2d | nn.Conv3d, view: View) -> Value:
     """Convolution with any padding mode."""
-    assert isinstance(module, nn.Conv1d | nn.Conv2d | nn.Conv3d)
     padding: Any = module.padding
     if module.padding_mode != "zeros":
         pads = list(module._reversed_padding_repeated_twice)
@@ -45,18 +44,16 @@ def convolution(trace: Trace, module: nn.Module, view: View) -> Value:
     return trace.call(target, view, module.weight, module.bias, *options)
 
 
-def batch_norm(trace: Trace, module: nn.Module, view: View) -> Value:
+def batch_norm(trace: Trace, module: nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d, view: View) -> Value:
     """Fixed statistics; refused by the rule if there are none."""
-    assert isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d)
     statistics = (module.running_mean, module.running_var)
     batch = module.running_mean is None
     values = (module.weight, module.bias, *statistics, batch, 0.0, module.eps, False)
     return trace.call(aten.batch_norm.default, view, *values)
 
 
-def flatten(trace: Trace, module: nn.Module, view: View) -> Value:
+def flatten(trace: Trace, module: nn.Flatten, view: View) -> Value:
     """Flatten."""
-    assert isinstance(module, nn.Flatten)
     return trace.call(aten.flatten.using_ints, view, module.start_dim, module.end_dim)
 
 
@@ -65,9 +62,8 @@ def relu(trace: Trace, module: nn.Module, view: View) -> Value:
     return trace.call(aten.relu.default, view)
 
 
-def leaky_relu(trace: Trace, module: nn.Module, view: View) -> Value:
+def leaky_relu(trace: Trace, module: nn.LeakyReLU, view: View) -> Value:
     """Leaky ReLU."""
-    assert isinstance(module, nn.LeakyReLU)
     return trace.call(aten.leaky_relu.default, view, module.negative_slope)
 
 
@@ -86,25 +82,22 @@ def softsign(trace: Trace, module: nn.Module, view: View) -> Value:
     return trace.pointwise(Function("softsign", 1.0, terms=8), view, module(view.zero))
 
 
-def max_pool(trace: Trace, module: nn.Module, view: View) -> Value:
+def max_pool(trace: Trace, module: nn.MaxPool2d, view: View) -> Value:
     """Max pooling."""
-    assert isinstance(module, nn.MaxPool2d)
     options = [_pair(value) for value in (module.kernel_size, module.stride, module.padding, module.dilation)]
     result = trace.call(aten.max_pool2d_with_indices.default, view, *options, module.ceil_mode)
     return result if module.return_indices else result[0]
 
 
-def average_pool(trace: Trace, module: nn.Module, view: View) -> Value:
+def average_pool(trace: Trace, module: nn.AvgPool2d, view: View) -> Value:
     """Average pooling."""
-    assert isinstance(module, nn.AvgPool2d)
     options = [_pair(value) for value in (module.kernel_size, module.stride, module.padding)]
     rest = (module.ceil_mode, module.count_include_pad, module.divisor_override)
     return trace.call(aten.avg_pool2d.default, view, *options, *rest)
 
 
-def lp_pool(trace: Trace, module: nn.Module, view: View) -> Value:
+def lp_pool(trace: Trace, module: nn.LPPool2d, view: View) -> Value:
     """L2-norm pooling; other orders are refused by the rule of `pow`."""
-    assert isinstance(module, nn.LPPool2d)
     kernel = _pair(module.kernel_size)
     squares = trace.call(aten.pow.Tensor_Scalar, view, module.norm_type)
     stride = kernel if module.stride is None else _pair(module.stride)
@@ -137,24 +130,21 @@ def scaled_householder(trace: Trace, module: nn.Module, view: View) -> Value:
     return trace.nonlinear(Function("householder", 0.7071067811865477, terms=64), [view], module(view.zero))
 
 
-def l2_pool(trace: Trace, module: nn.Module, view: View) -> Value:
+def l2_pool(trace: Trace, module: L2NormPool2d, view: View) -> Value:
     """The L2 norm of windows that do not overlap."""
-    assert isinstance(module, L2NormPool2d)
     terms, slack = module.kernel_size**2 + 8, Slack(under_root=2.0 * module.kernel_size**2 + 2)
     return trace.nonlinear(Function("l2 pool", 1.0, terms=terms, slack=slack), [view], module(view.zero))
 
 
-def scaled_average_pool(trace: Trace, module: nn.Module, view: View) -> Value:
+def scaled_average_pool(trace: Trace, module: ScaledAvgPool2d, view: View) -> Value:
     """Average pooling times the side of its window."""
-    assert isinstance(module, ScaledAvgPool2d)
     kernel = _pair(module.kernel_size)
     means = trace.call(aten.avg_pool2d.default, view, kernel, kernel)
     return trace.call(aten.mul.Tensor, means, float(module.kernel_size))
 
 
-def input_normalization(trace: Trace, module: nn.Module, view: View) -> Value:
+def input_normalization(trace: Trace, module: InputNormalization, view: View) -> Value:
     """(x − mean) / std: 1 / min(std)."""
-    assert isinstance(module, InputNormalization)
     shape = (1, -1, *(1 for _ in view.shape[2:]))
     centered = trace.call(aten.sub.Tensor, view, module.mean.reshape(shape))
     return trace.call(aten.div.Tensor, centered, module.std.reshape(shape))

@@ -25,17 +25,17 @@ def multiply(call: Call) -> Value:
     if depends(left) and depends(right):
         return product(call, left, right)
     value, constant = (left, right) if depends(left) else (right, left)
-    factors, twins = call.constant(constant, "factor"), call.twin(constant)
+    factors, narrow = call.constant(constant, "factor"), call.float32(constant)
     if call.operation == "div":
         if bool((factors == 0).any()):
             raise call.refusal("it divides by 0")
-        if bool((twins.abs() < 2.0**-100).any()):
+        if bool((narrow.abs() < 2.0**-100).any()):
             call.trace.refuse_float32("a divisor is next to 0 there")
-            twins = factors
-        factors, twins = 1.0 / factors, 1.0 / twins
+            narrow = factors
+        factors, narrow = 1.0 / factors, 1.0 / narrow
     flat = per_sample(call, factors, "factor")
-    twins = twins.expand(call.zero.shape).reshape(BATCH, -1)[0]
-    gap = apart(flat.expand(twins.shape), twins)
+    narrow = narrow.expand(call.zero.shape).reshape(BATCH, -1)[0]
+    gap = apart(flat.expand(narrow.shape), narrow)
     if isinstance(value, Squares):
         if bool((flat < 0).any()) or value.zero.shape != call.zero.shape:
             raise call.refusal("it makes a sum of squares negative")
@@ -80,15 +80,15 @@ def batch_norm(call: Call) -> Value:
 
 def _other_statistics(call: Call, scale: Tensor, mean: Value, variance: Value, epsilon: float) -> tuple[Tensor, Tensor]:
     """How far the factors and what is added are from those that follow from the constants in float32."""
-    center, twin_center = call.constant(mean, "running mean"), call.twin(mean)
-    under_root = call.twin(variance) + float(call.twin(epsilon))
+    center, narrow_center = call.constant(mean, "running mean"), call.float32(mean)
+    under_root = call.float32(variance) + float(call.float32(epsilon))
     if bool((under_root < 2.0**-100).any()):
         call.trace.refuse_float32("a variance is next to 0 there")
         return torch.zeros_like(scale), torch.zeros_like(scale)
-    weight = torch.ones_like(scale) if call.args[1] is None else call.twin(call.args[1])
-    twin = weight / torch.sqrt(under_root)
+    weight = torch.ones_like(scale) if call.args[1] is None else call.float32(call.args[1])
+    narrow = weight / torch.sqrt(under_root)
     bias = torch.zeros_like(scale) if call.args[2] is None else call.gap(call.args[2])
-    return apart(scale, twin), bias + apart(center * scale, twin_center * twin)
+    return apart(scale, narrow), bias + apart(center * scale, narrow_center * narrow)
 
 
 def instance_norm(call: Call) -> Value:

@@ -12,7 +12,7 @@ from robench.lipschitz.rules.axes import sample_axis
 from robench.lipschitz.trace.nonlinear import Function
 from robench.lipschitz.trace.signals import BATCH, View
 from robench.lipschitz.trace.trace import Call
-from robench.lipschitz.trace.values import SignOf, Squares, Value, apart, concrete, depends
+from robench.lipschitz.trace.values import Part, SignOf, Squares, Value, apart, concrete, depends
 from robench.numerics import round_up
 
 
@@ -22,7 +22,7 @@ def power(call: Call) -> Value:
     if depends(exponent):
         raise call.refusal("its exponent depends on the input")
     if isinstance(value, View) and float(exponent) == 2.0:
-        return Squares(((1.0, value),), call.zero, 2)
+        return Squares((Part(1.0, value),), call.zero, 2)
     if isinstance(value, Squares) and float(exponent) == 0.5:
         return root(call)
     if isinstance(value, View) and float(exponent) == 1.0:
@@ -32,7 +32,7 @@ def power(call: Call) -> Value:
 
 def square(call: Call) -> Value:
     """x², which waits for its root."""
-    return Squares(((1.0, call.view()),), call.zero, 1)
+    return Squares((Part(1.0, call.view()),), call.zero, 1)
 
 
 def product(call: Call, left: Value, right: Value) -> Value:
@@ -48,7 +48,7 @@ def product(call: Call, left: Value, right: Value) -> Value:
     """
     if call.operation == "mul":
         if isinstance(left, View) and isinstance(right, View) and left.same_as(right):
-            return Squares(((1.0, left),), call.zero, 1)
+            return Squares((Part(1.0, left),), call.zero, 1)
         for sign, squares in ((left, right), (right, left)):
             if isinstance(sign, SignOf) and isinstance(squares, Squares) and sign.squares is squares:
                 return squares  # they are not negative, so their sign changes nothing
@@ -64,7 +64,7 @@ def add_squares(call: Call, sides: tuple[Value, Value], weights: tuple[float, fl
         weights: of the two.
         gap: how far a weight that is not 1 is off in float32.
     """
-    parts: list[tuple[float, View]] = []
+    parts: list[Part] = []
     terms, relative, constant, underflow = 1, 0.0, 0.0, 4.0
     for side, weight in zip(sides, weights, strict=True):
         if isinstance(side, Squares) and weight > 0 and side.zero.shape == call.zero.shape:
@@ -76,8 +76,8 @@ def add_squares(call: Call, sides: tuple[Value, Value], weights: tuple[float, fl
         elif depends(side) or bool((call.constant(side, "constant") * weight < 0).any()):
             raise call.refusal("it makes a sum of squares negative, or adds something else to it")
         else:
-            own, twin = (value * weight for value in (call.constant(side, "constant"), call.twin(side)))
-            moved = float(apart(own.sqrt(), twin.clamp_min(0.0).sqrt()).max())
+            own, narrow = (value * weight for value in (call.constant(side, "constant"), call.float32(side)))
+            moved = float(apart(own.sqrt(), narrow.clamp_min(0.0).sqrt()).max())
             constant = round_up(
                 math.hypot(constant, moved + (2.0**-23 + (gap / abs(weight) if gap else 0.0)) * float(own.max().sqrt()))
             )
@@ -114,10 +114,10 @@ def root(call: Call) -> Value:
         raise call.refusal("the root of something other than a sum of squares has no bounded slope at 0")
     if bool((concrete(squares) < 0).any()):
         raise call.refusal("it takes the root of a negative number")
-    slope = round_up(math.sqrt(max(columns for columns, _ in squares.parts)), 2)
-    if all(columns == 1.0 for columns, _ in squares.parts):
+    slope = round_up(math.sqrt(max(part.columns for part in squares.parts)), 2)
+    if all(part.columns == 1.0 for part in squares.parts):
         slope = 1.0
-    views = [view for _, view in squares.parts]
+    views = [part.view for part in squares.parts]
     off, entries = squares.relative, math.prod(call.zero.shape) // BATCH
     moved = vector_norm_upper(call.zero[: call.zero.shape[0] // BATCH]) * off
     constants = Growth(round_up(slope * off), round_up(moved + squares.constant * math.sqrt(entries), 3))

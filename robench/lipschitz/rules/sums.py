@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from robench.lipschitz.norms.linear import Centering, Combination, Diagonal, Reduction
+from robench.lipschitz.norms.linear import Centering, Combination, Diagonal, LinearOp, Reduction
 from robench.lipschitz.norms.rounding import NOTHING, Growth, Slack
 from robench.lipschitz.norms.windows import Convolution
 from robench.lipschitz.rules.axes import per_axis
@@ -149,12 +149,13 @@ def _same_source(call: Call, left: View, right: View, weights: tuple[float, floa
     for side in sides:
         offset = round_up(offset + side.offset, 4)
     for plain, branch, own in ((left, right, weights), (right, left, weights[::-1])):
-        joined = _residual_kernel(plain, branch, own)
+        signal = branch.signal
+        if not isinstance(signal, Linear) or not branch.whole or not signal.view.same_as(plain):
+            continue
+        joined = _residual_kernel(signal.op, own)
         if joined is not None:
-            assert isinstance(branch.signal, Linear)
             joined.terms = terms
-            slack = _of_residual(branch.signal, weights, gap)
-            return call.trace.linear(branch.signal.view, joined, call.zero, offset, slack)
+            return call.trace.linear(signal.view, joined, call.zero, offset, _of_residual(signal, weights, gap))
     slack = Slack(
         constants=sum((growth for side in sides for growth in side.constants), NOTHING),
         units=sum((side.chain.slack.units.scale(side.view.norm * side.size) for side in sides), NOTHING),
@@ -172,11 +173,8 @@ def _of_residual(branch: Linear, weights: tuple[float, float], gap: float) -> Sl
     return Slack(constants, branch.slack.units.scale(size), branch.underflow.scale(size))
 
 
-def _residual_kernel(plain: View, branch: View, weights: tuple[float, float]) -> Convolution | None:
-    """The sum x + K * x as one convolution, where K keeps the size (as in LiResNet)."""
-    if not isinstance(branch.signal, Linear) or not branch.whole or not branch.signal.view.same_as(plain):
-        return None
-    op = branch.signal.op
+def _residual_kernel(op: LinearOp, weights: tuple[float, float]) -> Convolution | None:
+    """The sum a x + b K * x as one convolution, where K keeps the size (as in LiResNet)."""
     if not isinstance(op, Convolution) or op.geometry.circular or any(s != 1 for s in op.geometry.stride):
         return None
     out, inner = op.kernel.shape[1:3]

@@ -54,7 +54,7 @@ def joint_lipschitz(views: Sequence[View]) -> float:
         latest = pending.pop(max(pending))
         if not isinstance(latest.signal, Linear | Nonlinear):  # a sum is in the way, or the input
             return separate
-        for view, weights in _before(_with_twin(pending, latest)):
+        for view, weights in _before(_with_positive(pending, latest)):
             _add(pending, view, weights)
     return min(separate, next(iter(pending.values())).constant)
 
@@ -70,15 +70,15 @@ def _add(pending: dict[int, Weighted], view: View, weights: Tensor) -> None:
     pending[signal.order] = Weighted(signal, added)
 
 
-def _with_twin(pending: dict[int, Weighted], latest: Weighted) -> Weighted:
+def _with_positive(pending: dict[int, Weighted], latest: Weighted) -> Weighted:
     """relu(v) for relu(−v) with weight a, and relu(v) with weight b: together they cost max(a, b), entry by entry.
 
     For a |δ relu(−v)|² + b |δ relu(v)|² ≤ max(a, b) |δv|², which is what relu(v) alone is taken to cost as well.
     """
-    twin = latest.signal.function.twin if isinstance(latest.signal, Nonlinear) else None
-    if twin is None or twin.order not in pending:
+    positive = latest.signal.function.positive if isinstance(latest.signal, Nonlinear) else None
+    if positive is None or positive.order not in pending:
         return latest
-    return Weighted(twin, torch.maximum(latest.weights, pending.pop(twin.order).weights))
+    return Weighted(positive, torch.maximum(latest.weights, pending.pop(positive.order).weights))
 
 
 def _before(part: Weighted) -> list[tuple[View, Tensor]]:

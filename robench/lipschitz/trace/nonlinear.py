@@ -31,7 +31,7 @@ class Function:
         absolute_error: of the definition itself, such as a threshold behind which a function is replaced.
         entrywise: entry k is a function, of constant `slope`, of entry k of the inputs put one after the other.
         slack: what other constants and underflow add to the error.
-        twin: for relu(−v): the signal relu(v).
+        positive: for relu(−v), the signal relu(v): together they cost no more than the dearer one.
     """
 
     operation: str
@@ -40,7 +40,7 @@ class Function:
     absolute_error: float = 0.0
     entrywise: bool = False
     slack: Slack = EXACT
-    twin: Signal | None = None
+    positive: Signal | None = None
 
 
 @dataclass(eq=False)

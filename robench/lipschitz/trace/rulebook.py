@@ -12,8 +12,8 @@ from robench.lipschitz.trace.values import Value
 
 OperationRule = Callable[[Any], Value]
 """Takes a `Call`, gives the value of the operation."""
-ModuleRule = Callable[[Any, nn.Module, Any], Value]
-"""Takes the `Trace`, the layer and a view, gives the value of the layer."""
+ModuleRule = Callable[[Any, Any, Any], Value]
+"""Takes the `Trace`, a layer of the class that it is for, and a view; gives the value of the layer."""
 
 
 @dataclass(eq=False)

@@ -80,22 +80,22 @@ class Call:
             )
         return value.to(torch.float64)
 
-    def twin(self, value: Value) -> Tensor:
+    def float32(self, value: Value) -> Tensor:
         """A numeric constant as it is in the deployed float32 network, lifted to float64, where it is exact."""
         own = self.constant(value, "constant")
         if isinstance(value, Number):
             return torch.full_like(own, value.deployed)
-        twin = self.trace.deployed.constant(value if isinstance(value, Tensor) else own).to(torch.float64)
-        if twin.shape != own.shape or bool((twin.to(torch.float32).isfinite() != own.isfinite()).any()):
+        narrow: Tensor = self.trace.deployed.constant(value if isinstance(value, Tensor) else own).to(torch.float64)
+        if narrow.shape != own.shape or bool((narrow.to(torch.float32).isfinite() != own.isfinite()).any()):
             self.trace.refuse_float32(f"a constant of `{self.operation}` has another shape or is not finite there")
             return own
-        return twin  # type: ignore[no-any-return]
+        return narrow
 
     def gap(self, value: Value) -> Tensor:
         """How far each entry of a constant of the float32 network is from that of the float64 network, at most."""
-        own, twin = self.constant(value, "constant"), self.twin(value)
-        rounded = twin.to(torch.float32).to(torch.float64)  # an operation may take it as it is, or rounded
-        return torch.maximum(apart(own, twin), apart(own, rounded))
+        own, narrow = self.constant(value, "constant"), self.float32(value)
+        rounded = narrow.to(torch.float32).to(torch.float64)  # an operation may take it as it is, or rounded
+        return torch.maximum(apart(own, narrow), apart(own, rounded))
 
     def refusal(self, reason: str) -> BoundError:
         """This call cannot be bounded, and why."""

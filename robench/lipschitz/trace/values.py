@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -14,12 +14,19 @@ from robench.lipschitz.trace.signals import View
 from robench.numerics import round_up
 
 
+class Part(NamedTuple):
+    """What is squared, and the largest column sum of its coefficients."""
+
+    columns: float
+    view: View
+
+
 @dataclass(eq=False)
 class Squares:
     """Weighted sums of squares, waiting for their root: Σ over parts of N (view²), N ≥ 0.
 
     Fields:
-        parts: (largest column sum of N, view) for each part.
+        parts: what is squared.
         zero: value for the input 0.
         terms: operations an entry took.
         relative: how far the coefficients N are off in float32, relative to themselves.
@@ -27,7 +34,7 @@ class Squares:
         underflow: of an entry, in smallest normal numbers.
     """
 
-    parts: tuple[tuple[float, View], ...]
+    parts: tuple[Part, ...]
     zero: Tensor
     terms: int
     relative: float = 0.0
@@ -44,15 +51,20 @@ class Squares:
             terms: operations that an entry takes.
             relative: how far the matrix is off in float32, relative to itself.
         """
-        parts = tuple((own * columns if 1.0 in (own, columns) else round_up(own * columns), v) for own, v in self.parts)
+        parts = (part._replace(columns=_exact_product(part.columns, columns)) for part in self.parts)
         return Squares(
-            parts,
+            tuple(parts),
             zero,
             self.terms + terms,
             round_up(self.relative + relative + self.relative * relative, 3) if relative else self.relative,
             round_up(self.constant * math.sqrt(rows), 2) if self.constant else 0.0,
             round_up(self.underflow * rows + 2 * (terms + 1), 2),
         )
+
+
+def _exact_product(a: float, b: float) -> float:
+    """Rounded up, but for a factor of 1."""
+    return a * b if 1.0 in (a, b) else round_up(a * b)
 
 
 @dataclass(eq=False)
@@ -97,9 +109,9 @@ class Number(float):
     deployed: float
 
 
-def apart(own: Tensor, twin: Tensor) -> Tensor:
-    """|own − twin|, rounded up; what both were computed with in float64 included."""
-    difference = torch.where(own == twin, 0.0, (own - twin).abs())
+def apart(own: Tensor, other: Tensor) -> Tensor:
+    """|own − other|, rounded up; what both were computed with in float64 included."""
+    difference = torch.where(own == other, 0.0, (own - other).abs())
     return torch.where(difference > 0, difference * (1 + 2.0**-40) + 2.0**-48 * own.abs(), difference)
 
 
