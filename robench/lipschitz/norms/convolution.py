@@ -78,10 +78,10 @@ class Blocks(NamedTuple):
     """A convolution that is periodic along some axes: a matrix for each frequency of a torus.
 
     Fields:
-        torus: of those axes.
-        box: coarse sides of the section that is bounded; None for the whole torus.
-        rows, columns: of a matrix.
-        grams: Gram matrices, of the smaller side, at some frequencies.
+        torus: the torus of those axes.
+        box: coarse sides of the section that is bounded; None if the whole torus is.
+        rows, columns: sides of a matrix.
+        grams: a function of frequencies that gives the Gram matrices there, of the smaller side.
     """
 
     torus: Torus

@@ -29,7 +29,7 @@ def rounding(terms: int, unit: float) -> float:
 
 @dataclass(frozen=True)
 class Growth:
-    """An upper bound `slope`·‖x‖ + `offset` that holds for every x: of the network, or what an operation is given."""
+    """An upper bound `slope`·‖x‖ + `offset` that holds for every x: the network's input, or that of an operation."""
 
     slope: float
     offset: float
@@ -74,11 +74,10 @@ class Slack:
     """What sets an operation of a deployed network apart from that of the float64 network, besides rounding.
 
     Fields:
-        constants: how far its result is off because its constants are other numbers in float32, by the norm of what it
-            is given (computed) and in any case.
-        units: roundings that do not shrink with a coefficient, in unit roundoffs, by the same.
-        underflow: how far underflow brings it, in smallest normal numbers, by the same.
-        under_root: underflow under a square root, in smallest normal numbers, of each entry.
+        constants: error because constants are other numbers in float32, by the norm of the computed input.
+        units: error of roundings that do not shrink with a coefficient, in unit roundoffs, by the same norm.
+        underflow: error of underflow, in smallest normal numbers, by the same norm.
+        under_root: underflow of each entry under a square root, in smallest normal numbers.
     """
 
     constants: Growth = NOTHING

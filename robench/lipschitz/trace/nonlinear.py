@@ -25,11 +25,11 @@ class Function:
     """What is known of a nonlinear operation.
 
     Fields:
-        operation: its name.
-        slope: Lipschitz constant on its inputs taken jointly.
-        terms: operations that an entry of the result takes; 0 for one that rounds nothing.
-        absolute_error: of the definition itself, such as a threshold behind which a function is replaced.
-        entrywise: entry k is a function, of constant `slope`, of entry k of the inputs put one after the other.
+        operation: its name in the table of layers.
+        slope: its Lipschitz constant, of its inputs taken jointly.
+        terms: operations that an entry of the result takes; 0 if nothing is rounded.
+        absolute_error: error of the definition itself, such as a threshold behind which torch replaces the function.
+        entrywise: whether entry k is a function of entry k of the inputs, put one after the other, of constant `slope`.
         slack: what other constants and underflow add to the error.
         positive: for relu(−v), the signal relu(v): together they cost no more than the dearer one.
     """

@@ -70,7 +70,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         where: name of the module, for errors.
         state: tensors that the module keeps, by name.
         convert: what becomes of arguments before an operation runs.
-        rules: of which it keeps the operations whole; others are taken apart where they are made of several.
+        rules: operations that have a rule are kept whole; others are taken apart where they are made of several.
 
     Fields:
         path: names of the modules around the operation that runs now, relative to the recorded one.

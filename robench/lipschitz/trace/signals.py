@@ -22,7 +22,7 @@ from robench.lipschitz.norms.rounding import EXACT, NOTHING, Growth, Slack, vect
 from robench.numerics import round_up
 
 BATCH = 2
-"""Samples in the batch that a network is traced with; what mixes them is refused."""
+"""Samples in the batch that a network is traced with. An operation that mixes them is refused."""
 
 _order = itertools.count()
 
@@ -32,11 +32,11 @@ class View:
     """Entries of a signal in a new order.
 
     Fields:
-        signal: where they come from.
-        index: for each entry of the traced batch, 1 + its position in the flat batch of the signal; 0 is a constant.
-        zero: what the network computes here for the input 0, same shape.
+        signal: the signal whose entries these are.
+        index: for each entry of the traced batch, 1 + its position in the flat batch of the signal; 0 marks a constant.
+        zero: what the network computes here for the input 0; it has the shape of the view.
         closed: the view that this one is a circular padding of, and the (before, after) of each spatial axis.
-        gap: how far a constant among the entries is, in the deployed float32 network, from the one here, at most.
+        gap: bound of the difference between a constant among the entries and the same constant in float32.
     """
 
     signal: Signal
@@ -124,9 +124,13 @@ class View:
 
 
 class Chain(NamedTuple):
-    """The linear map from a signal's source: terms of a sum, norm of the product of |A|, norm of what it adds.
+    """What is known of the linear map from a signal's source to the signal: A_p … A_1, and a constant.
 
-    `slack` is how far the deployed map is off, by the norm of the source.
+    Fields:
+        terms: roundings in an entry of the result.
+        absolute: upper bound of ‖|A_p| … |A_1|‖, which rounding errors grow with.
+        offset: upper bound of the norm of the constant.
+        slack: how far the deployed map is off, by the norm of the source.
     """
 
     terms: int
@@ -141,9 +145,9 @@ class Signal(ABC):
 
     Fields:
         name: path of the module that computes it.
-        zero: what the network computes here for the input 0, of the traced batch.
-        inputs: what it is computed from.
-        order: signals are numbered as they are computed.
+        zero: what the network computes here for the input 0; it has the shape of the traced batch.
+        inputs: the views that it is computed from.
+        order: the number of the signal; signals are numbered as they are computed.
     """
 
     name: str
