@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from robench.errors import BoundError
 from robench.lipschitz.trace.functional import functional
 from robench.lipschitz.trace.leaves import opaque, running
+from robench.lipschitz.trace.operations import replaced
 from robench.lipschitz.trace.recording import AS_IT_IS, WIDE, Precision, record
 from robench.lipschitz.trace.rulebook import qualified_name
 from robench.lipschitz.trace.signals import View
@@ -103,7 +104,7 @@ class Interpreter:
                 if node.op == "placeholder":
                     values[node] = view
                 elif node.op == "output":
-                    result = self._resolve(node.args[0], values)
+                    result = replaced(node.args[0], torch.fx.Node, values.__getitem__)
                     self._trace.path[:] = base
                     return result
                 elif node.op == "call_function" and "_assert" not in str(node.target):  # checks compute nothing
@@ -114,8 +115,7 @@ class Interpreter:
         raise AssertionError("a recorded graph has an output")
 
     def _call(self, node: Any, values: dict[Any, Value]) -> Value:
-        args = tuple(self._resolve(value, values) for value in node.args)
-        kwargs = {key: self._resolve(value, values) for key, value in node.kwargs.items()}
+        args, kwargs = (replaced(given, torch.fx.Node, values.__getitem__) for given in (node.args, node.kwargs))
         if node.target is operator.getitem:
             return args[0][args[1]]
         if node.target is torch.ops.robench.registered.default:
@@ -138,10 +138,3 @@ class Interpreter:
             return self._trace.rules.modules[qualified_name(type(module))](self._trace, module, value)
         finally:
             module.forward = opaque
-
-    def _resolve(self, value: Any, values: dict[Any, Value]) -> Value:
-        if isinstance(value, torch.fx.Node):
-            return values[value]
-        if isinstance(value, list | tuple):
-            return [self._resolve(item, values) for item in value]
-        return value

@@ -60,6 +60,23 @@ def written(func: Any, args: Any, kwargs: dict[str, Any]) -> list[Tensor]:
     return found
 
 
+def replaced(value: Any, kind: type, function: Callable[[Any], Any]) -> Any:
+    """Nested arguments with other items in the place of those of a kind.
+
+    Args:
+        value: arguments, lists and dictionaries of them.
+        kind: of the items.
+        function: gives the other item.
+    """
+    if isinstance(value, kind):
+        return function(value)
+    if isinstance(value, dict):
+        return {key: replaced(item, kind, function) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [replaced(item, kind, function) for item in value]
+    return value
+
+
 def tensors_in(value: Any) -> Iterator[Tensor]:
     """The tensors in nested arguments."""
     if isinstance(value, Tensor):

@@ -22,6 +22,7 @@ from robench.lipschitz.trace.operations import (
     is_composite,
     is_mutable,
     operation_name,
+    replaced,
     tensors_in,
     written,
 )
@@ -276,23 +277,12 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         )
 
     def _arguments(self, value: Any) -> Any:
-        if isinstance(value, Tensor):
-            return self._constant(value).node
-        if isinstance(value, dict):
-            return {key: self._arguments(item) for key, item in value.items()}
-        if isinstance(value, list | tuple):
-            return [self._arguments(item) for item in value]
-        return value
+        """Nodes in the place of tensors."""
+        return replaced(value, Tensor, lambda tensor: self._constant(tensor).node)
 
     def _known(self, value: Any) -> Any:
         """Real tensors in the place of those of the run."""
-        if isinstance(value, Tensor):
-            return self._constant(value).known
-        if isinstance(value, dict):
-            return {key: self._known(item) for key, item in value.items()}
-        if isinstance(value, list | tuple):
-            return [self._known(item) for item in value]
-        return value
+        return replaced(value, Tensor, lambda tensor: self._constant(tensor).known)
 
 
 def _storage(tensor: Tensor) -> int:

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from robench.lipschitz.trace.operations import operation_name
+from robench.lipschitz.trace.operations import operation_name, replaced
 from robench.lipschitz.trace.trace import Trace
 from robench.lipschitz.trace.values import Number, Value, depends
 from robench.models.networks.widened import float32_default
@@ -89,17 +89,9 @@ class Twins:
         if node not in self._values:
             target: Any = node.target
             with float32_default():  # in which an operation on integers gives its result
-                self._values[node] = target(*self._resolve(node.args), **self._resolve(node.kwargs))
+                args, kwargs = (replaced(given, torch.fx.Node, self._value) for given in (node.args, node.kwargs))
+                self._values[node] = target(*args, **kwargs)
         return self._values[node]
-
-    def _resolve(self, value: Any) -> Any:
-        if isinstance(value, torch.fx.Node):
-            return self._value(value)
-        if isinstance(value, dict):
-            return {key: self._resolve(item) for key, item in value.items()}
-        if isinstance(value, list | tuple):
-            return [self._resolve(item) for item in value]
-        return value
 
 
 def _is_step(node: torch.fx.Node) -> bool:

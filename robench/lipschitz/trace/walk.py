@@ -41,13 +41,16 @@ def walk(trace: Trace, module: nn.Module, view: View) -> View:
 
 
 def _single(trace: Trace, value: Value) -> View:
-    if isinstance(value, list | tuple) and len(value) == 1:
-        value = value[0]
-    if not isinstance(value, View):
-        what = "several tensors" if isinstance(value, list | tuple) else "something without a Lipschitz bound"
-        if isinstance(value, Squares):
+    """The one view that a module must return, by itself or in a list."""
+    match value[0] if isinstance(value, list | tuple) and len(value) == 1 else value:
+        case View() as view:
+            return view
+        case Squares():
             what = "the square of a signal, which grows without bound"
-        if isinstance(value, Tensor):
+        case Tensor():
             what = "a tensor that does not depend on the input"
-        raise BoundError(f"`{trace.where}` returns {what}", hint="return one tensor of logits")
-    return value
+        case list() | tuple():
+            what = "several tensors"
+        case _:
+            what = "something without a Lipschitz bound"
+    raise BoundError(f"`{trace.where}` returns {what}", hint="return one tensor of logits")
