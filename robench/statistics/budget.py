@@ -12,16 +12,15 @@ from fractions import Fraction
 from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
+from jaxtyping import Bool, Float64
 
+from robench.arrays import Array, Flags
 from robench.records.record import COMBINED, AttackRecord
 from robench.specs.epsilon import epsilon_value
 from robench.statistics import curves
 from robench.statistics.curves import Curve
 
 DIRECTIONS = ("forward", "backward")
-
-Floats = npt.NDArray[np.float64]
 
 
 class AttackBudget(NamedTuple):
@@ -94,15 +93,15 @@ def attack_names(records: Sequence[AttackRecord]) -> tuple[str, ...]:
     return tuple(records[0].attacks) if records else ()
 
 
-def distances(records: Sequence[AttackRecord]) -> Floats:
-    """Distance (n, A) of the adversarial that each attack found for each image; infinite where it found none."""
+def distances(records: Sequence[AttackRecord]) -> Float64[Array, "n attacks"]:
+    """Distance of the adversarial that each attack found for each image; infinite where it found none."""
     names = attack_names(records)
     found = [[record.attacks[name].distance for name in names] for record in records]
     return np.array([[np.inf if value is None else value for value in row] for row in found]).reshape(-1, len(names))
 
 
-def broke_alone(records: Sequence[AttackRecord], eps: Sequence[str]) -> npt.NDArray[np.bool_]:
-    """Whether (n, A, K) an attack broke an image at an ε at which no other attack of the run did."""
+def broke_alone(records: Sequence[AttackRecord], eps: Sequence[str]) -> Bool[Flags, "n attacks k"]:
+    """Whether an attack broke an image at an ε at which no other attack of the run did."""
     values = np.array([epsilon_value(text) for text in eps])
     hit = distances(records)[:, :, None] <= values
     return np.asarray(hit & (hit.sum(axis=1, keepdims=True) == 1))

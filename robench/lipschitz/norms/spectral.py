@@ -9,6 +9,7 @@ import math
 
 import numpy as np
 import torch
+from jaxtyping import Float64, Inexact
 from scipy.optimize import linprog
 from torch import Tensor
 
@@ -20,8 +21,8 @@ ROUNDS = 8
 """Linear programs that are tried before the bound of the whole torus is taken."""
 
 
-def spectral_norm_upper(matrix: Tensor) -> float:
-    """An upper bound of the largest singular value of a real float64 matrix (m, n), about 1e-11 above it."""
+def spectral_norm_upper(matrix: Float64[Tensor, "m n"]) -> float:
+    """An upper bound of the largest singular value of a real matrix, about 1e-11 above it."""
     rows = matrix if matrix.shape[0] <= matrix.shape[1] else matrix.T
     scale = float(rows.abs().max()) if rows.numel() else 0.0
     if scale == 0.0:
@@ -33,8 +34,8 @@ def spectral_norm_upper(matrix: Tensor) -> float:
     return round_up(math.sqrt(square) * unit, 2)
 
 
-def largest_eigenvalue_upper(gram: Tensor, *, inner: int, floor: float = 0.0) -> float:
-    """An upper bound of λ_max over a stack of exact Gram matrices of which `gram` (F, m, m) are the computed ones.
+def largest_eigenvalue_upper(gram: Inexact[Tensor, "f m m"], *, inner: int, floor: float = 0.0) -> float:
+    """An upper bound of λ_max over a stack of exact Gram matrices of which `gram` are the computed ones.
 
     Args:
         gram: computed A Aᴴ, real or complex, Hermitian.
@@ -54,7 +55,7 @@ def largest_eigenvalue_upper(gram: Tensor, *, inner: int, floor: float = 0.0) ->
     return round_up(value + proof_error(gram, value, inner), 2)
 
 
-def proof_error(gram: Tensor, largest: float, inner: int) -> float:
+def proof_error(gram: Inexact[Tensor, "f m m"], largest: float, inner: int) -> float:
     """What rounding can hide in a Cholesky test of value·I − gram ⪰ 0, for values up to `largest`.
 
     Rounding of the Gram matrix, of the subtraction, and the backward error of the factorisation.
@@ -80,7 +81,13 @@ def _not_below(gram: Tensor, values: Tensor) -> Tensor:
     return info != 0
 
 
-def section_eigenvalue_upper(gram: Tensor, cosines: Tensor, limits: Tensor, *, inner: int) -> float:
+def section_eigenvalue_upper(
+    gram: Inexact[Tensor, "f m m"],
+    cosines: Float64[Tensor, "f shifts"],
+    limits: Float64[Tensor, " shifts"],
+    *,
+    inner: int,
+) -> float:
     """An upper bound of λ_max of a section of the operator whose symbol is `gram`; never above that of the operator.
 
     For every trigonometric polynomial h(w) = a + Σ b_m 2 cos(m·w) with h(w)·I ⪰ gram(w) at all frequencies, the section
@@ -88,9 +95,9 @@ def section_eigenvalue_upper(gram: Tensor, cosines: Tensor, limits: Tensor, *, i
     proof from Cholesky tests (docs/design/0004-soundness.md §3).
 
     Args:
-        gram: (F, m, m) at the frequencies of the torus, one of w and −w.
-        cosines: (F, M), 2 cos(m·w).
-        limits: (M,), c_m.
+        gram: at the frequencies of the torus, one of w and −w.
+        cosines: 2 cos(m·w).
+        limits: c_m.
         inner: number of terms in the sums of the Gram matrices.
     """
     if not bool(gram.any()):
