@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 from robench.errors import SpecError, did_you_mean
-from robench.specs.base import NonNegativeFloat, PositiveFloat, PositiveInt, Range, Spec
+from robench.specs.base import NonNegativeFloat, PositiveFloat, PositiveInt, Range, Spec, from_plain
 
 DeepFoolLoss = Literal["logits", "crossentropy"]
 
@@ -199,7 +199,7 @@ def resolve_attacks(suite: str, attacks: Mapping[str, Mapping[str, Any]]) -> dic
         raise SpecError(f"unknown attack `{unknown}`", hint=did_you_mean(unknown, ATTACKS))
     chosen = attacks or SUITES[suite]
     return {
-        name: options.from_dict({**SUITES[suite].get(name, {}), **chosen[name]})
+        name: from_plain(options, {**SUITES[suite].get(name, {}), **chosen[name]}, name)
         for name, options in ATTACKS.items()
         if name in chosen
     }
@@ -233,7 +233,7 @@ def parse_attack_option(text: str) -> tuple[str, dict[str, Any]]:
         if not equals or not value:
             raise SpecError(f"`{part}` in `{text}` is no option", hint="write `name:option=value,option=value`")
         options[key] = _literal(value)
-    ATTACKS[name].from_dict(options)
+    from_plain(ATTACKS[name], options, name)
     return name, options
 
 

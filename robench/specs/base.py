@@ -95,7 +95,8 @@ class Spec:
             if not isinstance(target, dict) or leaf not in target:
                 raise _unknown_field(path, leaf, target)
             target[leaf] = value
-        return type(self).from_dict(data)
+        made: S = from_plain(type(self), data, "")
+        return made
 
     def digest(self) -> str:
         """SHA-256 of the canonical JSON."""
@@ -108,7 +109,7 @@ def from_plain(expected: Any, data: Any, name: str) -> Any:
     Args:
         expected: the annotation.
         data: what JSON or TOML gives.
-        name: how to call the data in a message.
+        name: how to call the data in a message; empty where its fields are known by their own names.
 
     Raises:
         SpecError: as `Spec.from_dict`.
@@ -186,7 +187,7 @@ def _build(expected: Any, value: Any, name: str, problems: list[str]) -> Any:
     if origin is dict or expected is dict:
         if isinstance(value, Mapping):
             item = args[1] if args else Any
-            return {str(key): _build(item, entry, f"{name}.{key}", problems) for key, entry in value.items()}
+            return {str(key): _build(item, entry, _dotted(name, key), problems) for key, entry in value.items()}
     elif expected is Any:
         return value
     elif expected is float and isinstance(value, int | float) and not isinstance(value, bool):
@@ -195,6 +196,10 @@ def _build(expected: Any, value: Any, name: str, problems: list[str]) -> Any:
         return value
     problems.append(f"`{name}` must be of type {_type_name(expected)}; got `{value!r}`")
     return value
+
+
+def _dotted(name: str, key: object) -> str:
+    return f"{name}.{key}" if name else str(key)
 
 
 def _build_in_range(expected: Any, allowed: Range, value: Any, name: str, problems: list[str]) -> Any:
@@ -215,14 +220,14 @@ def _build_spec(expected: type[Spec], value: Any, name: str, problems: list[str]
     before = len(problems)
     for key in value:
         if key not in hints:
-            problems.append(f"unknown field `{name}.{key}` ({did_you_mean(str(key), hints)})")
+            problems.append(f"unknown field `{_dotted(name, key)}` ({did_you_mean(str(key), hints)})")
     required = {
         field.name
         for field in dataclasses.fields(expected)
         if field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
     }
-    problems.extend(f"field `{name}.{key}` is missing" for key in sorted(required - set(value)))
-    known = {key: _build(hints[key], item, f"{name}.{key}", problems) for key, item in value.items() if key in hints}
+    problems.extend(f"field `{_dotted(name, key)}` is missing" for key in sorted(required - set(value)))
+    known = {key: _build(hints[key], item, _dotted(name, key), problems) for key, item in value.items() if key in hints}
     if len(problems) > before:
         return value
     try:
@@ -242,7 +247,7 @@ def _build_union(args: tuple[Any, ...], value: Any, name: str, problems: list[st
         kind = value.get("type")
         if not isinstance(kind, str) or kind not in by_tag:
             hint = did_you_mean(str(kind), [str(tag) for tag in by_tag])
-            problems.append(f"`{name}.type` is `{kind}`, which is not known ({hint})")
+            problems.append(f"`{_dotted(name, 'type')}` is `{kind}`, which is not known ({hint})")
             return value
         return _build(by_tag[kind], value, name, problems)
     attempts = []

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from robench.errors import SpecError
 from robench.specs import Spec, epsilon_value, split_epsilons
+from robench.specs.attacks import parse_attack_option
 from robench.specs.base import Range
 from robench.specs.data import DataSpec
 from robench.specs.evaluation import AttackSpec
@@ -86,7 +87,7 @@ def test_override_takes_dotted_paths_and_refuses_unknown_ones() -> None:
             spec.override({path: 1})
     with pytest.raises(SpecError, match="must be of type int"):
         spec.override({"seed": "x"})
-    with pytest.raises(SpecError, match=r"`AttackSpec\.seed` must be 0 or more; got `-1`"):
+    with pytest.raises(SpecError, match="`seed` must be 0 or more; got `-1`"):
         spec.override({"seed": -1})
 
 
@@ -131,3 +132,11 @@ def test_a_number_out_of_its_range_is_named_with_the_range(value: float) -> None
     with pytest.raises(SpecError, match=r"`Ranged\.size` must be 1 or more and at most 8; got `9`"):
         Ranged.from_dict({"rate": 1, "size": 9})
     assert Ranged.from_dict({"rate": 1}).size is None
+
+
+def test_a_field_is_named_as_the_user_wrote_it() -> None:
+    spec = AttackSpec(data=DataSpec(name="mnist"), eps=("0.5",))
+    with pytest.raises(SpecError, match=r"^`data\.subset` must be one of"):
+        spec.override({"data.subset": "frist"})
+    with pytest.raises(SpecError, match=r"^`pgd\.steps` must be 1 or more; got `0`"):
+        parse_attack_option("pgd:steps=0")
