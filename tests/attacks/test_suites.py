@@ -42,7 +42,7 @@ SUITES = {
 }
 """The attacks of each suite, with small budgets."""
 LIBRARIES = {"paper": (), "strong": ("adv_lib",), "autoattack": ("adv_lib", "art")}
-EPS = {"paper": ("0.25", "0.5", "1", "1.5"), "strong": ("0.25", "0.5", "1", "1.5"), "autoattack": ("2",)}
+EPS = {"paper": ("0.25", "0.5", "1", "1.5"), "strong": ("0.25", "0.5", "1", "1.5"), "autoattack": ("1",)}
 EACH = pytest.mark.parametrize("suite", list(SUITES))
 
 
