@@ -30,6 +30,7 @@ class AttackedBatch:
         radius: certified radii, 0 where there is none.
         eps: the radii asked, as written, ascending, and their values.
         attacks: names, in the order of the ensemble.
+        sha256: of each input.
         correct: whether each image is classified correctly.
         distance: of the nearest adversarial; 0 if misclassified, infinite where none is known.
         best: the attack that found it, or None.
@@ -45,6 +46,7 @@ class AttackedBatch:
     radius: Float64[Array, " n"]
     eps: Mapping[str, float]
     attacks: Sequence[str]
+    sha256: list[str] = field(init=False)
     correct: Bool[Flags, " n"] = field(init=False)
     distance: Float64[Array, " n"] = field(init=False)
     best: list[str | None] = field(init=False)

@@ -8,8 +8,8 @@ from typing import Any
 from robench.attacks.claims import Attack
 from robench.attacks.given import of_object
 from robench.attacks.plan import build
-from robench.errors import SpecError
-from robench.specs.attacks import SUITES, parse_attack_options, resolve_attacks
+from robench.errors import SpecError, did_you_mean
+from robench.specs.attacks import ATTACKS, SUITES, AttackOptions, parse_attack_options, resolve_attacks
 
 AttackChoice = str | Sequence[Any]
 """A suite, or attacks: names with options, such as `pgd:steps=100`, `foolbox.attacks` objects and functions."""
@@ -23,13 +23,8 @@ def chosen(choice: AttackChoice, bounds: tuple[float, float], seed: int) -> dict
     Raises:
         SpecError: there is none, or one is unknown, no attack, or not in L2.
     """
-    if isinstance(choice, str) and choice in SUITES:
-        resolved = resolve_attacks(choice, {})
-        return {name: build(options, bounds, seed) for name, options in resolved.items()}
-    items = [choice] if isinstance(choice, str) or callable(choice) else _listed(choice)
-    named = parse_attack_options(item for item in items if isinstance(item, str))
-    resolved = resolve_attacks("paper", named) if named else {}
-    attacks = {name: build(options, bounds, seed) for name, options in resolved.items()}
+    items = _listed(choice)
+    attacks = {name: build(options, bounds, seed) for name, options in _resolved(choice, items).items()}
     for item in items:
         if not isinstance(item, str):
             name, attack = of_object(item, bounds, seed)
@@ -37,7 +32,20 @@ def chosen(choice: AttackChoice, bounds: tuple[float, float], seed: int) -> dict
     return attacks
 
 
-def _listed(choice: Any) -> list[Any]:
+def _resolved(choice: AttackChoice, items: Sequence[Any]) -> dict[str, AttackOptions]:
+    """The attacks that are given by a suite or by names."""
+    if isinstance(choice, str):
+        if choice in SUITES:
+            return resolve_attacks(choice, {})
+        if choice.partition(":")[0].strip() not in ATTACKS:
+            raise SpecError(f"unknown attack or suite `{choice}`", hint=did_you_mean(choice, [*SUITES, *ATTACKS]))
+    named = parse_attack_options(item for item in items if isinstance(item, str))
+    return resolve_attacks("paper", named) if named else {}
+
+
+def _listed(choice: AttackChoice) -> list[Any]:
+    if isinstance(choice, str) or callable(choice):
+        return [choice]
     if not isinstance(choice, Sequence) or not len(choice):
         raise SpecError(
             f"no attacks are given by {choice!r}",

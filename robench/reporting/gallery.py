@@ -13,8 +13,8 @@ import numpy.typing as npt
 from safetensors import SafetensorError, safe_open
 
 from robench.errors import RunError
+from robench.runs.gallery import GALLERY
 
-GALLERY = "gallery.safetensors"
 ADVERSARIAL = "adversarial/"
 
 Array = npt.NDArray[np.float64]

@@ -13,7 +13,7 @@ from safetensors.numpy import save
 
 from robench.files import write_atomic
 
-FILE = "gallery.safetensors"
+GALLERY = "gallery.safetensors"
 
 
 def write_gallery(folder: Path, tensors: Mapping[str, npt.NDArray[np.float32]], facts: Mapping[str, Any]) -> None:
@@ -28,4 +28,4 @@ def write_gallery(folder: Path, tensors: Mapping[str, npt.NDArray[np.float32]], 
         RunError: the folder cannot be written.
     """
     arrays = {name: np.ascontiguousarray(tensors[name]) for name in sorted(tensors)}
-    write_atomic(folder / FILE, save(arrays, metadata={"robench": json.dumps(facts)}))
+    write_atomic(folder / GALLERY, save(arrays, metadata={"robench": json.dumps(facts)}))

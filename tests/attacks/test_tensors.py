@@ -265,7 +265,7 @@ def test_what_is_no_attack_in_l2_is_refused_by_name(make, reason):
         (["fgsm", "fgsm:"], "twice"),
         ({"fgsm": {}}, "no attacks"),
         (None, "no attacks"),
-        ("fast", "fast"),
+        ("fast", "unknown attack or suite `fast`"),
     ],
 )
 def test_what_is_no_choice_of_attacks_is_refused(choice, reason):
