@@ -48,19 +48,20 @@ def train(
 
     Args:
         recipe: a name (`hkr`, `gnp-hinge`, `gnp-log`, `1lip-log`, `adv`, `plain`, `kr`, `margin`), or a whole spec.
-        x: images (N, *shape), floats; or the name of a data set, whose own validation split is used.
+        x: images (N, *shape), floats; or the name of a data set, which brings its own validation split, and its own
+            suggestions for epochs, batches, margins and radii.
         y: classes (N,), integers from 0 up, two of them or more; None with a name.
         validation: images and classes on which epochs are compared; None for a tenth of each class of x, drawn with a
             fixed seed and not trained on.
         arch: architecture, or a file of layers; None for the recipe's.
-        epochs: None for the recipe's, or the data set's where x is a name.
+        epochs: None for the recipe's.
         seed: of weights and data order; None for 0.
         changes: fields of the spec that differ from the recipe's, such as `{"loss.alpha": 10.0}`.
         bounds: least and greatest value of an input; None for 0 and 1, or those of the data set.
         limit: train on at most this many images, the first ones.
         data_dir: folder with the files of a named data set.
         device: `auto`, `cpu` or `cuda:N`.
-        progress: told each step and epoch.
+        progress: told each step and epoch, and closed at the end.
 
     Returns:
         Plain layers of torch and `robench.layers`, in evaluation mode, frozen, float32, on the CPU: one logit for two
@@ -90,8 +91,10 @@ def train(
         else:
             spec = recipe
         session = Session(spec, examples, held_out, place)
-        for _ in session.epochs(NoProgress() if progress is None else progress):
+        progress = NoProgress() if progress is None else progress
+        for _ in session.epochs(progress):
             pass
+        progress.close()
         return session.kept_model()
 
 

@@ -55,7 +55,7 @@ def train_spec(
         arch=arch,
         epochs=epochs,
         seed=seed,
-        overrides=changes,
+        changes=changes,
         apart=_apart_on_disk(data, data_dir) if sample.classes == 2 else None,
     )
 
@@ -90,7 +90,7 @@ def spec_for(
         arch=arch,
         epochs=epochs,
         seed=seed,
-        overrides=changes,
+        changes=changes,
         apart=_apart_in_memory(images) if images.classes == 2 else None,
     )
 

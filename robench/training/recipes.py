@@ -18,10 +18,14 @@ from robench.specs.epsilon import epsilon_value
 from robench.specs.model import ModelSpec, Shape
 from robench.specs.training import (
     AdversarialSpec,
+    Constraint,
+    ConvScheme,
+    HeadKind,
     HingeLossSpec,
     HKRLossSpec,
     KRLossSpec,
     LogLossSpec,
+    LossSpec,
     OptimizerSpec,
     PairwiseMarginLossSpec,
     TrainSpec,
@@ -69,30 +73,30 @@ class Task:
 def hkr(task: Task) -> TrainSpec:
     """Hinge-regularised Kantorovich-Rubinstein classifier (paper, §3 and §4): α = 50, m = 1 on images."""
     loss = HKRLossSpec(alpha=50.0, margin=task.defaults.margin)
-    return _constrained(task, "hkr", GRADIENT_NORM_PRESERVING, head="unit_rows", loss=loss)
+    return _bjorck(task, "hkr", GRADIENT_NORM_PRESERVING, loss)
 
 
 def gnp_hinge(task: Task) -> TrainSpec:
     """Gradient norm preserving, multi-class hinge with a jointly 1-Lipschitz head (Li et al. 2019; GNP_hin)."""
     loss = HingeLossSpec(margin=task.defaults.margin)
-    return _constrained(task, "gnp-hinge", GRADIENT_NORM_PRESERVING, head="joint", loss=loss)
+    return _bjorck(task, "gnp-hinge", GRADIENT_NORM_PRESERVING, loss, head="joint")
 
 
 def gnp_log(task: Task) -> TrainSpec:
     """Gradient norm preserving with log-entropy (GNP_log)."""
     loss = LogLossSpec(inverse_temperature=task.defaults.inverse_temperature)
-    return _constrained(task, "gnp-log", GRADIENT_NORM_PRESERVING, head="unit_rows", loss=loss)
+    return _bjorck(task, "gnp-log", GRADIENT_NORM_PRESERVING, loss)
 
 
 def one_lip_log(task: Task) -> TrainSpec:
     """Björck weights, ReLU and max-pooling with log-entropy, similar to Parseval networks (1LIP_log)."""
     loss = LogLossSpec(inverse_temperature=task.defaults.inverse_temperature)
-    return _constrained(task, "1lip-log", RELU, head="unit_rows", loss=loss)
+    return _bjorck(task, "1lip-log", RELU, loss)
 
 
 def kr(task: Task) -> TrainSpec:
     """Kantorovich-Rubinstein classifier, centered by Eq. 2 after training; the paper shows that it is sub-optimal."""
-    return _constrained(task, "kr", GRADIENT_NORM_PRESERVING, head="unit_rows", loss=KRLossSpec(), center=True)
+    return _bjorck(task, "kr", GRADIENT_NORM_PRESERVING, KRLossSpec(), center=True)
 
 
 def margin(task: Task) -> TrainSpec:
@@ -103,19 +107,19 @@ def margin(task: Task) -> TrainSpec:
     than the other constraints.
     """
     defaults = task.defaults
-    arch = task.arch or ("dense-512" if defaults.arch == "dense" else None)
     target = epsilon_value(defaults.select_eps)
-    return _constrained(
+    return _spec(
         task,
         "margin",
         PAIR_SORT,
-        arch=arch,
-        epochs=task.epochs or defaults.radius_epochs or defaults.epochs,
+        arch="dense-512" if defaults.arch == "dense" else defaults.arch,
+        epochs=defaults.radius_epochs or defaults.epochs,
         constraint="polar",
         conv_scheme="orthogonal",
         head="unit_rows",
         loss=PairwiseMarginLossSpec(margin=defaults.radius_margin, count_weight=1.0, target=target, width=target / 5),
-        optimizer=OptimizerSpec(lr=1e-2, schedule="one-cycle"),
+        balance=task.unequal,
+        lr=1e-2,
     )
 
 
@@ -167,7 +171,7 @@ def build_spec(
     epochs: int | None = None,
     seed: int = 0,
     limit: int | None = None,
-    overrides: Mapping[str, Any] | None = None,
+    changes: Mapping[str, Any] | None = None,
     apart: TwoClasses | None = None,
 ) -> TrainSpec:
     """The spec of a recipe on a task.
@@ -182,7 +186,7 @@ def build_spec(
         seed: of initial weights and data order.
         limit: use only the first so many training images.
         apart: of two classes, as `data.two_classes` measures it; None for the defaults of classes that lie far apart.
-        overrides: dotted path to value, such as `{"loss.alpha": 10.0}`; replaces what the recipe says.
+        changes: dotted path to value, such as `{"loss.alpha": 10.0}`; replaces what the recipe says.
 
     Raises:
         SpecError: an unknown name or field, or values that do not fit each other.
@@ -199,48 +203,64 @@ def build_spec(
         limit=limit,
         apart=apart,
     )
-    return make(task).override(overrides or {})
+    return make(task).override(changes or {})
 
 
-def _constrained(task: Task, recipe: str, style: Style, **fields: Any) -> TrainSpec:
-    optimizer = OptimizerSpec(lr=3e-2, schedule="one-cycle")
-    fields = {"constraint": "bjorck", "arch": task.arch, "optimizer": optimizer, "balance": task.unequal, **fields}
-    return _spec(task, recipe, style, **fields)
-
-
-def _unconstrained(task: Task, recipe: str, **fields: Any) -> TrainSpec:
-    optimizer = OptimizerSpec(lr=2e-3, schedule="one-cycle")
+def _bjorck(
+    task: Task, recipe: str, style: Style, loss: LossSpec, *, head: HeadKind = "unit_rows", center: bool = False
+) -> TrainSpec:
+    """What the paper's 1-Lipschitz classifiers share."""
     return _spec(
-        task,
-        recipe,
-        RELU,
-        arch=task.arch,
-        constraint="none",
-        head="none",
-        loss=LogLossSpec(),
-        optimizer=optimizer,
-        **fields,
+        task, recipe, style, constraint="bjorck", head=head, loss=loss, balance=task.unequal, center=center, lr=3e-2
     )
 
 
-def _spec(task: Task, recipe: str, style: Style, *, arch: str | None, **fields: Any) -> TrainSpec:
+def _unconstrained(task: Task, recipe: str, *, adversarial: AdversarialSpec | None = None) -> TrainSpec:
+    return _spec(
+        task, recipe, RELU, constraint="none", head="none", loss=LogLossSpec(), adversarial=adversarial, lr=2e-3
+    )
+
+
+def _spec(
+    task: Task,
+    recipe: str,
+    style: Style,
+    *,
+    constraint: Constraint,
+    head: HeadKind,
+    loss: LossSpec,
+    lr: float,
+    conv_scheme: ConvScheme = "paper",
+    balance: bool = False,
+    center: bool = False,
+    adversarial: AdversarialSpec | None = None,
+    arch: str | None = None,
+    epochs: int | None = None,
+) -> TrainSpec:
+    """A recipe's spec; `arch` and `epochs` are the recipe's own defaults, where it has some."""
     defaults = task.defaults
-    name = arch or defaults.arch
-    model = ModelSpec(
-        input_shape=task.input_shape,
-        classes=task.classes,
-        outputs=1 if task.classes == 2 else task.classes,
-        layers=architecture(name, task.input_shape, style),
-    )
-    fields = {"epochs": task.epochs or defaults.epochs, **fields}
+    name = task.arch or arch or defaults.arch
     return TrainSpec(
         recipe=recipe,
         arch=name,
         data=task.data,
         limit=task.limit,
-        model=model,
+        model=ModelSpec(
+            input_shape=task.input_shape,
+            classes=task.classes,
+            outputs=1 if task.classes == 2 else task.classes,
+            layers=architecture(name, task.input_shape, style),
+        ),
+        constraint=constraint,
+        conv_scheme=conv_scheme,
+        head=head,
+        loss=loss,
+        balance=balance,
+        center=center,
+        optimizer=OptimizerSpec(lr=lr, schedule="one-cycle"),
         batch_size=defaults.batch_size,
-        select_eps=defaults.select_eps,
+        epochs=task.epochs or epochs or defaults.epochs,
         seed=task.seed,
-        **fields,
+        adversarial=adversarial,
+        select_eps=defaults.select_eps,
     )

@@ -11,7 +11,7 @@ from robench.models.build import HEAD
 from robench.training.batches import DeviceData
 from robench.training.losses import centering_shift
 
-CHUNK = 1000
+BATCH_SIZE = 1000
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Score:
 @torch.no_grad()
 def all_logits(model: nn.Module, data: DeviceData) -> Tensor:
     """Logits (N, outputs) of a whole data set."""
-    return torch.cat([model(batch.inputs) for batch in data.batches(CHUNK)])
+    return torch.cat([model(batch.inputs) for batch in data.batches(BATCH_SIZE)])
 
 
 @torch.no_grad()

@@ -29,7 +29,7 @@ def model(tmp_path_factory):
         load(data, s, data_dir=None, limit=None, progress=NoProgress()) for s in ("train", "validation")
     )
     spec = recipes.build_spec(
-        "hkr", data=data, input_shape=train.shape, classes=10, arch=None, epochs=3, seed=0, overrides=None
+        "hkr", data=data, input_shape=train.shape, classes=10, arch=None, epochs=3, seed=0, changes=None
     )
     fit(spec, train, validation, out=folder, device=torch.device("cpu"), progress=NoProgress())
     return folder

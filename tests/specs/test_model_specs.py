@@ -27,8 +27,8 @@ def test_every_recipe_gives_a_spec_that_survives_json(recipe, data, shape, class
 
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_every_field_can_be_overridden_and_unknown_ones_are_refused(recipe):
-    def spec(overrides):
-        return build_spec(recipe, data="digits", input_shape=(1, 8, 8), classes=10, overrides=overrides)
+    def spec(changes):
+        return build_spec(recipe, data="digits", input_shape=(1, 8, 8), classes=10, changes=changes)
 
     assert spec({"optimizer.lr": 0.5}).optimizer.lr == 0.5
     assert spec({"model.layers": [{"type": "flatten"}, {"type": "head"}]}).model.layers == (Flatten(), Head())
@@ -71,7 +71,7 @@ def test_unknown_recipe_names_the_nearest():
 )
 def test_settings_out_of_range_are_refused(changes, message):
     with pytest.raises(SpecError, match=message):
-        build_spec("hkr", data="mnist", input_shape=(1, 28, 28), classes=10, overrides=changes)
+        build_spec("hkr", data="mnist", input_shape=(1, 28, 28), classes=10, changes=changes)
 
 
 @pytest.mark.parametrize(

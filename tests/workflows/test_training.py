@@ -26,11 +26,9 @@ DATA = {
 }
 
 
-def spec_of(recipe, data="two-moons", *, epochs=3, **overrides):
+def spec_of(recipe, data="two-moons", *, epochs=3, **changes):
     train = DATA[data][0]
-    return build_spec(
-        recipe, data=data, input_shape=train.shape, classes=train.classes, epochs=epochs, overrides=overrides
-    )
+    return build_spec(recipe, data=data, input_shape=train.shape, classes=train.classes, epochs=epochs, changes=changes)
 
 
 def fit_to(out, spec, **given):
