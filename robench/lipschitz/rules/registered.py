@@ -29,9 +29,12 @@ def register(kind: type[nn.Module]) -> Callable[[Callable[[Any, tuple[int, ...]]
         kind: the class of the layer; it must map one tensor to one tensor, each sample by itself.
 
     Example:
-        >>> @register(MyLayer)                            # doctest: +SKIP
-        ... def bound(layer, input_shape):                # input_shape without the batch
-        ...     return 1.0
+        >>> class Halved(nn.Module):
+        ...     def forward(self, x):
+        ...         return x / 2
+        >>> @register(Halved)
+        ... def bound(layer, input_shape):  # input_shape without the batch
+        ...     return 0.5
     """
 
     def add(function: Callable[[Any, tuple[int, ...]], float]) -> Callable[[Any, tuple[int, ...]], float]:
