@@ -20,6 +20,11 @@ def chosen(choice: AttackChoice, bounds: tuple[float, float], seed: int) -> dict
 
     A name that is taken gets a number: `noise`, `noise-2`.
 
+    Args:
+        choice: names or objects of attacks, or one suite.
+        bounds: least and largest value of an input.
+        seed: of random starts.
+
     Raises:
         SpecError: there is none, or one is unknown, no attack, or not in L2.
     """

@@ -139,7 +139,13 @@ class Classifier:
 
 
 def gradient_or_zero(total: Tensor, leaf: Tensor, *, retain_graph: bool = False) -> Tensor:
-    """The gradient of a scalar; zero where the model gives none, as one whose `forward` runs without gradients."""
+    """The gradient of a scalar; zero where the model gives none, as one whose `forward` runs without gradients.
+
+    Args:
+        total: the scalar.
+        leaf: what it is differentiated by.
+        retain_graph: whether it is differentiated again.
+    """
     if not total.requires_grad:
         return torch.zeros_like(leaf)
     (gradient,) = torch.autograd.grad(total, leaf, retain_graph=retain_graph, allow_unused=True)

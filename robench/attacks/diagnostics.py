@@ -83,7 +83,14 @@ def diagnose(
 def look(
     model: AttackedModel, dataset: AttackedData, records: Sequence[AttackRecord], device: torch.device
 ) -> list[Flag]:
-    """The flags of the same sample that need no second run of the attacks; arguments as of `diagnose`."""
+    """The flags of the same sample that need no second run of the attacks; arguments as of `diagnose`.
+
+    Args:
+        model: the attacked model.
+        dataset: holds the attacked images, maybe more.
+        records: of the run.
+        device: where to compute.
+    """
     sample = sample_of(model, dataset, records, device)
     return [] if sample is None else _looked_at(model, sample)
 

@@ -117,6 +117,11 @@ def _visiting(seed: int, examples: Examples) -> Iterator[None]:
 def of_object(attack: Any, bounds: tuple[float, float], seed: int) -> tuple[str, Attack]:
     """The name of a foolbox object or function, and the attack.
 
+    Args:
+        attack: of foolbox, or a function.
+        bounds: least and largest value of an input.
+        seed: of random starts.
+
     Raises:
         SpecError: it is neither, or no attack in L2.
     """

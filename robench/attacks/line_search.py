@@ -56,7 +56,13 @@ def nearest_on_segment(
 
 
 def predict_alone(classifier: Classifier, point: Float32[Tensor, "1 ..."], label: int) -> int | None:
-    """The class of one point in float64, evaluated alone; None if it is not clearly wrong."""
+    """The class of one point in float64, evaluated alone; None if it is not clearly wrong.
+
+    Args:
+        classifier: the model.
+        point: (1, *shape).
+        label: the true class.
+    """
     logits = classifier.exact_logits(point, 1)
     if not bool(clearly_wrong(logits, torch.tensor([label], device=logits.device))):
         return None

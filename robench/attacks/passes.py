@@ -31,7 +31,13 @@ class PassCounter:
     real: int | None = None
 
     def add(self, *, forward: int = 0, backward: int = 0, padding: int = 0) -> None:
-        """Count one call of the model."""
+        """Count one call of the model.
+
+        Args:
+            forward: images in a forward pass.
+            backward: images in a backward pass.
+            padding: images that only fill a batch.
+        """
         held = forward if self.real is None else min(forward, self.real)
         self.forward += held
         self.backward += backward if self.real is None else min(backward, self.real)

@@ -16,6 +16,12 @@ def ball(seed: int, index: int, draws: int, dimension: int) -> npt.NDArray[np.fl
     """Uniform draws in the unit L2 ball (draws, dimension) that depend on (seed, index) alone.
 
     The first n coordinates of a uniform point on the sphere of n + 2 are uniform in the ball (Voelker et al., 2017).
+
+    Args:
+        seed: of the run.
+        index: of the image.
+        draws: how many.
+        dimension: of the ball.
     """
     generator = np.random.Generator(np.random.Philox(np.random.SeedSequence([seed, index])))
     sphere = generator.standard_normal((draws, dimension + 2))
@@ -24,13 +30,27 @@ def ball(seed: int, index: int, draws: int, dimension: int) -> npt.NDArray[np.fl
 
 
 def starts(seed: int, index: Tensor, restarts: int, x: Tensor) -> Tensor:
-    """Uniform draws in the unit L2 ball (restarts, N, *shape) for the images `index` (N,) of inputs like `x`."""
+    """Uniform draws in the unit L2 ball (restarts, N, *shape) for the images `index` (N,) of inputs like `x`.
+
+    Args:
+        seed: of the run.
+        index: (n,) images.
+        restarts: draws for each.
+        x: (n, *shape) inputs.
+    """
     draws = [ball(seed, int(image), restarts, x[0].numel()) for image in index.tolist()]
     return torch.from_numpy(np.stack(draws, axis=1)).to(x).reshape(restarts, *x.shape)
 
 
 def normals(seed: int, index: Tensor, restart: int, like: Tensor) -> Tensor:
-    """Standard normal draws shaped as `like` (N, *shape), a row from (seed, image, restart) alone."""
+    """Standard normal draws shaped as `like` (N, *shape), a row from (seed, image, restart) alone.
+
+    Args:
+        seed: of the run.
+        index: (n,) images.
+        restart: number of the draw.
+        like: (n, *shape).
+    """
     draws = [
         np.random.Generator(np.random.Philox(np.random.SeedSequence([seed, image, restart]))).standard_normal(
             like[0].numel()

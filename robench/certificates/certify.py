@@ -149,7 +149,17 @@ def certify_records(
     device: torch.device | str = "cpu",
     skip: Collection[int] = (),
 ) -> Iterator[CertifyRecord]:
-    """The records of `certify_batches`, of images with labels; arguments and errors are the same."""
+    """The records of `certify_batches`, of images with labels; arguments and errors are the same.
+
+    Args:
+        model: the model, in evaluation mode.
+        bound: of this very module.
+        dataset: the images, with labels.
+        deploy_dtype: arithmetic of the deployed network.
+        batch_size: images at a time.
+        device: where.
+        skip: indices that already have a record.
+    """
     for batch in certify_batches(
         model, bound, dataset, deploy_dtype=deploy_dtype, batch_size=batch_size, device=device, skip=skip
     ):

@@ -79,7 +79,13 @@ def print_json(data: Mapping[str, Any]) -> None:
 
 
 def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """A table on stdout under its title; the first column is left-aligned, the others right."""
+    """A table on stdout under its title; the first column is left-aligned, the others right.
+
+    Args:
+        title: above the table.
+        columns: headings.
+        rows: cells.
+    """
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text

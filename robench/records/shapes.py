@@ -17,7 +17,13 @@ LARGEST = 2**53
 
 
 def misfit(data: Any, shape: Any, name: str) -> str | None:
-    """The first part of `data` that does not fit, with what it is; None where all of it fits."""
+    """The first part of `data` that does not fit, with what it is; None where all of it fits.
+
+    Args:
+        data: as read from JSON.
+        shape: what it must be.
+        name: of the data, for the text.
+    """
     if isinstance(shape, tuple):
         problems = [misfit(data, one, name) for one in shape]
         return None if None in problems else problems[0]

@@ -42,7 +42,13 @@ def to_markdown(table: Table) -> str:
 
 
 def to_latex(table: Table, caption: str, label: str) -> str:
-    r"""A `table` environment with booktabs rules; columns of one group share a \multicolumn heading."""
+    r"""A `table` environment with booktabs rules; columns of one group share a \multicolumn heading.
+
+    Args:
+        table: to be written.
+        caption: of the table.
+        label: for references.
+    """
     cells = zip(_cells(table, latex), table.repeats, strict=True)
     rows = [row if length else ["", *row[1:]] for row, length in cells]
     columns = "".join("r" if right else "l" for right in table.flush_right)

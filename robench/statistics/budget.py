@@ -83,7 +83,13 @@ def budgets(
 
 
 def passes_of(spent: Mapping[str, float], attack: str, direction: str) -> int | None:
-    """The passes of one attack, or of the whole run (`COMBINED`); None if they were not noted."""
+    """The passes of one attack, or of the whole run (`COMBINED`); None if they were not noted.
+
+    Args:
+        spent: sums of `effort.jsonl`.
+        attack: its name, or `COMBINED`.
+        direction: `forward` or `backward`.
+    """
     amount = spent.get(direction if attack == COMBINED else effort_name(attack, direction))
     return None if amount is None else int(amount)
 
@@ -114,7 +120,13 @@ def n_alone(records: Sequence[AttackRecord], eps: Sequence[str]) -> dict[str, di
 
 
 def optimality(records: Sequence[AttackRecord], attack: str, top: float) -> Fraction | None:
-    """AttackBench's local optimality of an attack that saw every image; None where the best attack broke nothing."""
+    """AttackBench's local optimality of an attack that saw every image; None where the best attack broke nothing.
+
+    Args:
+        records: of the whole run.
+        attack: its name.
+        top: the largest ε asked.
+    """
     untouched, best = curves.clean(records) * Fraction(top), area(curves.robust(records, COMBINED), top)
     if untouched == best:
         return None

@@ -21,6 +21,14 @@ def perturb(
     """Inputs moved by at most `spec.eps` in L2, inside the bounds, so that the loss grows.
 
     Starts at a random point of the ball; each step follows the gradient scaled to norm 1.
+
+    Args:
+        model: to be fooled.
+        batch: inputs with labels.
+        loss: to grow.
+        spec: radius and steps.
+        bounds: least and largest value of an input.
+        generator: of the starts.
     """
     x = batch.inputs
     step = spec.relative_step * spec.eps / spec.steps

@@ -74,7 +74,13 @@ def _in_turn(labels: Tensor, draw: torch.Generator) -> Tensor:
 
 
 def generator(seed: int, epoch: int, *, stream: int) -> torch.Generator:
-    """A generator on the CPU for one purpose (`stream`) in one epoch."""
+    """A generator on the CPU for one purpose (`stream`) in one epoch.
+
+    Args:
+        seed: of the training.
+        epoch: its number.
+        stream: number of the purpose.
+    """
     mixed = torch.randint(2**62, (3,), generator=torch.Generator().manual_seed(seed)).tolist()
     value = (mixed[0] + epoch * (2 * mixed[1] + 1) + stream * (2 * mixed[2] + 1)) % 2**63
     return torch.Generator().manual_seed(value)

@@ -65,7 +65,13 @@ def kantorovich_rubinstein(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 def one_vs_all_hinge(logits: Tensor, labels: Tensor, margin: float) -> Tensor:
-    """Sum over k of E_x (m - Y_k f_k(x))_+: second part of Eq. (5), where m = 1, and of Eq. (12). No re-weighting."""
+    """Sum over k of E_x (m - Y_k f_k(x))_+: second part of Eq. (5), where m = 1, and of Eq. (12). No re-weighting.
+
+    Args:
+        logits: (n, q).
+        labels: (n,) classes.
+        margin: m.
+    """
     return (margin - signs(logits, labels) * logits).clamp_min(0).mean(0).sum()
 
 

@@ -143,7 +143,16 @@ def bench(
 def run_entry(
     track: Track, entry: Entry, out: Path, *, data_dir: Path | None, seed: int, execution: workflows.Execution
 ) -> dict[str, Any]:
-    """Train, certify and attack one model; its row of the comparison."""
+    """Train, certify and attack one model; its row of the comparison.
+
+    Args:
+        track: the suite on one data set.
+        entry: the model.
+        out: folder of the whole bench.
+        data_dir: folder of the data set's own files.
+        seed: of the training.
+        execution: where, and who is told.
+    """
     name = f"{track.data}-{entry.label}"
     folder = out / "models" / name
     spec = workflows.train_spec(

@@ -259,6 +259,11 @@ class Trace:
     def call(self, target: Any, *args: Value, **kwargs: Value) -> Value:
         """The value of one ATen operation: by its rule if it depends on the input, else computed.
 
+        Args:
+            target: the operation.
+            *args: what it is given by position.
+            **kwargs: what it is given by name.
+
         Raises:
             BoundError: it depends on the input and has no rule, or is random.
         """

@@ -21,7 +21,13 @@ class Peeled(NamedTuple):
 
 
 def peel(module: nn.Module, example: Tensor, outputs: int) -> Peeled:
-    """Take off what changes no class, from the end, through the modules that are called there."""
+    """Take off what changes no class, from the end, through the modules that are called there.
+
+    Args:
+        module: in evaluation mode.
+        example: a batch of inputs.
+        outputs: number of logits.
+    """
     changed = bool(module._forward_hooks or module._forward_pre_hooks) or "forward" in vars(module)
     changed &= not isinstance(module, torch.fx.GraphModule)  # those of a program only check what it is given
     if type(module) is nn.Sequential and not changed:

@@ -16,20 +16,42 @@ GRID_POINTS = 241
 
 
 def line(axes: Axes, curve: Curve, limit: float, **look: Any) -> None:
-    """A curve up to a limit."""
+    """A curve up to a limit.
+
+    Args:
+        axes: to draw on.
+        curve: the rate.
+        limit: largest ε.
+        **look: how matplotlib draws it.
+    """
     eps = np.linspace(0.0, limit, GRID_POINTS)
     axes.plot(eps, curve.rates(eps), **look)
 
 
 def marked_line(axes: Axes, curve: Curve, marked: Sequence[str], limit: float, **look: Any) -> None:
-    """A curve with a marker at some radii; the legend shows both."""
+    """A curve with a marker at some radii; the legend shows both.
+
+    Args:
+        axes: to draw on.
+        curve: the rate.
+        marked: radii as written.
+        limit: largest ε.
+        **look: how matplotlib draws it.
+    """
     eps = np.union1d(np.linspace(0.0, limit, GRID_POINTS), [epsilon_value(text) for text in marked])
     places = np.searchsorted(eps, [epsilon_value(text) for text in marked])
     axes.plot(eps, curve.rates(eps), markevery=places.tolist(), **look)
 
 
 def band(axes: Axes, curve: Curve, limit: float, colour: str) -> None:
-    """The 95 % Clopper-Pearson intervals of a curve."""
+    """The 95 % Clopper-Pearson intervals of a curve.
+
+    Args:
+        axes: to draw on.
+        curve: the rate.
+        limit: largest ε.
+        colour: of the band.
+    """
     eps = np.linspace(0.0, limit, GRID_POINTS)
     low, high = curve.interval(eps)
     axes.fill_between(eps, low, high, color=colour, alpha=0.14, linewidth=0)

@@ -81,7 +81,13 @@ def panel(width: float = 6.4, height: float = 4.6) -> tuple[Figure, Axes]:
 
 
 def legend_of_names(figure: Figure, handles: Sequence[Any], labels: Sequence[str]) -> None:
-    """A legend below the panels, in one column where names are long; the figure grows rather than its panels shrink."""
+    """A legend below the panels, in one column where names are long; the figure grows rather than its panels shrink.
+
+    Args:
+        figure: to draw on.
+        handles: as matplotlib makes them.
+        labels: one for each handle.
+    """
     longest = max((len(label) for label in labels), default=0)
     columns = 2 if longest <= LEGEND_WIDTH // 2 - 5 else 1
     shown = ["\n".join(textwrap.wrap(label, LEGEND_WIDTH)) or label for label in labels]

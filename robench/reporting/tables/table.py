@@ -53,7 +53,13 @@ class Broke:
 
 
 def shown(cell: Any, show: Callable[[Any], str] = str, unit: str = "") -> str:
-    """A cell as text, with its unit; what does not exist has none."""
+    """A cell as text, with its unit; what does not exist has none.
+
+    Args:
+        cell: a value, or None.
+        show: makes text of a value.
+        unit: behind the text.
+    """
     return ABSENT if cell is None else f"{show(cell)}{unit}"
 
 
@@ -82,17 +88,35 @@ class Column(Generic[T]):
 
 
 def names(title: str, cell: Callable[[T], Any], *, numbered: bool = False) -> Column[T]:
-    """A column of text; set like numbers if the names are numbers."""
+    """A column of text; set like numbers if the names are numbers.
+
+    Args:
+        title: of the column.
+        cell: gives the text of a row.
+        numbered: whether the names are numbers.
+    """
     return Column(title, cell, numeric=numbered)
 
 
 def below(title: str, cell: Callable[[T], Any], decimals: int = 4) -> Column[T]:
-    """A column of numbers that hold from below, such as radii."""
+    """A column of numbers that hold from below, such as radii.
+
+    Args:
+        title: of the column.
+        cell: gives the number of a row.
+        decimals: shown.
+    """
     return Column(title, cell, lambda value: lower(value, decimals))
 
 
 def above(title: str, cell: Callable[[T], Any], decimals: int = 4) -> Column[T]:
-    """A column of numbers that hold from above, such as distances and Lipschitz bounds."""
+    """A column of numbers that hold from above, such as distances and Lipschitz bounds.
+
+    Args:
+        title: of the column.
+        cell: gives the number of a row.
+        decimals: shown.
+    """
     return Column(title, cell, lambda value: upper(value, decimals))
 
 
@@ -106,7 +130,13 @@ def intervals(title: str, cell: Callable[[T], Interval | None]) -> Column[T]:
 
 
 def by_eps(title: str, eps: Iterable[str], cell: Callable[[T, str], Any]) -> list[Column[T]]:
-    """A group of columns, one for each radius."""
+    """A group of columns, one for each radius.
+
+    Args:
+        title: of the group.
+        eps: radii as written.
+        cell: gives the value of a row at a radius.
+    """
 
     def at(text: str) -> Callable[[T], Any]:
         return lambda item: cell(item, text)
