@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from robench.records.crosscheck import Contradictions, contradictions
 from robench.records.record import COMBINED, RULES, AttackRecord, CertifyRecord, Rule
+from robench.runs.facts import BoundFacts, DataFacts, ModelFacts
 from robench.runs.run import AnyRun, Run
 from robench.specs.epsilon import DEFAULT_EPS, ascending
 from robench.statistics import curves
@@ -43,9 +44,20 @@ class Evaluation:
         """The runs it consists of."""
         return tuple(run for run in (self.certify, self.attack) if run is not None)
 
-    def facts(self, part: str) -> Mapping[str, Any]:
-        """A table of facts, of the certify run first."""
-        return next((facts for run in self.runs if (facts := run.facts(part))), {})
+    @property
+    def model(self) -> ModelFacts:
+        """What is known of the model."""
+        return next((run.model for run in self.runs if run.facts.get("model")), ModelFacts())
+
+    @property
+    def data(self) -> DataFacts:
+        """What is known of the images."""
+        return next((run.data for run in self.runs if run.facts.get("data")), DataFacts())
+
+    @property
+    def bound(self) -> BoundFacts:
+        """What is known of the Lipschitz bound."""
+        return next((run.bound for run in self.runs if run.bound is not None), BoundFacts())
 
     @property
     def weights_sha256(self) -> str:
@@ -65,7 +77,7 @@ class Evaluation:
     @property
     def is_image(self) -> bool:
         """Whether the inputs are images, so that ε is in pixel units."""
-        return len(self.facts("data").get("shape", (1, 1, 1))) == 3
+        return len(self.data.shape or (1, 1, 1)) == 3
 
     @cached_property
     def attacks(self) -> tuple[str, ...]:
@@ -105,16 +117,15 @@ class Evaluation:
         """All radii that this evaluation was asked about; the usual ones where it was asked about none."""
         asked: list[str] = []
         if self.certify is not None:
-            table = self.certify.summary.get("certified_accuracy", {})
+            table = self.certify.summary.get("certified_accuracy") or {}
             asked = [text for rates in table.values() if isinstance(rates, Mapping) for text in rates]
-            asked += self.certify.manifest.get("facts", {}).get("eps", ())
+            asked += self.certify.facts.get("eps", ())
         return ascending([*asked, *self.attacked_eps]) or DEFAULT_EPS
 
     @property
     def refusal(self) -> str | None:
-        """Why the audit could not bound the Lipschitz constant, if so."""
-        reason = self.facts("audit").get("refused")
-        return None if reason is None else str(reason)
+        """Why the Lipschitz constant has no bound, if so."""
+        return self.bound.refused
 
     @property
     def largest(self) -> AnyRun:
@@ -175,7 +186,7 @@ class Evaluation:
         if self.attack is None or not self.attack.n or self.refusal is not None:
             return {}
         curve = curves.certified_when_attacked(self.attack.records)
-        return {"pairwise": curve} if self.attack.facts("audit") or curve.thresholds.any() else {}
+        return {"pairwise": curve} if self.attack.bound is not None or curve.thresholds.any() else {}
 
     @cached_property
     def _robust(self) -> Mapping[str, Curve]:
@@ -187,5 +198,5 @@ class Evaluation:
 
 def _flags(run: AnyRun) -> list[Flag]:
     """What the predictions raise, and the diagnostics of the manifest and the summary, each once."""
-    raised = [*(run.manifest.get("facts", {}).get("flags") or ()), *(run.summary.get("flags") or ())]
+    raised = [*(run.facts.get("flags") or ()), *(run.summary.get("flags") or ())]
     return [Flag(run.name, *flag) for flag in all_flags(run.records, raised)]

@@ -39,11 +39,11 @@ def _pair(group: Sequence[Any]) -> list[Evaluation]:
 
 def _evaluation(certify: Run[CertifyRecord] | None, attack: Run[AttackRecord] | None) -> Evaluation:
     evaluation = Evaluation(name="", certify=certify, attack=attack)
-    name = evaluation.facts("model").get("name") or evaluation.runs[0].model_name
+    name = evaluation.model.name or evaluation.runs[0].model_name
     arithmetic = evaluation.runs[0].arithmetic
     if arithmetic != "float64":
         name = f"{name} in {arithmetic}"
-    return replace(evaluation, name=str(name))
+    return replace(evaluation, name=name)
 
 
 def _distinct(evaluations: list[Evaluation]) -> list[Evaluation]:

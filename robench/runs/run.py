@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -12,6 +13,7 @@ from robench.files import read_json
 from robench.records.record import READABLE_VERSIONS, AttackRecord, CertifyRecord, attack_record, certify_record
 from robench.records.shapes import misfit
 from robench.runs import shapes as run_shapes
+from robench.runs.facts import BoundFacts, DataFacts, ModelFacts, bound_facts, data_facts, model_facts
 from robench.runs.reading import MANIFEST, SUMMARY, check_unchanged, find_runs, read_effort, read_records
 
 R = TypeVar("R", CertifyRecord, AttackRecord)
@@ -63,19 +65,18 @@ class Run(Generic[R]):
     @property
     def model_name(self) -> str:
         """What the model is called; the beginning of its digest where it has no name."""
-        return str(self.facts("model").get("name") or f"model {self.weights_sha256[:8]}")
+        return self.model.name or f"model {self.weights_sha256[:8]}"
 
     @property
     def data_name(self) -> str:
         """Name of the data set and its split."""
-        data = self.facts("data")
-        name = data.get("name") or self.spec.get("data", {}).get("name", "unknown data")
-        return f"{name} {data.get('split') or self.spec.get('split', 'test')}"
+        name = self.data.name or self.spec.get("data", {}).get("name", "unknown data")
+        return f"{name} {self.data.split or self.spec.get('split', 'test')}"
 
     @property
     def data_key(self) -> tuple[str, str]:
         """Name and digest of the data."""
-        return self.data_name, str(self.facts("data").get("sha256", ""))
+        return self.data_name, self.data.sha256 or ""
 
     @property
     def spec(self) -> Mapping[str, Any]:
@@ -88,16 +89,31 @@ class Run(Generic[R]):
         """What the records speak of: the model as deployed in `float32`, or in `float64`, as all attacks do."""
         return str(self.spec.get("deploy_dtype", "float64"))
 
-    def facts(self, part: str) -> Mapping[str, Any]:
-        """A table of the manifest's facts (`model`, `data`, `audit`); empty where absent."""
-        value = self.manifest.get("facts", {}).get(part)
-        return value if isinstance(value, Mapping) else {}
+    @cached_property
+    def model(self) -> ModelFacts:
+        """What the manifest says of the model."""
+        return model_facts(self.facts.get("model"))
+
+    @cached_property
+    def data(self) -> DataFacts:
+        """What the manifest says of the images."""
+        return data_facts(self.facts.get("data"))
+
+    @cached_property
+    def bound(self) -> BoundFacts | None:
+        """What the manifest says of the Lipschitz bound."""
+        return bound_facts(self.facts.get("audit"))
 
     @property
-    def device(self) -> str:
-        """Name of the device it ran on; empty if unknown."""
-        facts = self.manifest.get("facts", {})
-        return str(facts.get("device_name") or facts.get("device") or "")
+    def facts(self) -> Mapping[str, Any]:
+        """What is good to know beside the spec."""
+        facts: Mapping[str, Any] = self.manifest.get("facts", {})
+        return facts
+
+    @property
+    def device(self) -> str | None:
+        """Name of the device it ran on."""
+        return self.facts.get("device_name") or self.facts.get("device") or None
 
 
 AnyRun = Run[CertifyRecord] | Run[AttackRecord]

@@ -13,6 +13,7 @@ from robench.reporting import figures
 from robench.reporting.evaluation import Evaluation
 from robench.reporting.gallery import Array, Gallery, read_gallery
 from robench.reporting.page import FigureExhibit
+from robench.runs.facts import DataFacts
 
 TRANSPORT = "x − 2 f(x) ∇f(x)"
 
@@ -33,15 +34,14 @@ def _images(
     evaluation: Evaluation, gallery: Gallery, records: Sequence[AttackRecord | None]
 ) -> tuple[str, str, Figure]:
     """Caption, alternative text and figure."""
-    names = [str(name) for name in evaluation.facts("data").get("class_names", ())]
-    low, high = evaluation.facts("data").get("bounds", (0.0, 1.0))
+    low, high = evaluation.data.bounds
     present = [name for name in evaluation.attacks if name in gallery.adversarial]
     order = [name for name in present if np.isfinite(gallery.adversarial[name]).any()]
     rows: list[tuple[str, Array]] = [("input", gallery.clean)]
-    captions = [[_class(names, record.label) if record else "" for record in records]]
+    captions = [[_class(evaluation.data, record.label) if record else "" for record in records]]
     for name in order:
         rows.append((name, gallery.adversarial[name]))
-        captions.append(_reached(names, gallery, name))
+        captions.append(_reached(evaluation.data, gallery, name))
     if gallery.transport is not None:
         rows.append((TRANSPORT, gallery.transport))
         captions.append([""] * len(records))
@@ -68,16 +68,16 @@ def _plane(evaluation: Evaluation, gallery: Gallery, records: Sequence[AttackRec
     return caption, alt, figures.plane_gallery(gallery.clean, labels, moved)
 
 
-def _reached(names: Sequence[str], gallery: Gallery, attack: str) -> list[str]:
+def _reached(data: DataFacts, gallery: Gallery, attack: str) -> list[str]:
     """Class and distance of each picture that is shown, not those of the run's record, which is of another point."""
     steps = (gallery.adversarial[attack] - gallery.clean).reshape(len(gallery.clean), -1)
     classes = gallery.reached.get(attack, [None] * len(steps))
     return [
-        ("" if label is None else f"{_class(names, label)}, ") + upper(distance, 2) if np.isfinite(distance) else ""
+        ("" if label is None else f"{_class(data, label)}, ") + upper(distance, 2) if np.isfinite(distance) else ""
         for label, distance in zip(classes, np.linalg.norm(steps, axis=1).tolist(), strict=True)
     ]
 
 
-def _class(names: Sequence[str], label: int) -> str:
-    name = names[label] if 0 <= label < len(names) else str(label)
+def _class(data: DataFacts, label: int) -> str:
+    name = data.class_name(label)
     return name if len(name) <= 12 else f"{name[:11]}…"

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 from robench import display
 from robench.reporting import figures, tables
 from robench.reporting.evaluation import Evaluation
@@ -12,6 +9,7 @@ from robench.reporting.page import Exhibit, FigureExhibit, Section, TableExhibit
 from robench.reporting.sections import words
 from robench.reporting.sections.gallery import gallery_figure
 from robench.reporting.tables import cells, shown
+from robench.runs.facts import SubsetFacts
 
 
 def model(item: Evaluation, anchor: str) -> Section:
@@ -106,16 +104,14 @@ def _budget_figure(item: Evaluation, anchor: str) -> FigureExhibit | None:
 
 def _facts(item: Evaluation) -> tuple[tuple[str, str], ...]:
     """What identifies a model and its data; what is not known is left out."""
-    model, data, audit = item.facts("model"), item.facts("data"), item.facts("audit")
-    parameters = model.get("n_params")
-    upper, lower = audit.get("lipschitz_upper"), audit.get("lipschitz_lower")
+    model, upper, lower = item.model, item.bound.lipschitz_upper, item.bound.lipschitz_lower
     found = [
-        ("recipe", model.get("recipe")),
+        ("recipe", model.recipe),
         ("data", item.data_name),
-        ("subset", _subset(data.get("subset"))),
-        ("input", "×".join(map(str, model.get("input_shape", ())))),
-        ("classes", model.get("classes")),
-        ("parameters", f"{parameters:,}".replace(",", " ") if isinstance(parameters, int) else None),
+        ("subset", _subset(item.data.subset)),
+        ("input", "×".join(map(str, model.input_shape))),
+        ("classes", model.classes),
+        ("parameters", None if model.n_params is None else f"{model.n_params:,}".replace(",", " ")),
         ("Lipschitz constant", None if upper is None else f"at most {display.upper(upper)}"),
         ("largest slope found", None if lower is None else display.lower(lower)),
         ("clean accuracy", shown(cells.clean(item.largest), unit=" %")),
@@ -127,9 +123,8 @@ def _facts(item: Evaluation) -> tuple[tuple[str, str], ...]:
     return tuple((name, str(value)) for name, value in found if value not in (None, ""))
 
 
-def _subset(subset: Any) -> str:
+def _subset(subset: SubsetFacts | None) -> str:
     """Which rows of the split were used, in words."""
-    if not isinstance(subset, Mapping):
+    if subset is None:
         return ""
-    source = f"of {subset.get('of')}"
-    return f"first {source}" if subset.get("kind") == "first" else f"draw {source}, seed {subset.get('seed')}"
+    return f"first of {subset.of}" if subset.kind == "first" else f"draw of {subset.of}, seed {subset.seed}"

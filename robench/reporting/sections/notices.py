@@ -24,7 +24,7 @@ def _remarks(item: Evaluation) -> list[str]:
         for run in item.runs
         if run.status != "success"
     ]
-    if item.facts("data").get("canonical") is False:
+    if item.data.canonical is False:
         remarks.append(f"the files of {item.data_name} are not the published ones, byte for byte.")
     remarks += [f"{flag.message}." for flag in item.flags() if flag.name in FLAGS]
     if item.refusal is not None:

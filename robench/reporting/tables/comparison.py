@@ -105,14 +105,14 @@ def _of(item: Evaluation) -> Callable[[_Attack], Any]:
 def _of_a_model() -> list[Column[Evaluation]]:
     return [
         names("model", lambda item: item.name),
-        names("recipe", lambda item: item.facts("model").get("recipe") or None),
+        names("recipe", lambda item: item.model.recipe or None),
         Column("n certified", lambda item: _images(item.certified("pairwise"))),
         Column("n attacked", lambda item: _images(item.robust())),
         Column("clean %", lambda item: cells.clean(item.largest)),
         Column("base rate %", lambda item: cells.base(item.largest)),
         *(below(f"mean radius ({rule})", _mean_radius(rule)) for rule in RULES),
-        above("Lipschitz upper", lambda item: item.facts("audit").get("lipschitz_upper")),
-        below("Lipschitz lower", lambda item: item.facts("audit").get("lipschitz_lower")),
+        above("Lipschitz upper", lambda item: item.bound.lipschitz_upper),
+        below("Lipschitz lower", lambda item: item.bound.lipschitz_lower),
     ]
 
 

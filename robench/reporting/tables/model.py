@@ -46,14 +46,14 @@ def by_class(evaluation: Evaluation) -> Table:
     labels = np.array([record.label for record in run.records])
     predicted = np.array([record.predicted for record in run.records])
     certified, robust = evaluation.certified_on_attacked("pairwise"), evaluation.robust()
-    known = evaluation.facts("data").get("class_names", ())
 
     def row(label: int) -> _Class:
         members = labels == label
         correct = int((predicted[members] == label).sum())
         low, high = (None if curve is None else Curve(curve.thresholds[members]) for curve in (certified, robust))
-        name = str(known[label]) if label < len(known) else str(label)
-        return _Class(name, int(members.sum()), int((predicted == label).sum()), correct, low, high)
+        return _Class(
+            evaluation.data.class_name(label), int(members.sum()), int((predicted == label).sum()), correct, low, high
+        )
 
     rows = [row(label) for label in np.union1d(labels, predicted).tolist()]
     columns: list[Column[_Class]] = [
@@ -124,13 +124,12 @@ def budget(evaluation: Evaluation) -> Table:
 
 def audit(evaluation: Evaluation) -> Table:
     """One row a layer: its operation and the upper bound of its Lipschitz constant."""
-    layers: Sequence[Mapping[str, Any]] = evaluation.facts("audit").get("layers") or ()
+    layers = evaluation.bound.layers
     return Table.of(enumerate(layers, start=1), [
         Column("#", lambda row: row[0]),
-        names("layer", lambda row: str(row[1].get("name", "")),
-              numbered=_are_numbers([str(layer.get("name", "")) for layer in layers])),
-        names("operation", lambda row: str(row[1].get("operation", ""))),
-        above("Lipschitz upper", lambda row: row[1].get("lipschitz_upper"), 6),
+        names("layer", lambda row: row[1].name, numbered=_are_numbers([layer.name for layer in layers])),
+        names("operation", lambda row: row[1].operation),
+        above("Lipschitz upper", lambda row: row[1].lipschitz_upper, 6),
     ])  # fmt: skip
 
 

@@ -8,6 +8,7 @@ from operator import itemgetter
 from robench.display import ABSENT
 from robench.reporting.evaluation import Evaluation
 from robench.reporting.tables.table import Column, Table, above, names
+from robench.runs.facts import DataFacts
 from robench.runs.run import AnyRun
 
 
@@ -41,8 +42,8 @@ def runs(evaluations: Sequence[Evaluation]) -> Table:
         names("command", lambda row: row[1].command),
         names("status", lambda row: row[1].status),
         Column("images", lambda row: row[1].n),
-        names("data", lambda row: _data(row[1].facts("data"))),
-        names("device", lambda row: row[1].device or None),
+        names("data", lambda row: _data(row[1].data)),
+        names("device", lambda row: row[1].device),
         Column("forward passes", lambda row: _passes(row[1]).get("forward")),
         Column("backward passes", lambda row: _passes(row[1]).get("backward")),
         above("seconds", lambda row: row[1].summary.get("seconds"), 1),
@@ -61,8 +62,8 @@ def _each_run(evaluations: Sequence[Evaluation]) -> list[tuple[Evaluation, AnyRu
     return list(reversed(seen.values()))
 
 
-def _data(facts: Mapping[str, object]) -> str:
-    return f"{facts.get('name') or ABSENT} {facts.get('split', '')}".strip()
+def _data(facts: DataFacts) -> str:
+    return f"{facts.name or ABSENT} {facts.split or ''}".strip()
 
 
 def _passes(run: AnyRun) -> Mapping[str, float]:
@@ -77,7 +78,7 @@ def _provenance(run: AnyRun) -> dict[str, object]:
         "seed": run.spec.get("seed"),
         "created": run.manifest.get("created") or None,
         "weights SHA-256": run.weights_sha256 or None,
-        "data SHA-256": run.facts("data").get("sha256") or None,
+        "data SHA-256": run.data.sha256 or None,
         "spec digest": run.manifest.get("spec_digest") or None,
         "versions": ", ".join(f"{name} {version}" for name, version in environment.get("versions", {}).items()),
         "platform": environment.get("platform") or None,
