@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from pathlib import Path
+from os import PathLike
 from typing import Any
 
 import numpy as np
@@ -21,6 +21,7 @@ from robench.attacks.diagnostics import look
 from robench.attacks.ensemble import attack_batches
 from robench.attacks.passes import PassCounter
 from robench.attacks.plan import AttackPlan
+from robench.data import Dataset
 from robench.data.memory import ImageSet, images
 from robench.devices import own_settings, resolve_device
 from robench.errors import SpecError
@@ -84,7 +85,7 @@ class AttackResult:
 
 def attack(
     model: Model,
-    x: Tensor | npt.ArrayLike | str,
+    x: Tensor | npt.ArrayLike | Dataset | str,
     y: Tensor | npt.ArrayLike | None = None,
     *,
     eps: Any,
@@ -95,7 +96,7 @@ def attack(
     seed: int = 0,
     limit: int | None = None,
     split: Split = "test",
-    data_dir: str | Path | None = None,
+    data_dir: str | PathLike[str] | None = None,
     batch_size: int = 500,
     device: str = "auto",
 ) -> AttackResult:
@@ -107,9 +108,9 @@ def attack(
     Args:
         model: any torch module in evaluation mode: images (N, *shape) to logits (N, q), or (N, 1) for two classes; or a
             path, or what `load_model` returns.
-        x: images (N, *shape), a tensor or an array of floats within the bounds, taken as float32; or the name of a data
-            set.
-        y: true classes (N,), integers from 0 up; left out with a name.
+        x: images (N, *shape), a tensor or an array of floats within the bounds, taken as float32; or a data set or its
+            name.
+        y: true classes (N,), integers from 0 up; left out with a data set.
         eps: L2 radii above 0: a number, a fraction, a text such as `36/255`, or several.
         attacks: a suite (`paper`, `strong`, `autoattack`), or attacks: names with options (`pgd:steps=100`), objects of
             `foolbox.attacks` in L2, and functions `(model, x, y, eps) -> points`; docs/adding-an-attack.md.
@@ -120,8 +121,8 @@ def attack(
         seed: of the random starts, drawn image by image from the seed and the row. Attacks that are given as objects or
             functions draw for a batch: their records hold for one `batch_size`, with 1 for each image by itself.
         limit: at most this many images, the first ones; None for all.
-        split: of a data set: `train`, `validation` or `test`.
-        data_dir: folder with the files of a data set; None for the cache, which downloads what it lacks.
+        split: of a data set by name: `train`, `validation` or `test`.
+        data_dir: folder with its files; None for the cache, which downloads what it lacks.
         batch_size: images at a time.
         device: `auto`, `cpu` or `cuda:N`.
 

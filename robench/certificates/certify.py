@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Collection, Iterator
+from os import PathLike
 from typing import Any, Protocol, get_args
 
 import numpy as np
@@ -16,7 +17,7 @@ from robench.arrays import Array, Flags, Integers, Singles
 from robench.certificates.deployment import Deployment
 from robench.certificates.radii import Radii, class_constants, radii, rounding
 from robench.data.dataset import input_digest
-from robench.data.memory import check_classes, images, unlabelled
+from robench.data.memory import check_classes, inputs
 from robench.devices import exact_arithmetic, own_settings, resolve_device
 from robench.errors import BoundError, ModelError, SpecError
 from robench.lipschitz import LipschitzBound, bound_module, fingerprint, plain_copy
@@ -76,7 +77,7 @@ def certify(
     deploy_dtype: DeployDtype = "float64",
     limit: int | None = None,
     split: Split = "test",
-    data_dir: Any = None,
+    data_dir: str | PathLike[str] | None = None,
     batch_size: int = 500,
     device: str = "auto",
 ) -> Certificates:
@@ -87,15 +88,15 @@ def certify(
     Args:
         model: any torch module in evaluation mode: images (N, *shape) to logits (N, q), or (N, 1) for two classes; or a
             path, or what `load_model` returns.
-        x: images (N, *shape), a tensor or an array of floats, taken as float32; or the name of a data set.
+        x: images (N, *shape), a tensor or an array of floats, taken as float32; or a data set or its name.
         y: true classes (N,), integers from 0 up. They are not needed for a radius, only for rates; a data set brings
             them.
         bound: what `lipschitz_bound` says of this model; None to compute it.
         deploy_dtype: arithmetic of the deployed model. `float32` subtracts a bound of its rounding error as well, and
             proves nothing of an image to which the float32 model gives another class.
         limit: at most this many images, the first ones; None for all.
-        split: of a data set: `train`, `validation` or `test`.
-        data_dir: folder with the files of a data set; None for the cache, which downloads what it lacks.
+        split: of a data set by name: `train`, `validation` or `test`.
+        data_dir: folder with its files; None for the cache, which downloads what it lacks.
         batch_size: images at a time.
         device: `auto`, `cpu` or `cuda:N`; like the batch size it does not change a radius beyond rounding.
 
@@ -118,12 +119,7 @@ def certify(
         >>> radii.certified_accuracy("1/5"), radii.certified_accuracy(0.3)
         (0.5, 0.0)
     """
-    named = isinstance(x, str)
-    given: CertifiedImages = (
-        unlabelled(x, limit=limit)
-        if y is None and not named
-        else images(x, y, limit=limit, split=split, data_dir=data_dir)
-    )
+    given = inputs(x, y, limit=limit, split=split, data_dir=data_dir)
     batch_size = whole("batch_size", batch_size, 1)
     if deploy_dtype not in get_args(DeployDtype):
         raise SpecError(f"`deploy_dtype` is {deploy_dtype!r}", hint="give `float64` or `float32`")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from os import PathLike
 from pathlib import Path
 from typing import NamedTuple, get_args
 
@@ -48,7 +49,7 @@ def load(
     spec: DataSpec,
     split: Split,
     *,
-    data_dir: Path | None = None,
+    data_dir: str | PathLike[str] | None = None,
     limit: int | None = None,
     progress: Progress | None = None,
 ) -> Dataset:
@@ -71,7 +72,7 @@ def load(
     if split not in get_args(Split):
         raise DataError(f"there is no split `{split}`", hint=did_you_mean(split, get_args(Split)))
     name = parse_name(spec.name)
-    source = _open(name, split, data_dir, progress)
+    source = _open(name, split, None if data_dir is None else Path(data_dir), progress)
     rows, labels, class_names = _view(source, name.pair, spec.name)
     if not len(rows):
         raise DataError(f"the {split} split of `{spec.name}` holds no images", hint="use another split or more data")
@@ -130,7 +131,7 @@ def _open(name: DataName, split: Split, data_dir: Path | None, progress: Progres
     place = cache_folder() if data_dir is None else data_dir
     with reading(place):
         if data_dir is not None and not data_dir.exists():
-            raise DataError(f"the data folder `{data_dir}` does not exist", hint="give another one with --data-dir")
+            raise DataError(f"the data folder `{data_dir}` does not exist", hint="name another data folder")
         if name.kind == "celeba":
             return celeba(split, place, progress)
         if name.kind == "cifar10":

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from pathlib import Path
+from os import PathLike
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -70,21 +70,43 @@ ImageSet: TypeAlias = Dataset | Images
 """Images with labels."""
 
 
-def unlabelled(x: Any, *, bounds: Any = None, limit: int | None = None) -> Unlabelled:
-    """Images without labels, checked as far as they can be without the model.
+def inputs(
+    x: Any,
+    y: Any = None,
+    *,
+    bounds: Any = None,
+    limit: int | None = None,
+    split: Split = "test",
+    data_dir: str | PathLike[str] | None = None,
+) -> ImageSet | Unlabelled:
+    """Images, in memory or by name, with labels where these are given.
 
     Args:
-        x: (N, *shape), floats.
-        bounds: least and greatest value of an input; None for 0 and 1.
+        x: (N, *shape), floats; or a data set or its name, which bring labels and bounds.
+        y: (N,), integers from 0 up; None with a data set, or where they are not known.
+        bounds: least and greatest value of an input; None for 0 and 1, or those of the data set.
         limit: at most this many, the first ones; None for all.
+        split: of a data set by name.
+        data_dir: folder with its files; None for the cache, which downloads what it lacks.
 
     Raises:
-        DataError: x is no finite real (N, *shape) with N > 0.
+        DataError: x is no finite real (N, *shape) with N > 0, y no integers (N,) from 0 up, or there is no such data
+            set.
         SpecError: the bounds are not two finite numbers, the first below the second.
     """
     check_limit(limit)
-    inputs = _inputs(x, limit)
-    return Unlabelled(inputs, np.arange(len(inputs), dtype=np.int64), _bounds(bounds))
+    if isinstance(x, str | Dataset):
+        if y is not None:
+            raise DataError("a data set brings its own labels, and others are given", hint="leave out the labels")
+        if bounds is not None:
+            raise SpecError("a data set brings its own bounds, and others are given", hint="leave out the bounds")
+        return x.take(limit) if isinstance(x, Dataset) else load_data(x, split=split, limit=limit, data_dir=data_dir)
+    whole = _inputs(x)
+    labels = None if y is None else classes_of(y, len(whole))
+    index = np.arange(len(whole), dtype=np.int64)
+    if labels is None:
+        return Unlabelled(whole[:limit], index[:limit], _bounds(bounds))
+    return Images(whole[:limit], index[:limit], _bounds(bounds), labels[:limit])
 
 
 def images(
@@ -94,45 +116,30 @@ def images(
     bounds: Any = None,
     limit: int | None = None,
     split: Split = "test",
-    data_dir: str | Path | None = None,
+    data_dir: str | PathLike[str] | None = None,
 ) -> ImageSet:
-    """Images with labels, in memory or by name.
+    """As `inputs`, with labels.
 
     Args:
-        x: (N, *shape), floats; or the name of a data set, which brings its labels and bounds.
-        y: (N,), integers from 0 up; None with a name.
-        bounds: least and greatest value of an input; None for 0 and 1, or those of the data set.
-        limit: at most this many, the first ones; None for all.
-        split: of the data set.
-        data_dir: folder with its files; None for the cache, which downloads what it lacks.
+        x: images, or a data set or its name.
+        y: labels; None with a data set.
+        bounds: of the images.
+        limit: at most this many.
+        split: of a data set by name.
+        data_dir: folder with its files.
 
     Raises:
-        DataError: x is no finite real (N, *shape) with N > 0, y no integers (N,) from 0 up, or there is no such data
-            set.
-        SpecError: the bounds are not two finite numbers, the first below the second.
+        DataError: as `inputs`, or there are no labels.
+        SpecError: as `inputs`.
     """
-    if isinstance(x, str):
-        return _named(x, y, bounds, limit, split, data_dir)
-    if y is None:
+    found = inputs(x, y, bounds=bounds, limit=limit, split=split, data_dir=data_dir)
+    if isinstance(found, Unlabelled):
         raise DataError("the images have no labels", hint="give a class for each image, integers from 0 up")
-    whole = unlabelled(x, bounds=bounds)
-    labels = classes_of(y, len(whole))
-    if limit is None:
-        return Images(whole.inputs, whole.index, whole.bounds, labels)
-    check_limit(limit)
-    return Images(whole.inputs[:limit], whole.index[:limit], whole.bounds, labels[:limit])
-
-
-def _named(name: str, y: Any, bounds: Any, limit: int | None, split: Split, data_dir: str | Path | None) -> Dataset:
-    if y is not None:
-        raise DataError(f"`{name}` brings its own labels, and others are given", hint="leave out the labels")
-    if bounds is not None:
-        raise SpecError(f"`{name}` brings its own bounds, and others are given", hint="leave out the bounds")
-    return load_data(name, split=split, limit=limit, data_dir=data_dir)
+    return found
 
 
 def load_data(
-    name: str, *, split: Split = "test", limit: int | None = None, data_dir: str | Path | None = None
+    name: str, *, split: Split = "test", limit: int | None = None, data_dir: str | PathLike[str] | None = None
 ) -> Dataset:
     """Images and labels of a data set by its name.
 
@@ -151,11 +158,10 @@ def load_data(
         >>> x.shape, x.dtype, y.tolist()
         ((3, 1, 8, 8), dtype('float32'), [5, 0, 0])
     """
-    place = None if data_dir is None else Path(data_dir)
-    return load(DataSpec(name=name), split, data_dir=place, limit=limit)
+    return load(DataSpec(name=name), split, data_dir=data_dir, limit=limit)
 
 
-def _inputs(x: Any, limit: int | None = None) -> Floats:
+def _inputs(x: Any) -> Floats:
     array = as_array(x, "images")
     if not np.issubdtype(array.dtype, np.floating):
         raise DataError(
@@ -168,10 +174,10 @@ def _inputs(x: Any, limit: int | None = None) -> Floats:
             hint="for a single image give `x[None]` and `[label]`",
         )
     with np.errstate(over="ignore"):
-        inputs = np.ascontiguousarray(array[:limit], dtype=np.float32)
-    if not np.isfinite(inputs).all():
+        values = np.ascontiguousarray(array, dtype=np.float32)
+    if not np.isfinite(values).all():
         raise DataError("the images hold inputs that are NaN, infinite, or beyond float32", hint="mend or remove them")
-    return inputs
+    return values
 
 
 def _bounds(bounds: Any) -> tuple[float, float]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from pathlib import Path
+from os import PathLike
 from typing import Any
 
 from robench.data import Dataset, TwoClasses, load, two_classes
@@ -20,9 +20,9 @@ MEASURED = 2000
 
 def train_spec(
     recipe: str,
-    data: DataSpec,
+    data: DataSpec | str,
     *,
-    data_dir: Path | None = None,
+    data_dir: str | PathLike[str] | None = None,
     arch: str | None = None,
     epochs: int | None = None,
     seed: int = 0,
@@ -33,7 +33,7 @@ def train_spec(
 
     Args:
         recipe: its name.
-        data: the data set.
+        data: the data set, or its name.
         data_dir: folder with the data set's own files.
         arch: architecture, or a file of layers; None for the recipe's.
         epochs: None for the recipe's.
@@ -45,6 +45,7 @@ def train_spec(
         SpecError: an unknown recipe, architecture or field, or a value of the wrong type.
         DataError: the data cannot be read.
     """
+    data = DataSpec(name=data) if isinstance(data, str) else data
     recipe_named(recipe)  # refused before any data is read
     sample = load(data, "train", data_dir=data_dir, limit=1, progress=progress)
     return build_spec(
@@ -95,7 +96,7 @@ def spec_for(
     )
 
 
-def _apart_on_disk(data: DataSpec, data_dir: Path | None) -> TwoClasses:
+def _apart_on_disk(data: DataSpec, data_dir: str | PathLike[str] | None) -> TwoClasses:
     """How far apart two classes lie on drawn training images, or on all where the draw shows one class only."""
     drawn = load(dataclasses.replace(data, subset="draw"), "train", data_dir=data_dir, limit=MEASURED)
     both = len(set(drawn.labels.tolist())) == 2

@@ -6,6 +6,7 @@ import dataclasses
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -69,7 +70,13 @@ class TrainResult:
     finished_before: bool = False
 
 
-def train(spec: TrainSpec, out: Path, *, data_dir: Path | None = None, execution: Execution | None = None) -> Outcome:
+def train(
+    spec: TrainSpec,
+    out: str | PathLike[str],
+    *,
+    data_dir: str | PathLike[str] | None = None,
+    execution: Execution | None = None,
+) -> Outcome:
     """Train a model and write its model folder; a finished folder of the same spec is a no-op.
 
     Args:
@@ -83,7 +90,7 @@ def train(spec: TrainSpec, out: Path, *, data_dir: Path | None = None, execution
         RunError: the folder cannot be written or holds another training.
         SpecError: the loss is no longer finite.
     """
-    execution = execution or Execution()
+    out, execution = Path(out), execution or Execution()
     device = execution.start()
     progress = execution.progress
     examples = load(spec.data, "train", data_dir=data_dir, limit=spec.limit, progress=progress)
