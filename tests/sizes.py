@@ -12,11 +12,15 @@ from jaxtyping import AbstractArray, install_import_hook
 PACKAGE = Path(__file__).parent.parent / "robench"
 
 
+def stating() -> list[str]:
+    """Names of the modules that state any."""
+    paths = [path for path in PACKAGE.rglob("*.py") if "from jaxtyping import" in path.read_text(encoding="utf-8")]
+    return sorted(".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts) for path in paths)
+
+
 def check_sizes() -> None:
-    """Check them in the modules that state any, once these are imported; to be called before robench is."""
-    stating = [path for path in PACKAGE.rglob("*.py") if "from jaxtyping import" in path.read_text(encoding="utf-8")]
-    names = [".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts) for path in stating]
-    install_import_hook(names, f"{__name__}.with_sizes")
+    """Check them in modules that are imported from now on."""
+    install_import_hook(stating(), f"{__name__}.with_sizes")
 
 
 def with_sizes(function: Any) -> Any:
