@@ -104,6 +104,18 @@ def test_same_seed_same_weights_and_a_resumed_training_ends_the_same(tmp_path, r
     assert other.weights_sha256 != whole.weights_sha256
 
 
+@pytest.mark.parametrize(("optimizer", "schedule"), [("adam", "cosine"), ("adamw", "constant"), ("sgd", "one-cycle")])
+def test_a_resumed_training_goes_on_at_its_learning_rate(tmp_path, optimizer, schedule):
+    settings = {"optimizer.name": optimizer, "optimizer.schedule": schedule, "optimizer.lr": 1e-3}
+    spec = spec_of("plain", epochs=3, **settings)
+    fit_to(tmp_path / "whole", spec)
+    with pytest.raises(KeyboardInterrupt):
+        fit_to(tmp_path / "cut", spec, progress=Stop(3), save_seconds=0.0)
+    fit_to(tmp_path / "cut", spec)
+    for name in ("model.safetensors", "history.jsonl"):
+        assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "cut" / name).read_bytes()
+
+
 def test_a_killed_process_resumes_to_the_same_weights(tmp_path):
     script = """
 import os, signal, sys, torch
