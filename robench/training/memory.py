@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -80,6 +81,8 @@ def train(
     """
     if isinstance(recipe, str):
         recipe_named(recipe)  # refused before any data is read
+    elif not isinstance(recipe, TrainSpec):
+        raise SpecError(f"the recipe is {recipe!r}", hint="give the name of a recipe, or a `TrainSpec`")
     elif any(value is not None for value in (arch, epochs, seed, changes)):
         raise SpecError("a whole spec is given, and settings beside it", hint="change the spec: `spec.override({...})`")
     place = resolve_device(device)
@@ -90,6 +93,8 @@ def train(
             spec = spec_for(recipe, examples, arch=arch, epochs=epochs, seed=seed or 0, changes=changes)
         else:
             spec = recipe
+        if spec.adversarial is not None:
+            _require_inside(examples)
         session = Session(spec, examples, held_out, place)
         progress = NoProgress() if progress is None else progress
         for _ in session.epochs(progress):
@@ -115,6 +120,8 @@ def _splits(
         names = tuple(str(label) for label in range(classes or max(2, int(whole.labels.max()) + 1)))
         examples = _dataset(whole, "train", names)
     if validation is not None:
+        if not isinstance(validation, tuple | list) or len(validation) != 2:
+            raise DataError("`validation` is no pair of images and classes", hint="give `validation=(x, y)`")
         held_out = images(*validation, bounds=examples.bounds)
         return examples, _dataset(held_out, "validation", examples.class_names)
     if isinstance(whole, Dataset):
@@ -125,6 +132,16 @@ def _splits(
         text = f"{len(whole)} images are too few to keep some for validation"
         raise DataError(text, hint="give more, or `validation=(x, y)`")
     return examples.rows(rows["train"]), dataclasses.replace(examples.rows(rows["validation"]), split="validation")
+
+
+def _require_inside(images: Dataset) -> None:
+    """Adversarial training keeps to the bounds, and would move what lies outside of them."""
+    low, high = float(images.inputs.min()), float(images.inputs.max())
+    if images.inputs.dtype == np.float32 and not images.bounds[0] <= low <= high <= images.bounds[1]:
+        raise DataError(
+            f"the images go from {low:g} to {high:g}, outside of their bounds {images.bounds}",
+            hint="give their least and greatest value, such as `bounds=(-1.0, 1.0)`",
+        )
 
 
 def _dataset(given: Images | Dataset, split: Split, class_names: tuple[str, ...]) -> Dataset:

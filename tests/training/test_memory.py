@@ -93,6 +93,8 @@ SPEC = train_spec("hkr", DataSpec(name="two-moons"), epochs=1)
     ("given", "error", "message"),
     [
         (("hrk", X, Y), SpecError, "unknown recipe `hrk`"),
+        ((3, X, Y), SpecError, "the recipe is 3"),
+        (("adv", X * 255, Y), DataError, "outside of their bounds"),
         (("hkr", X * 255, None), DataError, "no labels"),
         (("hkr", "two-moons", Y), DataError, "brings its own labels"),
         (("hkr", X, Y[:-1]), DataError, "labels of shape"),
@@ -112,6 +114,7 @@ def test_what_does_not_serve_is_refused(given, error, message):
     [
         ({"validation": (X, Y)}, DataError, "validation labels go up to 3, but there are 2 classes"),
         ({"validation": ("two-moons", None)}, SpecError, "bounds"),
+        ({"validation": X}, DataError, "no pair"),
         ({"changes": {"loss.alfa": 1}}, SpecError, "unknown field"),
     ],
 )
