@@ -201,3 +201,35 @@ def test_the_wide_comparison_holds_both_narrow_tables(thirds: Evaluation) -> Non
     pd.testing.assert_frame_equal(wide[tables.models([thirds]).text.columns], tables.models([thirds]).text)
     expected = [f"{measure} ε = {text}" for measure in ("certified % (paper)", "attacked % (combined)") for text in EPS]
     assert set(expected) <= set(wide.columns)
+
+
+def test_the_numbers_of_a_table_are_exact_and_its_text_is_rounded_from_them(thirds: Evaluation) -> None:
+    frame, text = tables.accuracy(thirds).frame, tables.accuracy(thirds).text
+    records = thirds.attack.records
+    for place, eps in enumerate(EPS):
+        robust = sum(record.robust_at(epsilon_value(eps)) for record in records)
+        assert frame.loc[place, "combined %"] == 100 * robust / 93
+        assert 0 <= float(text.loc[place, "combined %"]) - frame.loc[place, "combined %"] < 0.1
+        assert 0 <= frame.loc[place, "certified % (paper)"] - float(text.loc[place, "certified % (paper)"]) < 0.1
+        assert frame.loc[place, "combined %"] in frame.loc[place, "95 % interval, combined"]
+    kinds = {name: str(kind) for name, kind in tables.models([thirds]).frame.dtypes.items()}
+    assert kinds == {
+        "model": "string", "recipe": "string", "n certified": "Int64", "n attacked": "Int64", "clean %": "float64",
+        "base rate %": "float64", "mean radius (paper)": "float64", "mean radius (pairwise)": "float64",
+        "Lipschitz upper": "float64", "Lipschitz lower": "float64",
+    }  # fmt: skip
+
+
+def test_what_does_not_exist_is_missing_among_the_numbers(tmp_path: Path) -> None:
+    Synthetic(audit=False, recipe=None).write_attack(tmp_path / "a", 20, eps=("0.5",))
+    table = tables.models(evaluate(tmp_path))
+    absent = [
+        "recipe",
+        "n certified",
+        "mean radius (paper)",
+        "mean radius (pairwise)",
+        "Lipschitz upper",
+        "Lipschitz lower",
+    ]
+    assert table.frame.columns[table.frame.isna().all()].tolist() == absent
+    assert set(table.text[absent].iloc[0]) == {"–"}

@@ -70,12 +70,12 @@ def _passes(run: AnyRun) -> Mapping[str, float]:
     return run.summary.get("passes") or {}
 
 
-def _provenance(run: AnyRun) -> dict[str, object]:
+def _provenance(run: AnyRun) -> dict[str, str | None]:
     environment = run.manifest.get("environment", {})
     git = environment.get("git") or {}
     return {
         "command line": " ".join(["robench", *map(str, run.manifest.get("argv", ()))]),
-        "seed": run.spec.get("seed"),
+        "seed": None if run.spec.get("seed") is None else str(run.spec["seed"]),
         "created": run.manifest.get("created") or None,
         "weights SHA-256": run.weights_sha256 or None,
         "data SHA-256": run.data.sha256 or None,

@@ -5,8 +5,9 @@ What is in a cell is a number, a `Rate`, a `Broke`, an interval or a name; None 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from functools import cached_property
 from itertools import groupby
 from typing import Any, Generic, NamedTuple, TypeVar
@@ -167,8 +168,10 @@ class Table:
     @property
     def frame(self) -> pd.DataFrame:
         """Numbers for further computation: rates in percent, not rounded; missing where there is none."""
-        rows = [[_number(cell) for cell in row] for row in self.cells]
-        return pd.DataFrame(rows, columns=[column.name for column in self.columns]).convert_dtypes()
+        columns = [_series([row[place] for row in self.cells]) for place in range(len(self.columns))]
+        frame = pd.concat(columns, axis=1)
+        frame.columns = pd.Index([column.name for column in self.columns])
+        return frame
 
     @property
     def text(self) -> pd.DataFrame:
@@ -209,8 +212,19 @@ class Table:
         return lengths
 
 
+def _series(cells: Sequence[Any]) -> pd.Series[Any]:
+    """The cells of a column as numbers, or as text."""
+    values = [_number(cell) for cell in cells]
+    kinds = {type(value) for value in values if value is not None}
+    if kinds <= {int}:
+        return pd.Series(values, dtype="Int64")
+    if kinds <= {int, float}:
+        return pd.Series(values, dtype="float64")
+    return pd.Series(values, dtype="string" if kinds == {str} else None)
+
+
 def _number(cell: Any) -> Any:
-    if isinstance(cell, Rate | Broke):
+    if isinstance(cell, Rate | Broke | Fraction):
         return float(cell)
     if isinstance(cell, Interval):
         return pd.Interval(100 * float(cell.low), 100 * float(cell.high), closed="both")
