@@ -46,12 +46,11 @@ def load_model(
             gives no finite logits.
 
     Example:
-        >>> import pathlib, tempfile
-        >>> from robench.models import load_model
+        >>> import pathlib, tempfile, robench
         >>> file = pathlib.Path(tempfile.mkdtemp()) / "net.py"
         >>> lines = ["from torch import nn", "def make():", "    return nn.Sequential(nn.Flatten(), nn.Linear(4, 3))"]
         >>> _ = file.write_text(chr(10).join(lines))
-        >>> model = load_model(f"{file}:make", input_shape=(1, 2, 2))
+        >>> model = robench.load_model(f"{file}:make", input_shape=(1, 2, 2))
         >>> model.name, model.classes, model.input_shape
         ('make', 3, (1, 2, 2))
     """

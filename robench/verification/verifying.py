@@ -72,7 +72,10 @@ def verify(run: Path, *, model: Path | None = None, data_dir: Path | None = None
     network = read_network(folder, manifest.weights_sha256)
     dataset = load(manifest.data, manifest.split, data_dir=data_dir or manifest.data_dir)
     if dataset.sha256 != manifest.data_sha256:
-        raise RunError("the data are not those of the run", hint="give the --data-dir that the run was made with")
+        raise RunError(
+            "the data are not those of the run",
+            hint="give the data of the run (`--data-dir`)",
+        )
     records = read_records(run, set(dataset.index.tolist()), network.classes)
     attacked = [record for record in records if isinstance(record, ClaimedDistance)]
     executed = _Executed(network, dataset)
