@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import doctest
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import torch
 
 from robench.errors import BoundError
 from robench.lipschitz import bound_module
+from robench.lipschitz.rules import registered
 from robench.lipschitz.rules.table import RULES
 from tests.lipschitz.forms import Form
 
@@ -37,3 +39,10 @@ def test_an_operation_gets_a_rule(monkeypatch: pytest.MonkeyPatch) -> None:
         bound_module(network, (3,))
     monkeypatch.setitem(RULES.operations, "aten.logaddexp", run("an operation")["logaddexp"])
     assert bound_module(network, (3,)).upper == pytest.approx(2**0.5)
+
+
+def test_the_example_of_register_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(RULES, "modules", dict(RULES.modules))
+    failed, attempted = doctest.testmod(registered)
+    assert attempted
+    assert not failed

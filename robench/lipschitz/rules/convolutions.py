@@ -12,7 +12,7 @@ from robench.lipschitz.norms.torus import Geometry
 from robench.lipschitz.norms.windows import Convolution, Sliding, TransposedConvolution
 from robench.lipschitz.rules.axes import per_axis
 from robench.lipschitz.rules.constants import other_constants
-from robench.lipschitz.trace.signals import BATCH, View
+from robench.lipschitz.trace.signals import BATCH, View, Wrapped
 from robench.lipschitz.trace.trace import Call
 from robench.lipschitz.trace.values import Value
 
@@ -31,21 +31,22 @@ def convolution(call: Call) -> Value:
     padding = _padding(call.get("padding", 4, 0), weight, dilation)
     output = tuple(call.zero.shape[2:])
     kernel, gap = (item.reshape(groups, -1, *weight.shape[1:]) for item in (weight, call.gap(call.args[1])))
-    closed = view.closed
-    if closed is not None and not any(map(any, padding)):
-        inner, pads = closed
-        size = inner.shape[2:]
-        if (
-            len(pads) == axes
-            and all(n % s == 0 for n, s in zip(size, stride, strict=True))
-            and all(out * s <= n for out, s, n in zip(output, stride, size, strict=True))
-        ):
-            geometry = Geometry(tuple(size), stride, dilation, circular=True)
-            op = Convolution(kernel, geometry, pads, inner.lead, output, operation=call.operation)
-            return call.trace.linear(inner, op, call.zero, _channels(call), _other_kernel(call, op, gap))
     geometry = Geometry(tuple(view.shape[2:]), stride, dilation, padding=padding)
+    if view.wrapped is not None and not any(map(any, padding)) and _fills(view.wrapped, stride, output):
+        view, padding = view.wrapped
+        geometry = Geometry(tuple(view.shape[2:]), stride, dilation, circular=True)
     op = Convolution(kernel, geometry, padding, view.lead, output, operation=call.operation)
     return call.trace.linear(view, op, call.zero, _channels(call), _other_kernel(call, op, gap))
+
+
+def _fills(wrapped: Wrapped, stride: tuple[int, ...], output: tuple[int, ...]) -> bool:
+    """Whether the windows on a circular padding are windows on the torus, each at most once."""
+    size = wrapped.view.shape[2:]
+    return (
+        len(wrapped.pads) == len(stride)
+        and all(n % s == 0 for n, s in zip(size, stride, strict=True))
+        and all(out * s <= n for out, s, n in zip(output, stride, size, strict=True))
+    )
 
 
 def _other_kernel(call: Call, op: Sliding, gap: Tensor) -> Slack:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from robench.lipschitz.trace.nonlinear import Function
-from robench.lipschitz.trace.signals import BATCH, View
+from robench.lipschitz.trace.signals import BATCH, View, Wrapped
 from robench.lipschitz.trace.trace import COMPLEX, Call
 from robench.lipschitz.trace.values import Squares, Value, concrete, depends
 
@@ -152,9 +152,10 @@ def pad(call: Call) -> Value:
     result = copy_view(call, call.zero, index)
     filling = call.get("value", 3 if call.operation == "pad" else 2)
     if mode == "constant" and filling is not None:
-        result.gap = max(view.gap, float(call.gap(filling).max()))
+        return replace(result, gap=max(view.gap, float(call.gap(filling).max())))
     if mode == "circular" and all(side >= 0 for side in pads):
-        result.closed = (view, tuple(zip(pads[::2], pads[1::2], strict=True))[::-1])
+        sides = tuple(zip(pads[::2], pads[1::2], strict=True))[::-1]
+        return replace(result, wrapped=Wrapped(view, sides))
     return result
 
 

@@ -18,6 +18,7 @@ from robench.lipschitz.rules.constants import one_sample, other_constants, per_s
 from robench.lipschitz.rules.residual import residual_slope
 from robench.lipschitz.rules.squares import add_squares
 from robench.lipschitz.trace.linear import Linear
+from robench.lipschitz.trace.nonlinear import Block
 from robench.lipschitz.trace.signals import BATCH, Chain, View
 from robench.lipschitz.trace.trace import Call
 from robench.lipschitz.trace.values import Squares, Value, depends
@@ -62,12 +63,12 @@ def _sum(call: Call, left: View, right: View, weights: tuple[float, float], gap:
     return call.trace.total((left, right), weights, call.zero, slack, _residual(left, right, weights))
 
 
-def _residual(left: View, right: View, weights: tuple[float, float]) -> tuple[View, float] | None:
-    """The view that a residual block starts from, and its constant, where the sum is one."""
+def _residual(left: View, right: View, weights: tuple[float, float]) -> Block | None:
+    """The residual block that a sum is, if it is one."""
     for skip, branch, own in ((left, right, weights), (right, left, weights[::-1])):
         slope = residual_slope(skip, branch, own)
         if slope is not None:
-            return skip, slope
+            return Block(skip, slope)
     return None
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import NamedTuple
 
 from robench.lipschitz.norms.rounding import (
     EXACT,
@@ -87,6 +88,13 @@ class Nonlinear(Signal):
         return Row(self.name, self.operation, self.function.slope, self.inputs)
 
 
+class Block(NamedTuple):
+    """A residual block: the view that it starts from, and a bound of its constant as a function of that view alone."""
+
+    skip: View
+    slope: float
+
+
 @dataclass(eq=False)
 class Sum(Signal):
     """A weighted sum of views.
@@ -94,12 +102,12 @@ class Sum(Signal):
     Fields:
         weights: factors of the views.
         slack: how far the weights are off.
-        bypass: a view, and a bound of the constant of the sum as a function of that view alone.
+        block: the residual block that the sum is, if it is one.
     """
 
     weights: tuple[float, ...]
     slack: Slack = EXACT
-    bypass: tuple[View, float] | None = None
+    block: Block | None = None
 
     operation = "sum"
 
@@ -108,7 +116,7 @@ class Sum(Signal):
         """Upper bound with respect to the network's input."""
         parts = zip(self.weights, self.inputs, strict=True)
         bound = round_up(sum(abs(weight) * view.lipschitz for weight, view in parts), len(self.inputs) + 1)
-        return bound if self.bypass is None else min(bound, round_up(self.bypass[0].lipschitz * self.bypass[1]))
+        return bound if self.block is None else min(bound, round_up(self.block.skip.lipschitz * self.block.slope))
 
     def _error(self, arithmetic: str) -> Growth:
         factor = rounding(len(self.inputs) + 1, UNITS[arithmetic])

@@ -35,14 +35,14 @@ class View:
         signal: the signal whose entries these are.
         index: for each entry of the traced batch, 1 + its position in the flat batch of the signal; 0 marks a constant.
         zero: what the network computes here for the input 0; it has the shape of the view.
-        closed: the view that this one is a circular padding of, and the (before, after) of each spatial axis.
+        wrapped: what this view is a circular padding of, if it is one.
         gap: bound of the difference between a constant among the entries and the same constant in float32.
     """
 
     signal: Signal
     index: Tensor
     zero: Tensor
-    closed: tuple[View, tuple[tuple[int, int], ...]] | None = None
+    wrapped: Wrapped | None = None
     gap: float = 0.0
 
     @property
@@ -121,6 +121,13 @@ class View:
         return self is other or (
             self.signal is other.signal and self.shape == other.shape and torch.equal(self.index, other.index)
         )
+
+
+class Wrapped(NamedTuple):
+    """A circular padding: of which view, and the entries (before, after) on each spatial axis."""
+
+    view: View
+    pads: tuple[tuple[int, int], ...]
 
 
 class Chain(NamedTuple):

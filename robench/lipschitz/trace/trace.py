@@ -15,7 +15,7 @@ from robench.lipschitz.norms.rounding import EXACT, UNITS, Slack, vector_norm_up
 from robench.lipschitz.trace.deployed import Deployed
 from robench.lipschitz.trace.joint import joint_lipschitz
 from robench.lipschitz.trace.linear import Linear
-from robench.lipschitz.trace.nonlinear import Function, Nonlinear, Sum
+from robench.lipschitz.trace.nonlinear import Block, Function, Nonlinear, Sum
 from robench.lipschitz.trace.operations import is_random, operation_name
 from robench.lipschitz.trace.rulebook import Rulebook
 from robench.lipschitz.trace.signals import BATCH, Input, Signal, View
@@ -236,7 +236,7 @@ class Trace:
         weights: Sequence[float],
         zero: Tensor,
         slack: Slack = EXACT,
-        bypass: tuple[View, float] | None = None,
+        block: Block | None = None,
     ) -> View:
         """A weighted sum of views of the same shape.
 
@@ -245,9 +245,9 @@ class Trace:
             weights: factors of the views.
             zero: the sum for the input 0.
             slack: how far the weights are off.
-            bypass: a view, and a bound of the constant of the sum as a function of that view alone.
+            block: the residual block that the sum is, if it is one.
         """
-        return self._add(Sum(self.where, zero, tuple(views), tuple(weights), slack, bypass))
+        return self._add(Sum(self.where, zero, tuple(views), tuple(weights), slack, block))
 
     def _add(self, signal: Nonlinear | Sum) -> View:
         self.signals.append(signal)
