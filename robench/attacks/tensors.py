@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from fractions import Fraction
 from os import PathLike
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from jaxtyping import Float32, Float64, Int64
-from torch import Tensor
 
 from robench.arrays import Array, Integers, Singles
 from robench.attacks.batch import AttackedBatch
@@ -21,8 +18,7 @@ from robench.attacks.diagnostics import look
 from robench.attacks.ensemble import attack_batches
 from robench.attacks.passes import PassCounter
 from robench.attacks.plan import AttackPlan
-from robench.data import Dataset
-from robench.data.memory import ImageSet, images
+from robench.data.memory import ImageSet, ImagesLike, LabelsLike, images
 from robench.devices import own_settings, resolve_device
 from robench.errors import SpecError
 from robench.models import HeldModel, Model, hold, output_flags
@@ -34,7 +30,7 @@ from robench.records.record import AttackRecord, AttackStatus
 from robench.specs.attacks import check_radii
 from robench.specs.base import whole
 from robench.specs.data import Split
-from robench.specs.epsilon import epsilon_or_zero, epsilon_value, epsilons
+from robench.specs.epsilon import Epsilon, Epsilons, epsilon_or_zero, epsilon_value, epsilons
 from robench.statistics.predictions import record_flags
 
 
@@ -68,7 +64,7 @@ class AttackResult:
     passes: Mapping[str, int]
     notes: tuple[str, ...]
 
-    def robust_accuracy(self, eps: float | str | Fraction) -> float:
+    def robust_accuracy(self, eps: Epsilon) -> float:
         """The share of images that are right and that no attack broke within `eps`; accuracy for 0.
 
         Raises:
@@ -85,10 +81,10 @@ class AttackResult:
 
 def attack(
     model: Model,
-    x: Tensor | npt.ArrayLike | Dataset | str,
-    y: Tensor | npt.ArrayLike | None = None,
+    x: ImagesLike,
+    y: LabelsLike | None = None,
     *,
-    eps: Any,
+    eps: Epsilons,
     attacks: AttackChoice = "paper",
     certificates: Proven | None = None,
     bounds: tuple[float, float] | None = None,

@@ -6,7 +6,7 @@ import dataclasses
 import math
 from collections.abc import Collection, Iterator
 from os import PathLike
-from typing import Any, Protocol, get_args
+from typing import Protocol, get_args
 
 import numpy as np
 import torch
@@ -17,7 +17,7 @@ from robench.arrays import Array, Flags, Integers, Singles
 from robench.certificates.deployment import Deployment
 from robench.certificates.radii import Radii, class_constants, radii, rounding
 from robench.data.dataset import input_digest
-from robench.data.memory import check_classes, inputs
+from robench.data.memory import ImagesLike, LabelsLike, check_classes, inputs
 from robench.devices import exact_arithmetic, own_settings, resolve_device
 from robench.errors import BoundError, ModelError, SpecError
 from robench.lipschitz import LipschitzBound, bound_module, fingerprint, plain_copy
@@ -70,8 +70,8 @@ class CertifiedImages(Protocol):
 
 def certify(
     model: Model,
-    x: Any,
-    y: Any = None,
+    x: ImagesLike,
+    y: LabelsLike | None = None,
     *,
     bound: LipschitzBound | None = None,
     deploy_dtype: DeployDtype = "float64",

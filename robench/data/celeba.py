@@ -44,7 +44,7 @@ COUNT = re.compile(r"[0-9]{1,9}")
 FILE_NAME = re.compile(r"[^/\\\x00]+\.jpg")
 FOLDERS = ("celeba", "CelebA", ".")
 HINT = (
-    "--data-dir must hold `img_align_celeba/` and `list_attr_celeba.txt`, in it or in `celeba/`; get them from "
+    "the data folder must hold `img_align_celeba/` and `list_attr_celeba.txt`, in it or in `celeba/`; get them from "
     "http://mmlab.ie.cuhk.edu.hk/projects/CelebA.html"
 )
 

@@ -36,8 +36,8 @@ VALIDATION_PART = 10
 FOLDERS = ("cifar-10-batches-bin", "cifar10/cifar-10-batches-bin", "cifar10", "CIFAR10", ".")
 ARCHIVES = (CIFAR10_ARCHIVE, "cifar-10-binary.tar")
 HINT = (
-    "--data-dir must be or hold `cifar-10-batches-bin` or `cifar-10-binary.tar.gz` (the binary version, not the python "
-    "one); leave it out to download it"
+    "the data folder must be or hold `cifar-10-batches-bin` or `cifar-10-binary.tar.gz` (the binary version, not the "
+    "python one); leave it out to download it"
 )
 
 

@@ -49,7 +49,8 @@ def fetch(remote: Remote, folder: Path, progress: Progress) -> Path:
             reasons.append(f"{url}: {error}")
     raise DataError(
         f"cannot download `{remote.name}` to `{folder}`: {'; '.join(reasons)}",
-        hint=f"fetch it yourself and give its folder with --data-dir, or name another cache folder in {CACHE_VARIABLE}",
+        hint="fetch it yourself and name its folder (`--data-dir`, in Python `data_dir=`), or name another cache "
+        f"folder in {CACHE_VARIABLE}",
     )
 
 

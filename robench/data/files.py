@@ -14,7 +14,7 @@ from robench.errors import DataError
 DEFLATE_RATIO = 1032
 """Deflate expands no byte to more than 1032, so a header that promises more lies."""
 
-FETCH_AGAIN = "fetch it again from its source, or name another folder with --data-dir"
+FETCH_AGAIN = "fetch it again from its source, or name another data folder (`--data-dir`, in Python `data_dir=`)"
 
 
 def broken(path: Path | str, reason: str, *, hint: str = FETCH_AGAIN) -> DataError:
@@ -42,7 +42,9 @@ def reading(path: Path, *, hint: str = FETCH_AGAIN) -> Iterator[None]:
     try:
         yield
     except FileNotFoundError:
-        raise broken(path, "does not exist", hint="give its folder with --data-dir") from None
+        raise broken(
+            path, "does not exist", hint="name the data folder (`--data-dir`, in Python `data_dir=`)"
+        ) from None
     except IsADirectoryError:
         raise broken(path, "is a folder, not a file", hint="name the file itself") from None
     except PermissionError:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from os import PathLike
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -18,7 +18,14 @@ from robench.data.loading import load
 from robench.errors import DataError, SpecError
 from robench.specs.data import DataSpec, Split
 
+if TYPE_CHECKING:
+    import torch
+
 Floats = npt.NDArray[np.float32]
+ImagesLike: TypeAlias = "torch.Tensor | npt.ArrayLike | Dataset | str"
+"""Images (N, *shape), a tensor or what numpy takes for an array; or a data set, or its name."""
+LabelsLike: TypeAlias = "torch.Tensor | npt.ArrayLike"
+"""Classes (N,), integers from 0 up."""
 
 
 @dataclass(frozen=True)
@@ -71,8 +78,8 @@ ImageSet: TypeAlias = Dataset | Images
 
 
 def inputs(
-    x: Any,
-    y: Any = None,
+    x: ImagesLike,
+    y: LabelsLike | None = None,
     *,
     bounds: Any = None,
     limit: int | None = None,
@@ -110,8 +117,8 @@ def inputs(
 
 
 def images(
-    x: Any,
-    y: Any = None,
+    x: ImagesLike,
+    y: LabelsLike | None = None,
     *,
     bounds: Any = None,
     limit: int | None = None,

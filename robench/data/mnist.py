@@ -116,7 +116,7 @@ def _find(which: IdxSet, name: str, folder: Path, fetch: Fetch | None, beside: P
         return fetch(name)
     raise DataError(
         f"`{name}` (or `{name}.gz`) of {which.name} is not in `{folders[0] if beside is not None else folder}`",
-        hint=f"--data-dir must hold the four idx files of {which.name}, in it or in its folder "
+        hint=f"the data folder must hold the four idx files of {which.name}, in it or in its folder "
         f"`{which.folders[0]}`; leave it out to download them",
     )
 

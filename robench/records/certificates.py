@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from fractions import Fraction
 from typing import Any, TypeAlias, cast
 
 import numpy as np
@@ -14,10 +13,10 @@ from jaxtyping import Float64, Int64
 
 from robench.arrays import Array, Integers
 from robench.data.dataset import input_digest
-from robench.data.memory import ImageSet, as_array, classes_of
+from robench.data.memory import ImageSet, LabelsLike, as_array, classes_of
 from robench.errors import DataError
 from robench.records.record import CertifyRecord, Rule, Status
-from robench.specs.epsilon import epsilon_or_zero
+from robench.specs.epsilon import Epsilon, epsilon_or_zero
 
 
 @dataclass(frozen=True)
@@ -64,7 +63,7 @@ class Certificates:
     def __len__(self) -> int:
         return len(self.predicted)
 
-    def labelled(self, y: Any) -> Certificates:
+    def labelled(self, y: LabelsLike) -> Certificates:
         """The same with true classes.
 
         Args:
@@ -75,7 +74,7 @@ class Certificates:
         """
         return dataclasses.replace(self, labels=classes_of(y, len(self)))
 
-    def certified_accuracy(self, eps: float | str | Fraction, y: Any = None, *, rule: Rule = "pairwise") -> float:
+    def certified_accuracy(self, eps: Epsilon, y: LabelsLike | None = None, *, rule: Rule = "pairwise") -> float:
         """The share of images that are right, and proven to stay so for every change up to `eps`; accuracy for 0.
 
         Args:

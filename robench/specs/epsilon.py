@@ -6,10 +6,14 @@ import math
 import numbers
 from collections.abc import Iterable, Sequence, Set
 from fractions import Fraction
-from typing import Any
+from typing import Any, TypeAlias
 
 from robench.errors import SpecError
 
+Epsilon: TypeAlias = float | str | Fraction
+"""An L2 radius: a number, a fraction, or a text such as `36/255`."""
+Epsilons: TypeAlias = Epsilon | Iterable[Any]
+"""One or several radii, also as array or tensor."""
 HINT = "give L2 radii in input units as numbers or fractions above 0, such as `0.5` or `36/255`"
 DEFAULT_EPS = ("36/255", "0.5", "1", "1.58", "2", "3")
 """At which certified accuracy is stated where no radius was asked."""
@@ -54,7 +58,7 @@ def split_epsilons(given: Iterable[str]) -> tuple[str, ...]:
     return tuple(sorted(texts, key=epsilon_value))
 
 
-def epsilons(eps: Any) -> tuple[str, ...]:
+def epsilons(eps: Epsilons) -> tuple[str, ...]:
     """Radii as written, in ascending order, each once.
 
     Args:
@@ -65,11 +69,12 @@ def epsilons(eps: Any) -> tuple[str, ...]:
     """
     if hasattr(eps, "flatten"):  # an array, a tensor, or a scalar of numpy
         eps = eps.flatten().tolist()
-    several = isinstance(eps, Sequence | Set) and not isinstance(eps, str)
-    return split_epsilons(_written(value) for value in (eps if several else [eps]))
+    if isinstance(eps, str) or not isinstance(eps, Sequence | Set):
+        eps = [eps]
+    return split_epsilons(map(_written, eps))
 
 
-def epsilon_or_zero(eps: Any) -> float:
+def epsilon_or_zero(eps: Epsilon) -> float:
     """The value of one radius as `epsilons` takes it; 0 as well.
 
     Raises:

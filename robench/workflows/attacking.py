@@ -28,7 +28,7 @@ from robench.records.record import AttackRecord, CertifyRecord, attack_record, t
 from robench.runs.adversarials import write_adversarials
 from robench.runs.folder import RunFolder
 from robench.runs.gallery import write_gallery
-from robench.specs.epsilon import epsilons
+from robench.specs.epsilon import Epsilons, epsilons
 from robench.specs.evaluation import AttackSpec, SuiteName
 from robench.statistics.attacked import attack_summary
 from robench.workflows.continuing import check_certificates, done_before, run_folder, run_request
@@ -42,7 +42,7 @@ def attack(
     model: NamedModel,
     data: NamedData,
     *,
-    eps: Any,
+    eps: Epsilons,
     suite: SuiteName = "paper",
     attacks: Mapping[str, Mapping[str, Any]] | None = None,
     full: bool = False,

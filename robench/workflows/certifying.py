@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable
 from os import PathLike
-from typing import Any
 
 from robench import lipschitz
 from robench.certificates.certify import certify_records, check_deployable
@@ -13,7 +12,7 @@ from robench.display import upper
 from robench.progress import Progress
 from robench.records.record import CertifyRecord, certify_record, to_line
 from robench.runs.folder import RunFolder
-from robench.specs.epsilon import DEFAULT_EPS, ascending, epsilons
+from robench.specs.epsilon import DEFAULT_EPS, Epsilons, ascending, epsilons
 from robench.specs.evaluation import CertifySpec, DeployDtype
 from robench.statistics.certified import certify_summary
 from robench.workflows.continuing import done_before, run_folder, run_request
@@ -25,7 +24,7 @@ def certify(
     model: NamedModel,
     data: NamedData,
     *,
-    eps: Any = DEFAULT_EPS,
+    eps: Epsilons = DEFAULT_EPS,
     deploy_dtype: DeployDtype = "float64",
     out: str | PathLike[str] | None = None,
     execution: Execution | None = None,
