@@ -66,10 +66,10 @@ class RunFolder(KeptFolder, Generic[R]):
         schema_version=SCHEMA_VERSION,
         noun="run",
         doing="writing",
-        others="records of another model or of other data",
-        one_each=f"{ANOTHER_FOLDER}; without --out, each model gets a folder of its own",
-        unsaid="its records are of this very model; it is of an older robench, or of another kind of model",
-        still="`robench report` and `robench verify` still read this one",
+        differs="records of another model or of other data",
+        differs_hint=f"{ANOTHER_FOLDER}; without --out, each model gets a folder of its own",
+        lacks="its records are of this very model; it is of an older robench, or of another kind of model",
+        lacks_hint=f"{ANOTHER_FOLDER}; `robench report` and `robench verify` still read this one",
     )
 
     def __init__(

@@ -1,4 +1,4 @@
-"""A folder with a manifest: one process holds it, it is gone on with only under an equal spec, its status is kept.
+"""A folder with a manifest: one process holds it, only an equal spec continues it, and it says how the work ended.
 
 The manifest is written first with status `started`, and rewritten with `success`, `interrupted` or `error` at the end.
 Run folders and model folders in training are such folders.
@@ -31,20 +31,20 @@ class Kind(NamedTuple):
         schema_version: of the manifest and what stands beside it.
         noun: what the folder is.
         doing: what the process that holds it is doing; the folder's name follows.
-        others: what it holds where the identity differs.
-        one_each: how a folder of its own is got for each identity.
-        unsaid: what is not known where the manifest lacks a part of the identity.
-        still: what such a folder still serves for.
+        differs: what it holds if the identity differs.
+        differs_hint: what the user can do then.
+        lacks: what nobody knows if the manifest lacks a part of the identity.
+        lacks_hint: what the user can do then.
     """
 
     manifest: str
     schema_version: int
     noun: str
     doing: str
-    others: str
-    one_each: str
-    unsaid: str
-    still: str
+    differs: str
+    differs_hint: str
+    lacks: str
+    lacks_hint: str
 
 
 class KeptFolder:
@@ -55,7 +55,7 @@ class KeptFolder:
     Args:
         path: the folder; made if absent.
         spec: all that decides what is written, as plain data.
-        identity: further facts that must be equal to go on: digests of the model and the data.
+        identity: further facts that must be equal to continue: digests of the model and the data.
         facts: what is good to know and may differ.
     """
 
@@ -75,7 +75,7 @@ class KeptFolder:
         return self.manifest.get("status") == "success"
 
     def __enter__(self: K) -> K:
-        """Take the folder, and start or go on.
+        """Take the folder, and start or continue.
 
         Raises:
             RunError: it cannot be written, belongs to another spec, or another process holds it.
@@ -83,7 +83,7 @@ class KeptFolder:
         create_folder(self.path)
         self._lock = lock_folder(self.path, doing=self.kind.doing)
         try:
-            if self._goes_on():
+            if self._continues():
                 self._resume()
             else:
                 self._start()
@@ -93,7 +93,7 @@ class KeptFolder:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
-        """Let the folder go; what an exception leaves can be gone on with."""
+        """Let the folder go; what an exception leaves can be continued."""
         try:
             if kind is not None and not self.finished:
                 self._set_status("interrupted" if issubclass(kind, KeyboardInterrupt) else "error")
@@ -110,7 +110,7 @@ class KeptFolder:
         if any(name not in known or known[name] != value for name, value in facts.items()):
             self._write({"facts": {**known, **facts}})
 
-    def _goes_on(self) -> bool:
+    def _continues(self) -> bool:
         return (self.path / self.kind.manifest).exists()
 
     def _start(self) -> None:
@@ -125,7 +125,7 @@ class KeptFolder:
         self._write(self._first_manifest())
 
     def _clear(self) -> None:
-        """Take away what work that is not gone on with has left."""
+        """Delete what earlier work has left, if it is not continued."""
 
     def _first_manifest(self) -> dict[str, Any]:
         return {
@@ -163,11 +163,11 @@ class KeptFolder:
         missing = [key for key in self._identity if key not in stored]
         found = differences(stored, {key: value for key, value in self._identity.items() if key not in missing})
         if found:
-            raise RunError(f"`{self.path}` holds {self.kind.others}: {'; '.join(found)}", hint=self.kind.one_each)
+            raise RunError(f"`{self.path}` holds {self.kind.differs}: {'; '.join(found)}", hint=self.kind.differs_hint)
         if missing:
             raise RunError(
-                f"`{self.path}` does not note `{missing[0]}`, so nothing says that {self.kind.unsaid}",
-                hint=f"{ANOTHER_FOLDER}; {self.kind.still}",
+                f"`{self.path}` does not note `{missing[0]}`, so nothing says that {self.kind.lacks}",
+                hint=self.kind.lacks_hint,
             )
 
     def _set_status(self, status: str, **changes: Any) -> None:

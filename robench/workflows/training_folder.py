@@ -41,10 +41,10 @@ class TrainingFolder(KeptFolder):
         schema_version=SCHEMA_VERSION,
         noun="training",
         doing="training in",
-        others="a model that was trained on other data",
-        one_each=MOVE_IT,
-        unsaid="it was trained on these data",
-        still="the model in it can be used",
+        differs="a model that was trained on other data",
+        differs_hint=MOVE_IT,
+        lacks="it was trained on these data",
+        lacks_hint=MOVE_IT,
     )
 
     def __init__(
@@ -66,8 +66,8 @@ class TrainingFolder(KeptFolder):
         """Mark the training complete."""
         self._set_status("success", result=dict(result))
 
-    def _goes_on(self) -> bool:
-        return super()._goes_on() and not self._anew
+    def _continues(self) -> bool:
+        return super()._continues() and not self._anew
 
     def _clear(self) -> None:
         for name in (WEIGHTS, DESCRIPTION, HISTORY):

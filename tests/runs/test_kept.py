@@ -16,10 +16,10 @@ class Kept(KeptFolder):
         schema_version=3,
         noun="test",
         doing="testing in",
-        others="another test",
-        one_each="take another",
-        unsaid="it is this test",
-        still="read it",
+        differs="another test",
+        differs_hint="take another",
+        lacks="it is this test",
+        lacks_hint="read it",
     )
 
 
@@ -27,7 +27,7 @@ def kept(path: Path, **changes: Any) -> Kept:
     return Kept(path, **{"spec": {"a": {"b": 1}}, "identity": {"data": "x"}, "facts": {}, **changes})
 
 
-def test_what_is_equal_is_gone_on_with_and_what_differs_is_named(tmp_path: Path) -> None:
+def test_what_is_equal_is_continued_and_what_differs_is_named(tmp_path: Path) -> None:
     with kept(tmp_path) as folder:
         assert not folder.finished
         folder.note(seen=1)
