@@ -73,7 +73,7 @@ def attack(
     """
     from robench import workflows
     from robench.cli.main import FINDING
-    from robench.cli.results import attack_result, show_flags, unmet
+    from robench.cli.results import attack_result, gate, show_flags
     from robench.specs.attacks import parse_attack_options
 
     outcome = workflows.attack(
@@ -93,4 +93,4 @@ def attack(
     if outcome.summary["violations"]:
         print_reason(f"CONTRADICTION: {outcome.summary['violations']} images; see {outcome.folder}/contradictions.json")
         return FINDING
-    return unmet(outcome.summary["n_robust"]["combined"], outcome.summary, fail_under)
+    return gate(outcome.summary["n_robust"]["combined"], outcome.summary, fail_under)

@@ -60,7 +60,7 @@ def certify(
     divides the gap of each pair of classes by the constant of that pair, and is never smaller.
     """
     from robench import workflows
-    from robench.cli.results import certify_result, show_flags, unmet
+    from robench.cli.results import certify_result, gate, show_flags
     from robench.specs.epsilon import DEFAULT_EPS
 
     outcome = workflows.certify(
@@ -74,4 +74,4 @@ def certify(
     (print_json if json_output else certify_result)(outcome.summary)
     execution.progress.note(f"run folder: {outcome.folder}")
     show_flags(outcome.summary["flags"], execution.progress.note)
-    return unmet(outcome.summary["n_certified"]["pairwise"], outcome.summary, fail_under)
+    return gate(outcome.summary["n_certified"]["pairwise"], outcome.summary, fail_under)

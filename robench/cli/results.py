@@ -8,7 +8,6 @@ from typing import Any
 from robench.cli.console import print_reason, print_table
 from robench.cli.main import FINDING
 from robench.display import ABSENT, broke, lower, lower_percent, upper, upper_percent
-from robench.statistics.predictions import CONSTANT
 
 SHOWN = 6
 """Columns of radii that fit a terminal; the report has all."""
@@ -128,26 +127,19 @@ def show_flags(flags: Sequence[Mapping[str, Any]], note: Callable[[str], None]) 
         note(f"flag {flag['name']}: {flag['message']}")
 
 
-def unmet(counts: Mapping[str, int], summary: Mapping[str, Any], fail_under: float | None) -> int:
-    """Exit code of `--fail-under`: 1 if a rate is below it, or means nothing since one class is predicted for all.
+def gate(counts: Mapping[str, int], summary: Mapping[str, Any], fail_under: float | None) -> int:
+    """Exit code of `--fail-under`, with the reasons on stderr.
 
     Args:
-        counts: of images that are certified, or stand, by ε.
-        summary: of the run, with its number of images and its flags.
+        counts: images that are certified, or that stand, by ε.
+        summary: of the run.
         fail_under: least rate; None where none was asked.
     """
-    if fail_under is None:
-        return 0
-    n = summary["n"]
-    reasons = [
-        f"below --fail-under {fail_under}: {count} of {n} images at ε = {text}"
-        for text, count in counts.items()
-        if count / n < fail_under
-    ]
-    if any(flag["name"] == CONSTANT for flag in summary["flags"]):
-        reasons.append(f"--fail-under {fail_under} is not met: the model predicts one class for all {n} images")
+    from robench import workflows
+
+    reasons = [] if fail_under is None else workflows.shortfalls(counts, summary, fail_under)
     for reason in reasons:
-        print_reason(reason)
+        print_reason(f"below --fail-under {fail_under}: {reason}")
     return FINDING if reasons else 0
 
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from robench.workflows.benchmarking import bench
     from robench.workflows.certifying import certify
     from robench.workflows.exporting import export
+    from robench.workflows.gating import shortfalls
     from robench.workflows.reading import report, verify
     from robench.workflows.references import DataRef, Execution, ModelRef, Outcome
     from robench.workflows.training import train, train_spec
@@ -27,6 +28,7 @@ _MODULES = {
     "bench": "benchmarking",
     "certify": "certifying",
     "export": "exporting",
+    "shortfalls": "gating",
     "report": "reading",
     "verify": "reading",
     "DataRef": "references",
@@ -50,6 +52,7 @@ __all__ = [
     "export",
     "potential",
     "report",
+    "shortfalls",
     "train",
     "train_spec",
     "verify",
