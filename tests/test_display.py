@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from robench.display import ABSENT, broke, lower, lower_percent, upper, upper_percent
+from robench.numerics import ABSENT, broke, lower, lower_percent, upper, upper_percent
 
 RATES = st.integers(1, 10**6).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n)))
 NUMBERS = st.floats(0, 1e9, allow_nan=False) | st.fractions(0, 10**6)

@@ -21,8 +21,8 @@ from robench.attacks.passes import PassCounter
 from robench.attacks.plan import planned
 from robench.attacks.sample import Sample, sample_of
 from robench.devices import exact_arithmetic
-from robench.display import upper
 from robench.models.networks.widened import widened
+from robench.numerics import upper
 from robench.records.record import AttackRecord
 from robench.specs.epsilon import epsilon_value
 from robench.specs.evaluation import AttackSpec

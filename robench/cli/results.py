@@ -1,4 +1,4 @@
-"""Summaries as tables on stdout, rounded as `robench.display` says."""
+"""Summaries as tables on stdout, rounded as `robench.numerics` says."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 from robench.cli.console import print_reason, print_table
 from robench.cli.main import FINDING
-from robench.display import ABSENT, broke, lower, lower_percent, upper, upper_percent
+from robench.numerics import ABSENT, broke, lower, lower_percent, upper, upper_percent
 
 SHOWN = 6
 """Columns of radii that fit a terminal; the report has all."""

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, Protocol, TypeVar
 
 from scipy.special import betainc
 
-from robench.display import upper_percent
+from robench.numerics import upper_percent
 
 CONSTANT = "constant-prediction"
 NO_BETTER = "no-better-than-base-rate"

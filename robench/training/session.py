@@ -16,10 +16,10 @@ from torch.nn.utils import parametrize
 
 from robench.data import Dataset
 from robench.devices import exact_arithmetic
-from robench.display import lower, upper
 from robench.errors import DataError, ModelError, SpecError
 from robench.models.build import build, build_constrained, export
 from robench.models.checks import check_agreement
+from robench.numerics import lower, upper
 from robench.progress import Progress
 from robench.specs.epsilon import epsilon_value
 from robench.specs.training import TrainSpec

@@ -8,7 +8,7 @@ from os import PathLike
 
 from robench import lipschitz
 from robench.certificates.certify import certify_records, check_deployable
-from robench.display import upper
+from robench.numerics import upper
 from robench.progress import Progress
 from robench.records.record import CertifyRecord, certify_record, to_line
 from robench.runs.folder import RunFolder

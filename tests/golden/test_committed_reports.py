@@ -1,7 +1,7 @@
 """The committed reports say one thing in all their files: summaries, tables of numbers, tables of text, pages.
 
 Their run folders are not committed, so no report is made anew here. What is held is that every shown cell follows, by
-the rounding of `robench.display`, from the counts and radii in the summaries.
+the rounding of `robench.numerics`, from the counts and radii in the summaries.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from scipy.stats import binomtest
 
-from robench.display import lower, lower_percent, upper, upper_percent
+from robench.numerics import lower, lower_percent, upper, upper_percent
 
 REPORTS = Path(__file__).parents[2] / "reports"
 NAMES = ("mnist", "mnist-margin")

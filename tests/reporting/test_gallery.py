@@ -11,9 +11,8 @@ from safetensors.numpy import load_file, save_file
 from robench.errors import RunError
 from robench.reporting.evaluation import Evaluation
 from robench.reporting.evaluations import read_evaluations
-from robench.reporting.gallery import read_gallery
 from robench.reporting.sections.gallery import TRANSPORT, gallery_figure
-from robench.runs.gallery import GALLERY
+from robench.runs.gallery import GALLERY, read_gallery
 from tests.reporting.synthetic import ATTACKS, Synthetic
 
 

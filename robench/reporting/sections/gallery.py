@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+import numpy.typing as npt
 from matplotlib.figure import Figure
 
-from robench.display import upper
+from robench.numerics import upper
 from robench.records.record import AttackRecord
 from robench.reporting import figures
 from robench.reporting.evaluation import Evaluation
-from robench.reporting.gallery import Array, Gallery, read_gallery
 from robench.reporting.page import FigureExhibit
 from robench.runs.facts import DataFacts
+from robench.runs.gallery import Gallery, read_gallery
 
 TRANSPORT = "x − 2 f(x) ∇f(x)"
 
@@ -37,7 +38,7 @@ def _images(
     low, high = evaluation.data.bounds
     present = [name for name in evaluation.attacks if name in gallery.adversarial]
     order = [name for name in present if np.isfinite(gallery.adversarial[name]).any()]
-    rows: list[tuple[str, Array]] = [("input", gallery.clean)]
+    rows: list[tuple[str, npt.NDArray[np.float64]]] = [("input", gallery.clean)]
     captions = [[_class(evaluation.data, record.label) if record else "" for record in records]]
     for name in order:
         rows.append((name, gallery.adversarial[name]))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from robench import display
+from robench import numerics
 from robench.reporting import figures, tables
 from robench.reporting.evaluation import Evaluation
 from robench.reporting.page import Exhibit, FigureExhibit, Section, TableExhibit
@@ -112,8 +112,8 @@ def _facts(item: Evaluation) -> tuple[tuple[str, str], ...]:
         ("input", "×".join(map(str, model.input_shape))),
         ("classes", model.classes),
         ("parameters", None if model.n_params is None else f"{model.n_params:,}".replace(",", " ")),
-        ("Lipschitz constant", None if upper is None else f"at most {display.upper(upper)}"),
-        ("largest slope found", None if lower is None else display.lower(lower)),
+        ("Lipschitz constant", None if upper is None else f"at most {numerics.upper(upper)}"),
+        ("largest slope found", None if lower is None else numerics.lower(lower)),
         ("clean accuracy", shown(cells.clean(item.largest), unit=" %")),
         ("base rate", shown(cells.base(item.largest), unit=" %")),
         ("certified images", item.certify.n if item.certify else None),

@@ -1,4 +1,4 @@
-"""The tables of a report: numbers, and text in one last step (`Table.text`), rounded as `robench.display` says."""
+"""The tables of a report: numbers, and text in one last step (`Table.text`), rounded as `robench.numerics` says."""
 
 from robench.reporting.tables.comparison import attack_accuracy, bounds, certified_alone, comparison, models
 from robench.reporting.tables.model import accuracy, attack_outcomes, audit, budget, by_class

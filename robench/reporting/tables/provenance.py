@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from operator import itemgetter
 
-from robench.display import ABSENT
+from robench.numerics import ABSENT
 from robench.reporting.evaluation import Evaluation
 from robench.reporting.tables.table import Column, Table, above, names
 from robench.runs.facts import DataFacts

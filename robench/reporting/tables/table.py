@@ -14,7 +14,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 
 import pandas as pd
 
-from robench.display import ABSENT, broke, lower, lower_percent, upper, upper_percent
+from robench.numerics import ABSENT, broke, lower, lower_percent, upper, upper_percent
 from robench.statistics.intervals import Interval
 
 T = TypeVar("T")
