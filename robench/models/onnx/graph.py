@@ -28,7 +28,6 @@ class OnnxGraph(nn.Module):
         super().__init__()
         graph = proto.graph
         opset = max(entry.version for entry in proto.opset_import if entry.domain in ("", "ai.onnx"))
-        helper = importlib.import_module("onnx.helper")
         to_array = importlib.import_module("onnx.numpy_helper").to_array
         weights = {tensor.name: to_array(tensor) for tensor in graph.initializer}
         self._input = next(value.name for value in graph.input if value.name not in weights)
@@ -38,23 +37,11 @@ class OnnxGraph(nn.Module):
         self._nodes: list[Node] = []
         self._numbers: dict[str, Any] = {}
         for proto_node in graph.node:
-            node = Node(
-                proto_node.op_type,
-                tuple(proto_node.input),
-                tuple(proto_node.output),
-                {entry.name: helper.get_attribute_value(entry) for entry in proto_node.attribute},
-                opset,
-                batch,
-            )
-            if node.kind in RANDOM:
-                raise Unsupported(f"the random operation `{node.kind}`")
+            node = _node(proto_node, opset, batch)
             if all(name in weights or not name for name in node.inputs):
                 weights |= zip(node.outputs, _evaluated(proto_node, opset, weights), strict=True)
                 continue
-            if node.kind not in OPERATIONS and node.kind not in ("Shape", "Cast", *SHAPES):
-                raise Unsupported(f"the operation `{node.kind}`")
-            if proto_node.domain not in ("", "ai.onnx"):
-                raise Unsupported(f"the operation `{node.kind}` of `{proto_node.domain}`")
+            _require_read(node, proto_node.domain)
             self._nodes.append(node)
             self._numbers[node.outputs[0]] = proto_node
         used = {name for node in self._nodes for name in node.inputs} | {self._output}
@@ -93,10 +80,27 @@ class OnnxGraph(nn.Module):
 
 
 RANDOM = ("RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Bernoulli", "Multinomial")
-SHAPES = ("Gather", "ConstantOfShape", "Range", "Floor", "Ceil", "Equal", "Where", "Expand")
+SHAPE_OPERATIONS = ("Gather", "ConstantOfShape", "Range", "Floor", "Ceil", "Equal", "Where", "Expand")
 """Operations that serve to compute shapes, and are read on numbers alone."""
 FLOATS = (1, 11)
 """float32 and float64; robench evaluates the network in the precision it asks for."""
+
+
+def _node(proto_node: Any, opset: int, batch: int | None) -> Node:
+    value = importlib.import_module("onnx.helper").get_attribute_value
+    attributes = {entry.name: value(entry) for entry in proto_node.attribute}
+    node = Node(proto_node.op_type, tuple(proto_node.input), tuple(proto_node.output), attributes, opset, batch)
+    if node.kind in RANDOM:
+        raise Unsupported(f"the random operation `{node.kind}`")
+    return node
+
+
+def _require_read(node: Node, domain: str) -> None:
+    """Refuse an operation on what depends on the input that is not known."""
+    if node.kind not in OPERATIONS and node.kind not in ("Shape", "Cast", *SHAPE_OPERATIONS):
+        raise Unsupported(f"the operation `{node.kind}`")
+    if domain not in ("", "ai.onnx"):
+        raise Unsupported(f"the operation `{node.kind}` of `{domain}`")
 
 
 def _evaluated(proto_node: Any, opset: int, given: dict[str, Any]) -> tuple[Any, ...]:

@@ -238,7 +238,7 @@ class TestWeightsInParts:
     def test_the_factory_has_the_hooks(self, tmp_path, change):
         net = network(2)
         getattr(self, change)(net)
-        lines = "from tests.models.test_states import TestWeightsInParts, network\n"
+        lines = "from tests.models.test_weights import TestWeightsInParts, network\n"
         (tmp_path / "net.py").write_text(
             f"{lines}def make():\n  net = network(5)\n  TestWeightsInParts.{change}(net)\n  return net\n"
         )
