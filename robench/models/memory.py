@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import TypeAlias
 
 import torch
@@ -16,7 +17,7 @@ from robench.models.loaded import HeldModel
 from robench.models.loading import load_model
 from robench.models.networks.held import detached_copy
 from robench.models.reading.preparation import as_plain, leave_inference_mode, ready
-from robench.models.reading.user_module import as_module
+from robench.models.reading.user_module import FACTORY, as_module, make_module
 from robench.models.user_code.blame import blamed
 
 CALLED = "its forward must take a batch (N, *shape) of any size and return logits (N, q)"
@@ -52,6 +53,8 @@ def hold(model: Model, input_shape: Shape) -> HeldModel:
 def hold_any(model: Model, input_shape: Shape) -> nn.Module:
     """The plain module of any function of an input: the logits of a classifier, else whatever tensor a module gives.
 
+    Model folders, `.pt2` and `.onnx` files must hold a classifier.
+
     Args:
         model: as for `hold`.
         input_shape: of one input, without the batch.
@@ -59,6 +62,9 @@ def hold_any(model: Model, input_shape: Shape) -> nn.Module:
     Raises:
         ModelError: as for `hold`, but for outputs that are no row of logits.
     """
+    factory = FACTORY.fullmatch(os.fspath(model)) if isinstance(model, str | os.PathLike) else None
+    if factory is not None:
+        model = make_module(Path(factory["file"]), factory["name"]).float().eval()
     if isinstance(model, nn.Module):
         plain = _plain(model, input_shape)
         name = type(model).__name__

@@ -157,7 +157,7 @@ class Features(nn.Module):
         return self.layer(x)
 
 
-def test_a_model_without_logits_is_bounded_and_has_no_pairs() -> None:
+def test_a_model_without_logits_is_bounded_and_has_no_pairs(tmp_path: Path) -> None:
     torch.manual_seed(0)
     model = Features().eval()
     columns = torch.eye(2 * 5 * 5).reshape(-1, 2, 5, 5)
@@ -169,6 +169,9 @@ def test_a_model_without_logits_is_bounded_and_has_no_pairs() -> None:
     assert bound.paper is None
     with pytest.raises(ModelError, match="not logits"):
         robench.certify(model, torch.rand(4, 2, 5, 5))
+    file = tmp_path / "features.py"
+    file.write_text("import torch\ntorch.manual_seed(0)\nnet = torch.nn.Conv2d(2, 3, 3, padding=1, bias=False)")
+    assert robench.lipschitz_bound(f"{file}:net", (2, 5, 5)).upper == bound.upper
     regressor = nn.Sequential(nn.Flatten(), nn.Linear(50, 1)).eval()
     assert robench.lipschitz_bound(regressor, (2, 5, 5)).upper == pytest.approx(
         float(regressor[1].weight.detach().double().norm()), rel=1e-6
