@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from torch import nn
 
 from robench.data import Dataset, Subset, load
 from robench.data.dataset import content_sha256
-from robench.data.memory import Images, images
+from robench.data.memory import Images, ImagesLike, LabelsLike, images
 from robench.data.splits import holdout
 from robench.devices import own_settings, resolve_device
 from robench.errors import DataError, SpecError
@@ -29,17 +30,17 @@ NAME = "memory"
 
 def train(
     recipe: str | TrainSpec,
-    x: Any,
-    y: Any = None,
+    x: ImagesLike,
+    y: LabelsLike | None = None,
     *,
-    validation: tuple[Any, Any] | None = None,
+    validation: tuple[ImagesLike, LabelsLike] | Dataset | None = None,
     arch: str | None = None,
     epochs: int | None = None,
     seed: int | None = None,
     changes: Mapping[str, Any] | None = None,
-    bounds: Any = None,
+    bounds: tuple[float, float] | None = None,
     limit: int | None = None,
-    data_dir: str | Path | None = None,
+    data_dir: str | PathLike[str] | None = None,
     device: str = "auto",
     progress: Progress | None = None,
 ) -> nn.Sequential:
@@ -48,19 +49,19 @@ def train(
     The same trainings as `robench train`: with the same spec, data, device and number of threads the weights are equal.
 
     Args:
-        recipe: a name (`hkr`, `gnp-hinge`, `gnp-log`, `1lip-log`, `adv`, `plain`, `kr`, `margin`), or a whole spec.
-        x: images (N, *shape), floats; or the name of a data set, which brings its own validation split, and its own
+        recipe: a name (`hkr`, `gnp-hinge`, `gnp-log`, `1lip-log`, `adv`, `standard`, `kr`, `margin`), or a whole spec.
+        x: images (N, *shape), floats; or a data set or its name, which bring their own validation split, and their own
             suggestions for epochs, batches, margins and radii.
-        y: classes (N,), integers from 0 up, two of them or more; None with a name.
-        validation: images and classes on which epochs are compared; None for a tenth of each class of x, drawn with a
-            fixed seed and not trained on.
+        y: classes (N,), integers from 0 up, two of them or more; None with a data set.
+        validation: images and classes, or a data set, on which epochs are compared; None for a tenth of each class of
+            x, drawn with a fixed seed and not trained on.
         arch: architecture, or a file of layers; None for the recipe's.
         epochs: None for the recipe's.
         seed: of weights and data order; None for 0.
         changes: fields of the spec that differ from the recipe's, such as `{"loss.alpha": 10.0}`.
         bounds: least and greatest value of an input; None for 0 and 1, or those of the data set.
         limit: train on at most this many images, the first ones.
-        data_dir: folder with the files of a named data set.
+        data_dir: folder with the files of the data set.
         device: `auto`, `cpu` or `cuda:N`.
         progress: told each step and epoch, and closed at the end.
 
@@ -104,12 +105,12 @@ def train(
 
 
 def _splits(
-    x: Any,
-    y: Any,
-    validation: tuple[Any, Any] | None,
-    bounds: Any,
+    x: ImagesLike,
+    y: LabelsLike | None,
+    validation: tuple[ImagesLike, LabelsLike] | Dataset | None,
+    bounds: tuple[float, float] | None,
     limit: int | None,
-    data_dir: str | Path | None,
+    data_dir: str | PathLike[str] | None,
     classes: int | None,
 ) -> tuple[Dataset, Dataset]:
     """Images to train on, and images to compare epochs on; classes are counted by the labels, or given."""
@@ -119,6 +120,8 @@ def _splits(
     else:
         names = tuple(str(label) for label in range(classes or max(2, int(whole.labels.max()) + 1)))
         examples = _dataset(whole, "train", names)
+    if isinstance(validation, Dataset):
+        return examples, validation
     if validation is not None:
         if not isinstance(validation, tuple | list) or len(validation) != 2:
             raise DataError("`validation` is no pair of images and classes", hint="give `validation=(x, y)`")

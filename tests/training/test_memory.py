@@ -65,7 +65,9 @@ def test_given_validation_images_are_used_and_all_others_trained_on():
     train_set, held_out = (load(DataSpec(name="digits"), split) for split in ("train", "validation"))
     pairs = [(images.batch(slice(None)), images.labels) for images in (train_set, held_out)]
     spec = train_spec("gnp-log", DataSpec(name="digits"), epochs=1)
-    assert equal(train(spec, *pairs[0], validation=pairs[1], **CPU), train(spec, "digits", **CPU))
+    named = train(spec, "digits", **CPU)
+    assert equal(train(spec, *pairs[0], validation=pairs[1], **CPU), named)
+    assert equal(train(spec, train_set, validation=held_out, **CPU), named)
 
 
 def test_the_settings_of_the_program_change_nothing_and_stay():
