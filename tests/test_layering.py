@@ -48,6 +48,9 @@ def imported_rooms(path: Path) -> set[str]:
 
 
 SOURCES = [path for path in PACKAGE.rglob("*.py") if room(path) not in ("__init__", "__main__")]
+ARROWS = {(room(path), other) for path in SOURCES for other in imported_rooms(path) & set(RANK) if other != room(path)}
+PLACES = re.findall(r"`((?:\w+/)*\w+\.py):(\w+)(?:\.(\w+))?`", DOCUMENT.read_text(encoding="utf-8"))
+FILES = re.findall(r"`((?:\w+/)+(?:\w+\.py)?)`", DOCUMENT.read_text(encoding="utf-8").split("## The ways")[1])
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(PACKAGE)))
@@ -75,6 +78,28 @@ def test_a_module_imports_only_from_earlier_rooms_of_its_own(outer: str) -> None
 def test_the_document_names_every_room_and_no_other() -> None:
     rooms = {room(path) for path in SOURCES}
     assert set(RANK) == rooms
+
+
+def test_the_rooms_have_few_arrows() -> None:
+    assert len(ARROWS) <= 95, sorted(ARROWS)
+
+
+def defined(body: list[ast.stmt]) -> dict[str, ast.stmt]:
+    """Functions and classes by name."""
+    return {node.name: node for node in body if isinstance(node, ast.FunctionDef | ast.ClassDef)}
+
+
+@pytest.mark.parametrize(("file", "name", "method"), PLACES)
+def test_the_document_names_places_that_exist(file: str, name: str, method: str) -> None:
+    found = defined(ast.parse((PACKAGE / file).read_text(encoding="utf-8")).body)
+    assert name in found
+    node = found[name]
+    assert not method or (isinstance(node, ast.ClassDef) and method in defined(node.body))
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_the_document_names_files_that_exist(file: str) -> None:
+    assert (PACKAGE / file).exists() or (PACKAGE.parent / file).exists()
 
 
 def test_certificates_and_attacks_do_not_import_each_other() -> None:
