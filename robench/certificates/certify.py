@@ -251,6 +251,11 @@ def _network(model: Certifiable, bound: LipschitzBound) -> nn.Module:
             "the weights, constants or code of the model are not those that were bounded",
             hint="bound it again; if the model changes by being read, certify `robench.lipschitz.plain_copy(model)`",
         )
+    if bound.input_shape != tuple(model.input_shape):
+        raise ModelError(
+            f"the bound holds for inputs of shape {bound.input_shape}, and the model takes {tuple(model.input_shape)}",
+            hint="bound the model for this shape: `lipschitz_bound(model, x.shape[1:])`",
+        )
     return widened(plain)
 
 

@@ -96,6 +96,7 @@ class LipschitzBound:
             logit alone, which is what rounding of its bias costs; None where it does not split.
         unbounded: why `rounding` says nothing about float32, if so.
         fingerprint: SHA-256 of the module that was bounded, parametrizations computed (see `fingerprint`).
+        input_shape: of the inputs for which all this holds, without the batch.
     """
 
     upper: float
@@ -109,6 +110,7 @@ class LipschitzBound:
     by_class: tuple[float, float, Float64[Array, " outputs"]] | None = None
     unbounded: str = ""
     fingerprint: str = ""
+    input_shape: tuple[int, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON data."""
@@ -229,6 +231,7 @@ def bound_module(module: nn.Module, input_shape: tuple[int, ...]) -> LipschitzBo
         by_class=_by_class(output),
         unbounded=trace.deployed.unbounded,
         fingerprint=mark,
+        input_shape=tuple(input_shape),
     )
 
 

@@ -260,6 +260,16 @@ def test_a_bound_of_other_weights_is_refused(net: tuple[str, nn.Module]) -> None
         robench.certify(other, x, bound=robench.lipschitz_bound(net[1], (1, 8, 8)))
 
 
+def test_a_bound_for_inputs_of_another_size_is_refused() -> None:
+    """The same weights have a larger constant on larger images: more pixels see one another."""
+    layers = nn.Conv2d(1, 2, 5, padding=2), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten()
+    model = nn.Sequential(*layers).eval()
+    bound = robench.lipschitz_bound(model, (1, 3, 3))
+    assert len(robench.certify(model, torch.rand(2, 1, 3, 3), bound=bound)) == 2
+    with pytest.raises(ModelError, match="inputs of shape"):
+        robench.certify(model, torch.rand(2, 1, 9, 9), bound=bound)
+
+
 X = np.random.default_rng(0).uniform(size=(6, 4)).astype(np.float32)
 Y = np.arange(6) % 3
 
