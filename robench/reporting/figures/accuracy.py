@@ -9,11 +9,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from robench.reporting.evaluation import Evaluation
-from robench.reporting.figures.curves import band, line, marked_line, scale_accuracy
+from robench.reporting.figures.curves import attacked_line, band, line, marked_line, scale_accuracy
 from robench.reporting.figures.look import (
     BLACK,
     BLUE,
-    COLOURS,
     GREEN,
     GREY,
     MARKERS,
@@ -23,6 +22,7 @@ from robench.reporting.figures.look import (
     THIN_LINES,
     VERMILION,
     legend_of_names,
+    look_of,
     panel,
     style,
     unit,
@@ -35,37 +35,15 @@ def comparison(evaluations: Sequence[Evaluation]) -> Figure:
     """Accuracy against ε of all models: combined attacks solid, certified dashed (Fig. 3 and 4 of the paper)."""
     figure, axes = panel()
     limit = max(_eps_limit(item) for item in evaluations)
-    looks = [(COLOURS[place % len(COLOURS)], MARKERS[place % len(MARKERS)]) for place in range(len(evaluations))]
-    for item, (colour, marker) in zip(evaluations, looks, strict=True):
-        curve = item.robust()
-        if curve is not None:
-            asked = item.attacked_eps
-            band(axes, curve, epsilon_value(asked[-1]), colour)
-            marked_line(
-                axes,
-                curve,
-                asked,
-                epsilon_value(asked[-1]),
-                color=colour,
-                marker=marker,
-                label=f"attacked: {item.name}",
-            )
-    for item, (colour, marker) in zip(evaluations, looks, strict=True):
-        curve = item.certified_on_attacked("pairwise")
-        if curve is not None:
+    for place, item in enumerate(evaluations):
+        if (robust := item.robust()) is not None:
+            attacked_line(axes, robust, item.attacked_eps, **look_of(place), label=f"attacked: {item.name}")
+    for place, item in enumerate(evaluations):
+        if (certified := item.certified_on_attacked("pairwise")) is not None:
+            look = {"markerfacecolor": "white", "linestyle": (0, (4, 2)), "label": f"certified: {item.name}"}
             if item.robust() is None:
-                band(axes, curve, limit, colour)
-            marked_line(
-                axes,
-                curve,
-                item.eps,
-                limit,
-                color=colour,
-                marker=marker,
-                markerfacecolor="white",
-                linestyle=(0, (4, 2)),
-                label=f"certified: {item.name}",
-            )
+                band(axes, certified, limit, look_of(place)["color"])
+            marked_line(axes, certified, item.eps, limit, **look_of(place), **look)
     _finish(figure, axes, limit, evaluations)
     return figure
 
@@ -90,30 +68,21 @@ def accuracy(evaluation: Evaluation) -> Figure:
 
 def _attack_lines(axes: Axes, evaluation: Evaluation) -> None:
     """The combined rule, and each attack where each saw every image; in an ensemble a single attack has no curve."""
-    asked = [epsilon_value(text) for text in evaluation.attacked_eps]
+    asked = evaluation.attacked_eps
     for place, name in enumerate(evaluation.attacks if evaluation.full else ()):
         curve = evaluation.robust(name)
         assert curve is not None
         colour = (VERMILION, ORANGE, PURPLE, SKY, GREY)[place % 5]
-        line = THIN_LINES[(place + place // 5) % len(THIN_LINES)]
+        dashes = THIN_LINES[(place + place // 5) % len(THIN_LINES)]
         marker = MARKERS[(place + 1) % len(MARKERS)]
         marked_line(
-            axes, curve, evaluation.attacked_eps, asked[-1], marker=marker, color=colour, linestyle=line, linewidth=1.3,
+            axes, curve, asked, epsilon_value(asked[-1]), marker=marker, color=colour, linestyle=dashes, linewidth=1.3,
             markersize=5, markerfacecolor="white", label=name,
         )  # fmt: skip
     combined = evaluation.robust()
     assert combined is not None
-    band(axes, combined, asked[-1], BLUE)
-    marked_line(
-        axes,
-        combined,
-        evaluation.attacked_eps,
-        asked[-1],
-        color=BLUE,
-        marker="o",
-        linewidth=2.2,
-        label="combined attacks",
-    )
+    look = {"color": BLUE, "marker": "o", "linewidth": 2.2, "label": "combined attacks"}
+    attacked_line(axes, combined, asked, **look)
 
 
 def _finish(figure: Figure, axes: Axes, limit: float, evaluations: Sequence[Evaluation]) -> None:

@@ -15,7 +15,7 @@ from matplotlib.ticker import MaxNLocator
 
 from robench.records.record import COMBINED
 from robench.reporting.evaluation import Evaluation
-from robench.reporting.figures.curves import band, marked_line, scale_accuracy
+from robench.reporting.figures.curves import attacked_line, scale_accuracy
 from robench.reporting.figures.look import (
     COLOURS,
     GREY,
@@ -24,6 +24,7 @@ from robench.reporting.figures.look import (
     VERMILION,
     in_percent,
     legend_of_names,
+    look_of,
     panel,
     style,
     unit,
@@ -57,10 +58,7 @@ def single_attacks(evaluations: Sequence[Evaluation]) -> Figure:
         axes.set_title(names[number])
         for place, item in drawn:
             if (curve := item.robust(names[number])) is not None:
-                asked, colour = item.attacked_eps, COLOURS[place % len(COLOURS)]
-                band(axes, curve, epsilon_value(asked[-1]), colour)
-                look = {"color": colour, "marker": MARKERS[place % len(MARKERS)]}
-                marked_line(axes, curve, asked, epsilon_value(asked[-1]), **look)
+                attacked_line(axes, curve, item.attacked_eps, **look_of(place))
                 handles[item.name] = axes.lines[-1]
         scale_accuracy(axes, limit)
         axes.xaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 5, 10]))

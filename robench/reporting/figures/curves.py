@@ -57,6 +57,20 @@ def band(axes: Axes, curve: Curve, limit: float, colour: str) -> None:
     axes.fill_between(eps, low, high, color=colour, alpha=0.14, linewidth=0)
 
 
+def attacked_line(axes: Axes, curve: Curve, asked: Sequence[str], **look: Any) -> None:
+    """A curve under attack with its band, up to the largest radius asked, and a marker at each of them.
+
+    Args:
+        axes: where.
+        curve: the accuracy.
+        asked: the radii, as written, ascending.
+        look: of the line, with its `color`.
+    """
+    limit = epsilon_value(asked[-1])
+    band(axes, curve, limit, look["color"])
+    marked_line(axes, curve, asked, limit, **look)
+
+
 def scale_accuracy(axes: Axes, limit: float) -> None:
     """ε from 0 to a limit, accuracy from 0 to 100 %."""
     axes.set(xlim=(0, limit), ylim=(0, 1.005))

@@ -96,6 +96,11 @@ def legend_of_names(figure: Figure, handles: Sequence[Any], labels: Sequence[str
     figure.legend(handles, shown, loc="outside lower center", ncols=columns)
 
 
+def look_of(place: int) -> dict[str, str]:
+    """Colour and marker of one of several models, the same in every figure."""
+    return {"color": COLOURS[place % len(COLOURS)], "marker": MARKERS[place % len(MARKERS)]}
+
+
 def in_percent(axes: Axes) -> None:
     """Write rates on the upright axis in percent."""
     axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0, symbol=" %"))
