@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from os import PathLike
 
 import numpy as np
@@ -55,10 +55,10 @@ class AttackResult:
     """
 
     distance: Float64[Array, " n"]
-    points: Float32[Singles, "n ..."]
+    points: Float32[Singles, "n ..."] = field(repr=False)
     predicted: Int64[Integers, " n"]
     by_attack: Mapping[str, Float64[Array, " n"]]
-    records: tuple[AttackRecord, ...]
+    records: tuple[AttackRecord, ...] = field(repr=False)
     eps: tuple[str, ...]
     contradictions: Contradictions
     passes: Mapping[str, int]

@@ -42,7 +42,7 @@ PROBES, POWER_STEPS, STEP, FAST_STEP = 2, 6, 1e-4, 1e-3
 """Points, steps of the power iteration at each, and the length of the differences, in input units, by arithmetic."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Head:
     """The last linear map, from the last nonlinearity to the logits.
 
@@ -78,7 +78,7 @@ class LayerBound:
         return {"name": self.name, "operation": self.operation, "lipschitz_upper": self.upper}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class LipschitzBound:
     """What is proven about a network.
 
@@ -101,15 +101,15 @@ class LipschitzBound:
 
     upper: float
     lower: float
-    head: Head | None
+    head: Head | None = field(repr=False)
     body_upper: float
-    pairwise: Float64[Array, "q q"] | None
+    pairwise: Float64[Array, "q q"] | None = field(repr=False)
     paper: float | None
     layers: tuple[LayerBound, ...]
     rounding: Mapping[str, tuple[float, float]] = field(default_factory=dict)
-    by_class: tuple[float, float, Float64[Array, " outputs"]] | None = None
+    by_class: tuple[float, float, Float64[Array, " outputs"]] | None = field(default=None, repr=False)
     unbounded: str = ""
-    fingerprint: str = ""
+    fingerprint: str = field(default="", repr=False)
     input_shape: tuple[int, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeAlias, cast
 
 import numpy as np
@@ -56,7 +56,7 @@ class Certificates:
     runner_up: Int64[Integers, " n"]
     margin: Float64[Array, " n"]
     index: Int64[Integers, " n"]
-    input_sha256: tuple[str, ...]
+    input_sha256: tuple[str, ...] = field(repr=False)
     labels: Int64[Integers, " n"] | None = None
     notes: tuple[str, ...] = ()
 
