@@ -24,7 +24,7 @@ from robench.lipschitz import LipschitzBound, bound_module, fingerprint, plain_c
 from robench.models import LOOKED_AT, HeldModel, Model, hold, output_flags
 from robench.models.networks.widened import widened
 from robench.models.user_code.blame import late_blamed
-from robench.numerics import gamma
+from robench.numerics import gamma, upper
 from robench.records.certificates import Certificates, join
 from robench.records.record import CertifyRecord
 from robench.specs.base import whole
@@ -132,7 +132,10 @@ def certify(
         bound = bound or bound_module(held.module, held.input_shape)
         batches = certify_batches(held, bound, given, deploy_dtype=deploy_dtype, batch_size=batch_size, device=where)
         found = join(list(batches))
-        return dataclasses.replace(found, notes=_notes(held, given, found))
+        notes = _notes(held, given, found)
+        if deploy_dtype == "float32" and not found.radius.any():
+            notes.append(none_in_float32(bound))
+        return dataclasses.replace(found, notes=tuple(notes))
 
 
 def certify_records(
@@ -227,7 +230,17 @@ def check_deployable(model: HeldModel, deploy_dtype: DeployDtype) -> None:
         )
 
 
-def _notes(model: HeldModel, images: CertifiedImages, found: Certificates) -> tuple[str, ...]:
+def none_in_float32(bound: LipschitzBound) -> str:
+    """Why no image has a certificate of the float32 network."""
+    slope, offset = bound.rounding["float32"]
+    return (
+        f"no image is certified in float32: its logits are only known to lie within {upper(slope, 3)}·‖x‖ + "
+        f"{upper(offset, 3)} of the float64 ones, or have another class; where `forward` computes weights (SVD, QR, "
+        "thresholds), store them, or certify for float64"
+    )
+
+
+def _notes(model: HeldModel, images: CertifiedImages, found: Certificates) -> list[str]:
     """How the class is read where that is not plain, and flags; the flags need labels."""
     notes = [] if model.link is None else [model.link.note]
     if found.labels is not None:
@@ -236,7 +249,7 @@ def _notes(model: HeldModel, images: CertifiedImages, found: Certificates) -> tu
             *record_flags(found.records()),
         ]
         notes += [f"{flag.name}: {flag.message}" for flag in flags]
-    return tuple(notes)
+    return notes
 
 
 def _network(model: Certifiable, bound: LipschitzBound) -> nn.Module:

@@ -7,8 +7,7 @@ from collections.abc import Iterable
 from os import PathLike
 
 from robench import lipschitz
-from robench.certificates.certify import certify_records, check_deployable
-from robench.numerics import upper
+from robench.certificates.certify import certify_records, check_deployable, none_in_float32
 from robench.progress import Progress
 from robench.records.record import CertifyRecord, certify_record, to_line
 from robench.runs.folder import RunFolder
@@ -75,7 +74,7 @@ def certify(
         records += _written(missing, run, progress)
         progress.close()
         if deploy_dtype == "float32" and not any(record.radius_pairwise > 0 for record in records):
-            progress.note(_why_none(bound))
+            progress.note(none_in_float32(bound))
         seconds = {"seconds": round(run.spent().get("seconds", 0.0), 3)}
         run.finish(certify_summary(records, run.manifest["facts"]["eps"], bound.to_dict()) | seconds)
         shown = certify_summary(records, eps, bound.to_dict()) | seconds
@@ -95,13 +94,3 @@ def _written(
     if records:
         run.spend(seconds=time.perf_counter() - started)
     return records
-
-
-def _why_none(bound: lipschitz.LipschitzBound) -> str:
-    """Why no image has a certificate of the float32 network."""
-    slope, offset = bound.rounding["float32"]
-    return (
-        f"no image is certified in float32: its logits are only known to lie within {upper(slope, 3)}·‖x‖ + "
-        f"{upper(offset, 3)} of the float64 ones, or have another class; where `forward` computes weights (SVD, QR, "
-        "thresholds), store them, or certify for float64"
-    )

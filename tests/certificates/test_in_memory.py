@@ -224,6 +224,23 @@ def test_a_softmax_is_taken_off_and_noted() -> None:
         robench.certify(soft, x, deploy_dtype="float32")
 
 
+class Computed(nn.Module):
+    """Weights that `forward` computes, in each arithmetic anew."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(8, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layer(x @ torch.linalg.qr(torch.ones(8, 8, dtype=x.dtype))[0])
+
+
+def test_a_note_says_why_nothing_is_certified_in_float32() -> None:
+    x = torch.rand(4, 8)
+    assert "no image is certified in float32" in robench.certify(Computed().eval(), x, deploy_dtype="float32").notes[0]
+    assert robench.certify(nn.Linear(8, 3).eval(), x, deploy_dtype="float32").notes == ()
+
+
 def test_flags_are_noted_where_labels_are_given() -> None:
     model = nn.Linear(2, 1).eval().requires_grad_(False)
     model.weight.zero_()
