@@ -9,8 +9,6 @@
 # [glossary](../docs/glossary.md), all functions in [robench from Python](../docs/python.md).
 
 # %%
-from pathlib import Path
-
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
@@ -18,7 +16,6 @@ from torch import nn
 
 import robench
 from robench import workflows
-from robench.specs.data import DataSpec
 
 DATA = "mnist"
 
@@ -151,14 +148,8 @@ print(robench.crosscheck(own_radii, own_found))
 # image.
 
 # %%
-data = DataSpec(name=DATA)
-workflows.train(workflows.train_spec("margin", data, epochs=1), Path("margin"))
-workflows.attack(
-    workflows.ModelRef(ref="margin"),
-    workflows.DataRef(spec=data, limit=50),
-    eps=["0.5", "1"],
-    out=Path("margin-attack"),
-)
+workflows.train(workflows.train_spec("margin", DATA, epochs=1), "margin")
+workflows.attack("margin", workflows.DataRef(DATA, limit=50), eps=[0.5, 1], out="margin-attack")
 frame = robench.read("margin-attack")
 frame[["index", "label", "predicted", "certified_radius", "distance", "attack"]].head(8)
 

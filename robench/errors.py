@@ -1,6 +1,6 @@
 """What went wrong, why, and what the user can do about it.
 
-Every error that a user can mend is a `RobenchError`; the command line prints its three parts and exits with 2.
+Every error that a user can fix is a `RobenchError`. The command line prints its message and its hint, and exits with 2.
 Anything else that escapes is a bug of robench and exits with 3.
 """
 
@@ -11,7 +11,7 @@ from collections.abc import Iterable
 
 
 class RobenchError(Exception):
-    """An error that the user can mend.
+    """An error that the user can fix.
 
     Args:
         message: what is wrong and why, one sentence, with the offending name or value in it.

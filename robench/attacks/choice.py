@@ -53,7 +53,7 @@ def _listed(choice: AttackChoice) -> list[Any]:
         return [choice]
     if not isinstance(choice, Sequence) or not len(choice):
         raise SpecError(
-            f"no attacks are given by {choice!r}",
+            f"{choice!r} names no attacks",
             hint=f"give a suite ({', '.join(SUITES)}), or a list of names, `foolbox.attacks` objects and functions",
         )
     return list(choice)

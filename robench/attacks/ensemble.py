@@ -1,10 +1,10 @@
-"""The attack ensemble: certificates first, then attacks from cheap to dear, each only on what is still open.
+"""The attack ensemble: certificates first, then attacks from cheap to expensive, each only on what is still open.
 
 An image is fooled at ε if at least one attack finds a wrong class within ε (the combined rule of Serrurier et al.,
 section 5); success at one ε is success at every larger one. What is misclassified or certified at ε is not attacked
 at ε. With `AttackPlan.full` every attack sees every image that is not certified everywhere; without it, adversarials
 are refined along the boundary (`refinement`), and where they come to rest between a close certificate and an ε clearly
-below, the dear attacks are spared (`robench.statistics.sparing`).
+below, the expensive attacks are skipped (`robench.statistics.sparing`).
 """
 
 from __future__ import annotations
@@ -183,7 +183,9 @@ class Ensemble:
         finite = torch.isfinite(logits).all(dim=1)
         if not bool(finite.all()):
             bad = int(examples.index[~finite][0])
-            raise ModelError(f"the model's logits for image {bad} are not finite", hint="mend or train the model again")
+            raise ModelError(
+                f"the model's logits for image {bad} are not finite", hint="repair the model, or train it again"
+            )
         # A tie of one logit, f = 0, is class 0, as argmax of the first of two equal logits.
         predicted: Integers = logits.argmax(dim=1).cpu().numpy()
         return predicted

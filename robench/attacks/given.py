@@ -132,7 +132,7 @@ def of_object(attack: Any, bounds: tuple[float, float], seed: int) -> tuple[str,
         raise SpecError(f"the attack `{name}` is a class", hint=f"give an object of it: `{name}()`")
     if not callable(attack) or isinstance(attack, nn.Module):
         raise SpecError(
-            f"an attack of type {name} is none",
+            f"an object of type {name} is no attack",
             hint="give a name, an object of `foolbox.attacks`, or a function (model, x, y, eps) -> points",
         )
     return name, OfFunction(attack, name, bounds, seed)
@@ -143,7 +143,7 @@ def _of_kind(attack: Any, name: str, bounds: tuple[float, float]) -> Attack:
     kinds = foolbox().attacks.base
     if not _is_l2(attack):
         raise SpecError(
-            f"the attack `{name}` does not measure changes in L2, as robench does",
+            f"the attack `{name}` does not measure changes in L2",
             hint="give an attack in L2, such as `foolbox.attacks.L2BasicIterativeAttack()`; those that take a distance "
             "need `distance=foolbox.distances.l2`",
         )

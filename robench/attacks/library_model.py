@@ -87,7 +87,7 @@ class ScaledModel(LibraryModel):
         logits = super().forward(x)
         if len(logits) != len(self._scale):
             raise ModelError(
-                f"an attack asked the model for {len(logits)} rows at once, of {len(self._scale)} images",
+                f"an attack gave the model {len(logits)} rows at once, for {len(self._scale)} images",
                 hint="give attacks that ask for all rows each time; a function may ask for as many as it likes",
             )
         return logits / self._scale

@@ -98,8 +98,8 @@ def attack(
 ) -> AttackResult:
     """Attack a model at some images, and keep the nearest verified adversarial of each.
 
-    The same attack ensemble as `robench attack`: attacks run from cheap to dear, each on the images and radii that are
-    still open; what they claim is verified in float64. The model and the images stay as they are.
+    The same attack ensemble as `robench attack`: attacks run from cheap to expensive, each on the images and radii that
+    are still open. What they claim is verified in float64. The model and the images stay as they are.
 
     Args:
         model: any torch module in evaluation mode: images (N, *shape) to logits (N, q), or (N, 1) for two classes; or a

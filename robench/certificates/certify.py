@@ -262,7 +262,7 @@ def _network(model: Certifiable, bound: LipschitzBound) -> nn.Module:
     if fingerprint(plain) != bound.fingerprint:
         raise ModelError(
             "the weights, constants or code of the model are not those that were bounded",
-            hint="bound it again; if the model changes by being read, certify `robench.lipschitz.plain_copy(model)`",
+            hint="bound it again; if reading the model changes it, certify `robench.lipschitz.plain_copy(model)`",
         )
     if bound.input_shape != tuple(model.input_shape):
         raise ModelError(

@@ -79,7 +79,7 @@ def rounding(bound: LipschitzBound, deploy_dtype: DeployDtype) -> tuple[float, f
     if deploy_dtype not in bound.rounding:
         reason = bound.unbounded or "its rounding errors have no finite bound"
         raise BoundError(
-            f"the model in {deploy_dtype} cannot be held against the float64 one: {reason}",
+            f"the model in {deploy_dtype} cannot be compared with the float64 one: {reason}",
             hint="certify for float64, or export the model with this part computed once and stored",
         )
     return bound.rounding[deploy_dtype]

@@ -106,7 +106,7 @@ def _check_chunks(path: Path, content: bytes) -> None:
     if b"tRNS" in facts.kinds:
         raise broken(path, "names transparent colours, so its pixels have no colour of their own", hint=CONVERT_HINT)
     if b"acTL" in facts.kinds:
-        raise broken(path, "is animated: it holds several pictures", hint="save the picture that is meant alone")
+        raise broken(path, "is animated: it holds several pictures", hint="save only the picture that you mean")
 
 
 def _check_kind(path: Path, image: Image) -> None:
@@ -115,4 +115,4 @@ def _check_kind(path: Path, image: Image) -> None:
     if image.mode not in CONVERSIONS:
         raise broken(path, f"has the mode {NAMES.get(image.mode, image.mode)}", hint=CONVERT_HINT)
     if getattr(image, "n_frames", 1) > 1:
-        raise broken(path, "holds several pictures", hint="save the picture that is meant alone")
+        raise broken(path, "holds several pictures", hint="save only the picture that you mean")

@@ -48,7 +48,7 @@ def reading(path: Path, *, hint: str = FETCH_AGAIN) -> Iterator[None]:
     except IsADirectoryError:
         raise broken(path, "is a folder, not a file", hint="name the file itself") from None
     except PermissionError:
-        raise broken(path, "must not be read (permission denied)", hint=f"run `chmod u+rX {path}`") from None
+        raise broken(path, "cannot be read: permission denied", hint=f"run `chmod u+rX {path}`") from None
     except (EOFError, zlib.error, gzip.BadGzipFile, lzma.LZMAError) as error:
         raise broken(path, f"is truncated or holds broken packed data: {error}", hint=hint) from None
     except OSError as error:

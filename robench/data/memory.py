@@ -104,9 +104,9 @@ def inputs(
     check_limit(limit)
     if isinstance(x, str | Dataset):
         if y is not None:
-            raise DataError("a data set brings its own labels, and others are given", hint="leave out the labels")
+            raise DataError("a data set has its own labels, but labels are given too", hint="leave out the labels")
         if bounds is not None:
-            raise SpecError("a data set brings its own bounds, and others are given", hint="leave out the bounds")
+            raise SpecError("a data set has its own bounds, but bounds are given too", hint="leave out the bounds")
         return x.take(limit) if isinstance(x, Dataset) else load_data(x, split=split, limit=limit, data_dir=data_dir)
     whole = _inputs(x)
     labels = None if y is None else classes_of(y, len(whole))
@@ -172,7 +172,7 @@ def _inputs(x: Any) -> Floats:
     array = as_array(x, "images")
     if not np.issubdtype(array.dtype, np.floating):
         raise DataError(
-            f"images of type {array.dtype} are not the model's inputs",
+            f"images of type {array.dtype} are no floats",
             hint="give floats within the bounds; for pixels 0..255, `x / 255`",
         )
     if array.ndim < 2 or 0 in array.shape:
@@ -183,7 +183,7 @@ def _inputs(x: Any) -> Floats:
     with np.errstate(over="ignore"):
         values = np.ascontiguousarray(array, dtype=np.float32)
     if not np.isfinite(values).all():
-        raise DataError("the images hold inputs that are NaN, infinite, or beyond float32", hint="mend or remove them")
+        raise DataError("the images hold inputs that are NaN, infinite, or beyond float32", hint="fix or remove them")
     return values
 
 

@@ -214,7 +214,7 @@ def bound_module(module: nn.Module, input_shape: tuple[int, ...]) -> LipschitzBo
     if lower > upper:
         raise BoundError(
             f"a slope of {lower:.6g} was found above the bound {upper:.6g}",
-            hint="a registered rule returns too small a constant; mend it",
+            hint="fix the registered rule: it returns too small a constant",
         )
     head, body, error = _head(output)
     classes = output.size if len(output.shape) == 2 and output.size <= MAX_OUTPUTS else 0

@@ -11,7 +11,7 @@ from robench.errors import BoundError
 from robench.models.networks.held import PLAIN, detached_copy, held_values
 from robench.models.networks.widened import Widened
 
-HINT = "keep the state fixed in evaluation mode: a certificate holds for one function"
+HINT = "keep the state fixed in evaluation mode: a certificate is about one function"
 
 
 class History:

@@ -27,7 +27,7 @@ def require_finite(module: nn.Module, source: str) -> None:
             masks = not bool(torch.isnan(tensor).any()) and not bool((tensor == torch.inf).any())
             raise ModelError(
                 f"`{name}` of {source} holds {'-inf' if masks else 'values that are not finite'}",
-                hint=MASKED if masks else "train the model again, or mend the file",
+                hint=MASKED if masks else "train the model again, or repair the file",
             )
 
 
@@ -78,7 +78,7 @@ def probe(module: nn.Module, input_shape: Shape, source: str, hint: str | None =
     again = _outputs(module, inputs, source, hint)
     if not _agree(outputs, again):
         raise ModelError(
-            f"{source} gives other outputs when it is asked again, so it is no function of its input",
+            f"{source} gives other outputs for the same input when it runs again",
             hint="switch random operations off in evaluation mode (`F.dropout` needs `training=self.training`)",
         )
     beside = _outputs(module, torch.stack((inputs[0], 1 - inputs[1])), source, hint)

@@ -73,7 +73,7 @@ def load_model(
 def _trained(folder: Path, shape: WantedShape, threshold: float | None) -> LoadedModel:
     if threshold is not None:
         raise ModelError(
-            f"`{folder}` was trained by robench, so that class 1 is where its logit is above 0",
+            f"`{folder}` was trained by robench: class 1 is where its logit is above 0",
             hint="leave out the threshold",
         )
     loaded = load_folder(folder)

@@ -112,6 +112,6 @@ def _require_single(model: nn.Module) -> None:
     for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
         if tensor.dtype == torch.float64 and not torch.equal(tensor.float().double(), tensor):
             raise ModelError(
-                f"`{name}` is of float64 with values that float32 does not hold, and weights are taken in float32",
+                f"`{name}` holds float64 values that float32 cannot hold, and robench takes weights in float32",
                 hint="give the rounded model, `copy.deepcopy(model).float()`, if that is the one to be judged",
             )

@@ -125,7 +125,10 @@ def measure(model: torch.nn.Module, dataset: Dataset) -> Potential:
         inputs = torch.from_numpy(dataset.batch(rows)).double().requires_grad_()
         f = network(inputs)[:, 0]
         if not f.requires_grad:
-            raise ModelError("the model gives no gradient", hint="its `forward` must run with gradients, undetached")
+            raise ModelError(
+                "the model gives no gradient",
+                hint="its `forward` must run with gradients, and must not detach its output",
+            )
         (gradient,) = torch.autograd.grad(f.sum(), inputs)
         values.append(f.detach().numpy())
         norms.append(gradient.flatten(1).norm(dim=1).numpy())

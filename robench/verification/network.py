@@ -85,7 +85,7 @@ def read_network(folder: Path, sha256: str) -> Network:
     """
     if not (folder / "model.json").is_file():
         raise RunError(
-            f"`{folder}` is not a model folder, and only robench's own layers are re-executed",
+            f"`{folder}` is not a model folder, and `verify` re-executes only robench's own layers",
             hint="if the folder was moved, give its new place (`--model`, in Python `model=`); modules of a FILE.py, "
             ".pt2 programs and .onnx files have no second implementation to be checked with",
         )

@@ -134,9 +134,9 @@ def read_records(run: Path, known: set[int], classes: int) -> list[Claim]:
         if record.index in records:
             raise RunError(f"`{path}` holds two records of image {record.index}", hint=ANOTHER_RUN)
         if record.index not in known:
-            raise RunError(f"`{path}` speaks of image {record.index}, which the data do not hold", hint=ANOTHER_RUN)
+            raise RunError(f"`{path}` has a record of image {record.index}, which is not in the data", hint=ANOTHER_RUN)
         if not all(0 <= given[key] < classes for key in ("label", "predicted", "runner_up") if key in given):
-            raise RunError(f"`{path}` speaks of a class that the model does not have", hint=ANOTHER_RUN)
+            raise RunError(f"`{path}` has a record of a class that the model does not have", hint=ANOTHER_RUN)
         records[record.index] = record
     return list(records.values())
 

@@ -53,7 +53,7 @@ def potential(
     loaded, dataset = pair.loaded, pair.dataset
     if loaded.outputs != 1:
         raise ModelError(
-            f"`{model.ref}` has {loaded.outputs} logits, and the transport problem is one of two classes",
+            f"`{model.ref}` has {loaded.outputs} logits, and the transport problem has two classes",
             hint="train on two classes, such as `--data mnist:0-8`",
         )
     bound = lipschitz.lipschitz_bound(loaded)
@@ -83,7 +83,7 @@ def _dual_terms(model: ModelRef, alpha: float | None, margin: float | None) -> t
     margin = trained.get("margin") if margin is None else margin
     if alpha is None or margin is None:
         raise SpecError(
-            f"`{model.ref}` was not trained with the hKR or KR loss, so the problem of Theorem 2 is open",
+            f"`{model.ref}` was not trained with the hKR or KR loss, so alpha and margin are not known",
             hint="give --alpha and --margin",
         )
     return alpha, margin

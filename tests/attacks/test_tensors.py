@@ -244,9 +244,9 @@ def test_what_draws_depends_on_the_image_alone_in_batches_of_one():
         (lambda a: a.GaussianBlurAttack(), "GaussianBlurAttack.*L2"),
         (lambda a: a.SpatialAttack(), "SpatialAttack.*L2"),
         (lambda a: a.DDNAttack, "is a class"),
-        (lambda a: nn.Identity(), "Identity is none"),
-        (lambda a: 3, "int is none"),
-        (lambda a: None, "NoneType is none"),
+        (lambda a: nn.Identity(), "Identity is no attack"),
+        (lambda a: 3, "int is no attack"),
+        (lambda a: None, "NoneType is no attack"),
         (lambda a: "pgd:step=3", "step"),
         (lambda a: "newton", "unknown attack"),
     ],
@@ -579,5 +579,5 @@ def test_rows_of_a_data_set_keep_their_positions_in_the_split():
     assert found.points.shape == (3, 1, 8, 8)
     assert not robench.crosscheck(radii, found)
     for kept in ({"y": [0, 1, 0]}, {"bounds": (0.0, 1.0)}):
-        with pytest.raises(RobenchError, match="brings its own"):
+        with pytest.raises(RobenchError, match="has its own"):
             robench.attack(model, "digits:0-8", limit=3, eps=1, **kept)

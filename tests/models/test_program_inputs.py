@@ -64,7 +64,7 @@ def written(tmp_path, module, args=(X,), kwargs=None, **options):
         (lambda: Several("single"), (X,), FREE, "a tuple"),
         (lambda: Several("table"), (X,), FREE, "a dict"),
         (lambda: Several("classes"), (X,), FREE, "int64 outputs"),
-        (lambda: nn.Sequential(nn.Flatten(), nn.Dropout(), nn.Linear(16, 3)), (X,), FREE, "asked again"),
+        (lambda: nn.Sequential(nn.Flatten(), nn.Dropout(), nn.Linear(16, 3)), (X,), FREE, "runs again"),
     ],
     ids=lambda value: value if isinstance(value, str) else None,
 )

@@ -98,7 +98,7 @@ SPEC = train_spec("hkr", DataSpec(name="two-moons"), epochs=1)
         ((3, X, Y), SpecError, "the recipe is 3"),
         (("adv", X * 255, Y), DataError, "outside of their bounds"),
         (("hkr", X * 255, None), DataError, "no labels"),
-        (("hkr", "two-moons", Y), DataError, "brings its own labels"),
+        (("hkr", "two-moons", Y), DataError, "has its own labels"),
         (("hkr", X, Y[:-1]), DataError, "labels of shape"),
         (("hkr", X[:8], Y[:8]), DataError, "too few"),
         (("hkr", X, np.zeros(40, dtype=int)), DataError, "one class only"),

@@ -32,7 +32,7 @@ class Function:
         absolute_error: error of the definition itself, such as a threshold behind which torch replaces the function.
         entrywise: whether entry k is a function of entry k of the inputs, put one after the other, of constant `slope`.
         slack: what other constants and underflow add to the error.
-        positive: for relu(−v), the signal relu(v): together they cost no more than the dearer one.
+        positive: for relu(−v), the signal relu(v): together they cost no more than the larger of the two.
     """
 
     operation: str

@@ -273,7 +273,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         """The run changes a state that its output depends on."""
         return BoundError(
             f"`{self._at}` changes its own state when it runs: {what}; so it is another function each time",
-            hint="keep the state fixed in evaluation mode: a certificate holds for one function",
+            hint="keep the state fixed in evaluation mode: a certificate is about one function",
         )
 
     def _arguments(self, value: Any) -> Any:

@@ -48,7 +48,7 @@ def plain_module(module: nn.Module) -> nn.Module:
 def script_refusal(what: str) -> ModelError:
     """TorchScript hides its operations."""
     return ModelError(
-        f"{what} is TorchScript, which is not taken",
+        f"{what} is TorchScript, which robench does not read",
         hint="give the nn.Module that it was made from (FILE.py:factory), or a .pt2 file by torch.export.save",
     )
 

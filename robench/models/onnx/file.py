@@ -102,7 +102,7 @@ def _outputs(module: OnnxGraph, path: Path, batch: int | None, shape: Shape) -> 
         if batch is None:
             raise
         raise ModelError(
-            f"`{path}` was exported for batches of exactly {batch}, and serves no others: {error.message}",
+            f"`{path}` was exported for batches of exactly {batch}, and fails for others: {error.message}",
             hint="export it with a free batch size: torch.onnx.export(model, (x,), dynamo=True, "
             "dynamic_shapes=({0: torch.export.Dim('batch')},))",
         ) from None

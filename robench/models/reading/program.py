@@ -40,12 +40,12 @@ def load_program(path: Path, shape: WantedShape, threshold: float | None) -> Loa
     """
     content = read_bytes(path)
     if is_script(content):
-        raise ModelError(f"`{path}` is a TorchScript archive, which is not taken", hint=HINT)
+        raise ModelError(f"`{path}` is a TorchScript archive, which robench does not read", hint=HINT)
     program, module = _opened(content, path)
     try:
         sizes = _input_sizes(program)
     except ValueError as error:
-        raise ModelError(f"`{path}` does not serve: {error}", hint=EXPORT_HINT) from None
+        raise ModelError(f"`{path}` cannot be used: {error}", hint=EXPORT_HINT) from None
     source = f"`{path}`"
     input_shape = shape.fitted(sizes, source)
     module.requires_grad_(False)

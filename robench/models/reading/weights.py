@@ -80,7 +80,7 @@ def _chosen(states: Mapping[str, State], expected: Mapping[str, Tensor], path: P
     if best.rank[0] and twins:
         raise ModelError(
             f"`{path}` holds several states that fit the model: {listed([best.place, *twins])}",
-            hint="save the one that is meant alone",
+            hint="save only the one that you mean",
         )
     if best.rank[0] and best.left:
         raise ModelError(

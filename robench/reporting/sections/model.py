@@ -95,7 +95,7 @@ def _budget_figure(item: Evaluation, anchor: str) -> FigureExhibit | None:
     return FigureExhibit(
         f"{anchor}-passes",
         "Accuracy at some ε, and what it took to bring it there: each marker is the combined accuracy after one more "
-        "attack, against the forward and backward passes so far. A long flat piece is an attack that was dear and "
+        "attack, against the forward and backward passes so far. A long flat piece is an attack that was expensive and "
         "broke little. The first point is the clean prediction.",
         f"Combined accuracy of {item.name} after each of the attacks {', '.join(item.attacks)}.",
         figures.accuracy_by_passes(item),

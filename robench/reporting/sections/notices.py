@@ -30,25 +30,25 @@ def _remarks(item: Evaluation) -> list[str]:
     if item.refusal is not None:
         remarks.append(f"no certificate, since the Lipschitz constant has no bound: {item.refusal}.")
     elif item.certified("pairwise") is None:
-        remarks.append("not certified; nothing is known from below.")
+        remarks.append("not certified: there is no lower bound.")
     if item.attack is None:
-        remarks.append("not attacked; nothing is known from above but the clean accuracy.")
+        remarks.append("not attacked: the only upper bound is the clean accuracy.")
     if item.certify and item.attack and item.certify.n != item.attack.n:
         remarks.append(
-            f"{item.certify.n} images were certified and {item.attack.n} attacked. Wherever certificates stand beside "
-            "attacks, all is on the latter; clean accuracy, base rate and mean radius in the table of models and at "
-            "the head of each model are on the former."
+            f"{item.certify.n} images were certified and {item.attack.n} attacked. Where certificates stand beside "
+            "attacks, both are on the attacked images. Clean accuracy, base rate and mean radius in the table of "
+            "models and at the head of each model are on the certified images."
         )
     if item.attack and not item.full:
         remarks.append(
-            "the attack run was an ensemble, in which an attack sees only what the attacks before it left open. Single "
-            "attacks then have no accuracy, and the tables say what each broke of what it was given; the combined "
-            "accuracy is the same as if every attack had seen every image, but for pairs that a rule spared."
+            "the attacks ran as an ensemble: each saw only the images that the attacks before it left open. A single "
+            "attack then has no accuracy, and the tables say how many images it broke of those it was given. The "
+            "combined accuracy is the same as if every attack had seen every image, except for pairs that were spared."
         )
     if item.n_spared:
         remarks.append(
             f"pairs of image and ε that stand and were spared at least one attack: {item.n_spared}. An attack would "
-            f"have had to gain more than {100 * SHARE:g} % of what is between the adversarial at hand and the "
-            "certified radius. With --full nothing is spared."
+            f"have had to gain more than {100 * SHARE:g} % of the distance between the nearest adversarial example and "
+            "the certified radius. With --full nothing is spared."
         )
     return remarks
