@@ -1,4 +1,4 @@
-"""How long work says how far it is; the command line shows it, a library user may ignore it."""
+"""How long work reports its progress; the command line shows it, a library user may ignore it."""
 
 from __future__ import annotations
 

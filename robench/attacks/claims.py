@@ -1,4 +1,4 @@
-"""What attacks claim, and the order in which an attack of a fixed ε is asked."""
+"""What attacks claim, and the order of the radii for an attack of a fixed ε."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Attack(Protocol):
 
 
 class FixedEpsilonAttack(ABC):
-    """An attack that is asked for an adversarial within one ε."""
+    """An attack that looks for an adversarial within one ε."""
 
     def run(self, classifier: Classifier, examples: Examples) -> Claims:
         """Attack each image at the radii that it asks (`by_radius`)."""

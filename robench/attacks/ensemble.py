@@ -191,7 +191,7 @@ class Ensemble:
         return predicted
 
     def _scales(self, examples: Examples) -> Tensor:
-        """What logits are divided by: the slope of the margin at the image, so that the answer has no logit scale."""
+        """The divisor of the logits: the slope of the margin at the image, so that their scale does not matter."""
         scales = []
         for tile, real in tiles(self.classifier, examples):
             logits, gradient = self.classifier.differentiate(tile.x, tile.scale, negative_margin(tile.label), real)

@@ -22,7 +22,7 @@ from robench.specs.attacks import DeepFoolSpec, FgsmSpec, FoolboxOptions, PgdSpe
 
 
 class FixedEpsilon(FixedEpsilonAttack):
-    """A foolbox attack that is asked for an adversarial within one ε.
+    """A foolbox attack that looks for an adversarial within one ε.
 
     Args:
         attack: a `foolbox.attacks` object.

@@ -1,4 +1,4 @@
-"""What an ensemble is asked: radii, and attacks with their options."""
+"""What an ensemble runs: radii, and attacks with their options."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from robench.specs.evaluation import AttackSpec
 
 @dataclass(frozen=True)
 class AttackPlan:
-    """What an ensemble is asked.
+    """What an ensemble runs.
 
     Fields:
         eps: the radii as written and their values, ascending.

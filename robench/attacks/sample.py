@@ -1,4 +1,4 @@
-"""A sample of the attacked images, on which signs of a wrong evaluation are looked for."""
+"""A sample of the attacked images, to look for signs of a wrong evaluation."""
 
 from __future__ import annotations
 

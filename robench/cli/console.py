@@ -1,4 +1,4 @@
-"""What the user sees: results on stdout, all else, a user's own prints too, on stderr, bars on a terminal only."""
+"""What the user sees: results on stdout; notes, bars and prints of the user's own code on stderr."""
 
 from __future__ import annotations
 

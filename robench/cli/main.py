@@ -19,7 +19,7 @@ FINDING, USAGE, BUG, INTERRUPTED = 1, 2, 3, 130
 
 
 class LazyGroup(click.Group):
-    """Imports a command's module when it is asked for, so that `--help` stays quick."""
+    """Imports the module of a command only when the command runs, so that `--help` stays quick."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """All commands, in the order of a user's work."""

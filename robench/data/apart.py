@@ -1,4 +1,4 @@
-"""How far apart two classes lie, and how unequal they are: what a margin has to be measured by."""
+"""How far apart two classes lie, and how unequal they are: margins are scaled by it."""
 
 from __future__ import annotations
 

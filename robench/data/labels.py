@@ -1,4 +1,4 @@
-"""Labels as users store them: what means class numbers in one way only is read, everything else is refused."""
+"""Labels as users store them: read if they can mean class numbers in one way only, else refused."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One array of an npz file, read without unpickling; what its headers promise is held against its size first."""
+"""One array of an npz file, read without unpickling; its headers are compared with its size first."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The chunks of a PNG file: what a decoder leaves unsaid, and checksums that it may not hold against the data.
+"""The chunks of a PNG file: facts that a decoder does not report, and checksums that it may not check.
 
 ISO/IEC 15948, https://www.w3.org/TR/png-3/: a signature, then chunks of length, type, data and CRC-32, from IHDR to
 IEND.

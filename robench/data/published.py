@@ -1,4 +1,4 @@
-"""Where the published files lie, and their checksums: for downloads, and to know a file by its content.
+"""Where the published files lie, and their checksums: for downloads, and to recognise a file by its content.
 
 `Remote.checksum` are the published ones, of the files as downloaded. The sums of contents are SHA-256 of the data
 without gzip, so they hold for every way of packing.

@@ -1,4 +1,4 @@
-"""What every model must pass before it is believed: finite weights, one answer to one input, equal copies."""
+"""Checks that every model must pass: finite weights, one answer to one input, equal copies."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A model in the memory of the user's program: a copy is made ready as a model that is read from a file is."""
+"""A model in memory, copied and prepared like a model from a file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the outputs of a model on the data say against the way its class is read."""
+"""Flags on the outputs of a model: signs that its class is read in the wrong way."""
 
 from __future__ import annotations
 

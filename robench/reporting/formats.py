@@ -1,4 +1,4 @@
-"""Tables as text: CSV, Markdown and LaTeX, with everything escaped that the format would take for its own."""
+"""Tables as text: CSV, Markdown and LaTeX, with all special characters escaped."""
 
 from __future__ import annotations
 

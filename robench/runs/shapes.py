@@ -1,4 +1,4 @@
-"""What is read of `manifest.json` and `summary.json`, and of which kind it is; a file may lack it, but not twist it."""
+"""The fields of `manifest.json` and `summary.json` that are read, and their types; a field may only be missing."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Rates over records: curves, intervals, summaries, budgets, and signs of nonsense."""
+"""Rates over records: curves, intervals, summaries, budgets, and signs that a model knows nothing."""

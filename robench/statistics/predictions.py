@@ -1,4 +1,4 @@
-"""What predictions alone say: the accuracy that needs no model, the classes one by one, signs of nonsense. No torch.
+"""What predictions alone say: the accuracy that needs no model, each class by itself, signs that a model knows nothing.
 
 A model that says one class for every image is as accurate as that class is frequent, and certified so at every ε. The
 base rate therefore stands beside every accuracy, and these flags say when the one is no more than the other.

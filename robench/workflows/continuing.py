@@ -1,4 +1,4 @@
-"""What a run folder is about, and what of it was done before."""
+"""What a run folder is about, and which of its images are done already."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A model and the images it is asked about, and whether they fit each other."""
+"""A model and its images, and whether they fit each other."""
 
 from __future__ import annotations
 

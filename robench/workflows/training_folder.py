@@ -1,4 +1,4 @@
-"""Model folders in training: `training.json` says whose they are and how far they came, `history.jsonl` each epoch."""
+"""Model folders in training: `training.json` names the training and how far it came, `history.jsonl` each epoch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Constants of an operation, and what it is off by where they are other numbers in float32."""
+"""Constants of an operation, and its error where they differ in float32."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The network as it is deployed in float32: its constants, and why nothing can be said of it (docs/design/0008)."""
+"""The network as it is deployed in float32: its constants, and the reason if it has no bound (docs/design/0008)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a graph of ATen operations proves of an operand: constant, positive, the same for all classes, of what shape."""
+"""What a graph of ATen operations proves about an operand: constant, positive, equal for all classes, its shape."""
 
 from __future__ import annotations
 

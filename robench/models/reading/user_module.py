@@ -1,4 +1,4 @@
-"""What a factory in a user's file makes: a torch module, out of what wrappers it may be in."""
+"""What a factory in a user's file makes: a torch module, taken out of its wrappers."""
 
 from __future__ import annotations
 
