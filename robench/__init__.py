@@ -21,7 +21,10 @@ if TYPE_CHECKING:
     from robench.models import LoadedModel, load_model
     from robench.records.certificates import Certificates
     from robench.records.crosscheck import Contradictions, crosscheck
-    from robench.runs.frames import read
+    from robench.records.smoothed import SmoothedCertificates
+    from robench.runs.frames import read, read_smoothed
+    from robench.smoothing.attack import SmoothedAttack, attack_smoothed
+    from robench.smoothing.certify import certify_smoothed
     from robench.training.memory import train
 
     __version__: str
@@ -34,13 +37,18 @@ _HOMES = {
     "LipschitzBound": "robench.lipschitz.bound",
     "LoadedModel": "robench.models",
     "RobenchError": "robench.errors",
+    "SmoothedAttack": "robench.smoothing.attack",
+    "SmoothedCertificates": "robench.records.smoothed",
     "attack": "robench.attacks.tensors",
+    "attack_smoothed": "robench.smoothing.attack",
     "certify": "robench.certificates.certify",
+    "certify_smoothed": "robench.smoothing.certify",
     "crosscheck": "robench.records.crosscheck",
     "lipschitz_bound": "robench.lipschitz.bound",
     "load_data": "robench.data.memory",
     "load_model": "robench.models",
     "read": "robench.runs.frames",
+    "read_smoothed": "robench.runs.frames",
     "train": "robench.training.memory",
 }
 """Where each name is defined."""
@@ -53,13 +61,18 @@ __all__ = [
     "LipschitzBound",
     "LoadedModel",
     "RobenchError",
+    "SmoothedAttack",
+    "SmoothedCertificates",
     "attack",
+    "attack_smoothed",
     "certify",
+    "certify_smoothed",
     "crosscheck",
     "lipschitz_bound",
     "load_data",
     "load_model",
     "read",
+    "read_smoothed",
     "train",
     "workflows",
 ]

@@ -9,6 +9,7 @@ import click
 
 from robench.cli import options
 from robench.cli.console import Command, print_json
+from robench.cli.smoothing import Smoothing, smoothing
 
 if TYPE_CHECKING:
     from robench.specs.evaluation import DeployDtype
@@ -27,9 +28,11 @@ if TYPE_CHECKING:
     help="Arithmetic of the deployed model. float32 shrinks every radius by the rounding error, and certifies no image "
     "to which the float32 model gives another class.",
 )
+@smoothing
 @options.out(required=False, help_text="Run folder. The same command resumes it.  [default: under runs/]")
 @options.fail_under(
-    "Exit with 1 if pairwise certified accuracy at any ε is below RATE, or if the model predicts one class only."
+    "Exit with 1 if certified accuracy (pairwise, or smoothed) at any ε is below RATE, or if the model predicts one "
+    "class only."
 )
 @options.as_json
 @options.batches
@@ -39,6 +42,7 @@ def certify(
     data: DataRef,
     eps: tuple[str, ...],
     deploy_dtype: DeployDtype,
+    smoothing: Smoothing | None,
     out: Path | None,
     fail_under: float | None,
     json_output: bool,
@@ -54,15 +58,24 @@ def certify(
       robench certify hkr --data mnist --eps 0.5,1,1.58
       robench certify net.onnx --data npz:images.npz --eps 0.5
       robench certify net.py:make --weights net.safetensors --data cifar10 --eps 36/255
+      robench certify noisy.pt2 --data cifar10 --method smoothing --sigma 0.25 --eps 0.25
 
     An image counts as certified at ε if it is classified correctly and its radius is above ε. The table shows two
     rules. `paper` is |f(x)|/L for one logit, and half the gap of the two largest logits over L otherwise. `pairwise`
     divides the gap of each pair of classes by the constant of that pair, and is never smaller.
     """
     from robench import workflows
-    from robench.cli.results import certify_result, gate, show_flags
+    from robench.cli.results import certify_result, gate, show_flags, smoothed_result
     from robench.specs.epsilon import DEFAULT_EPS
 
+    if smoothing is not None:
+        outcome = workflows.certify_smoothed(
+            model, data, eps=eps or DEFAULT_EPS, out=out, execution=execution, **smoothing._asdict()
+        )
+        (print_json if json_output else smoothed_result)(outcome.summary)
+        execution.progress.note(f"run folder: {outcome.folder}")
+        show_flags(outcome.summary["flags"], execution.progress.note)
+        return gate(outcome.summary["n_certified"]["smoothed"], outcome.summary, fail_under)
     outcome = workflows.certify(
         model,
         data,

@@ -28,6 +28,22 @@ def certify_result(summary: Mapping[str, Any]) -> None:
     print_table(title, columns, rows)
 
 
+def smoothed_result(summary: Mapping[str, Any]) -> None:
+    """Certified accuracy of the smoothed classifier by ε, and with which probability."""
+    n, counts, sampling = summary["n"], summary["n_certified"], summary["sampling"]
+    columns = ["rule", "mean radius", *(f"certified at {eps}" for eps in counts["smoothed"])]
+    rows = [
+        [rule, lower(summary["mean_radius"][rule]), *(lower_percent(k, n, " %") for k in counts[rule].values())]
+        for rule in counts
+    ]
+    title = (
+        f"smoothed classifier, σ = {sampling['sigma']:g}, {sampling['n']} draws an image: {accuracy_line(summary)}, "
+        f"{summary['n_abstained']} abstentions; each radius holds with probability {summary['confidence']['each']:g}, "
+        f"all together with {lower(summary['confidence']['all'])}"
+    )
+    print_table(title, columns, rows)
+
+
 def attack_result(summary: Mapping[str, Any]) -> None:
     """Robust accuracy by ε: of each attack where each saw every image, of all together, and certified below it."""
     n, robust, budget = summary["n"], summary["n_robust"], summary["budget"]

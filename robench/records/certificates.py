@@ -16,6 +16,7 @@ from robench.data.dataset import input_digest
 from robench.data.memory import ImageSet, LabelsLike, as_array, classes_of
 from robench.errors import DataError
 from robench.records.record import CertifyRecord, Rule, Status
+from robench.records.smoothed import SmoothedCertificates, SmoothedRecord
 from robench.specs.epsilon import Epsilon, epsilon_or_zero
 
 
@@ -178,8 +179,13 @@ def proofs_of(images: Sequence[Identity], certificates: Proven) -> Proofs:
 
     Raises:
         DataError: another number of certificates than of images, certificates of other images or labels, or radii that
-            are not numbers from 0 up.
+            are not numbers from 0 up; or they are of a smoothed classifier.
     """
+    if isinstance(certificates, SmoothedCertificates) or _of_smoothed(certificates):
+        raise DataError(
+            "these certificates are of a smoothed classifier, and the attacks are on the model itself",
+            hint="attack the smoothed classifier with `attack_smoothed`, or give certificates of `certify`",
+        )
     if isinstance(certificates, Certificates):
         _check_number(len(certificates), len(images))
         known = certificates if certificates.labels is not None else certificates.labelled([i.label for i in images])
@@ -198,6 +204,10 @@ def proofs_of(images: Sequence[Identity], certificates: Proven) -> Proofs:
     if not (radii >= 0).all():
         raise DataError("a certified radius is negative or NaN", hint="give 0 where nothing is proven")
     return Proofs(np.minimum(radii.astype(np.float64), np.finfo(np.float64).max))
+
+
+def _of_smoothed(certificates: Proven) -> bool:
+    return isinstance(certificates, Sequence) and any(isinstance(item, SmoothedRecord) for item in certificates)
 
 
 def _check_number(certificates: int, images: int) -> None:

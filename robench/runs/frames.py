@@ -9,13 +9,17 @@ from typing import Any
 
 import pandas as pd
 
+from robench.errors import RunError
 from robench.records.record import AttackRecord, CertifyRecord
-from robench.runs.run import read_runs
+from robench.records.smoothed import SmoothedRecord
+from robench.runs.run import Run, read_runs, read_smoothed_runs
 
 WORDS = {"run": "category", "model": "category", "data": "category", "command": "category"}
 IMAGE = {"index": "int64", "label": "int64", "predicted": "int64", "correct": "bool", "certified_radius": "float64"}
 CERTIFIED = {"certified_radius_paper": "float64", "margin": "float64", "runner_up": "Int64", "status": "category"}
 ATTACKED = {"distance": "float64", "attack": "category"}
+SMOOTHED = {"radius": "float64", "chosen": "int64", "chosen_count": "int64", "count": "int64", "offset": "float64",
+            "sigma": "float64", "n": "int64", "n0": "int64", "alpha": "float64"}  # fmt: skip
 OUTCOME = {"status": "category", "distance": "float64", "predicted": "Int64"}
 
 
@@ -62,6 +66,56 @@ def read(*paths: str | PathLike[str]) -> pd.DataFrame:
             if isinstance(record, AttackRecord):
                 types |= _of_attacks(record.attacks)
     return pd.DataFrame(rows, columns=list(types)).astype(types)
+
+
+def read_smoothed(*paths: str | PathLike[str]) -> pd.DataFrame:
+    """The records of runs of smoothed classifiers, one row an image of a run; `read` passes over these runs.
+
+    - `run`, `model`, `data`, `command`, `index`, `label`, `correct`: as of `read`.
+    - `predicted`: class of the smoothed classifier, missing where it abstains.
+    - `certified_radius`: 0.0 where it is wrong or abstains; `radius` is that of the predicted class.
+    - `chosen`, `chosen_count`, `count`, `offset`, `status`; and of the run `sigma`, `n`, `n0`, `alpha`.
+
+    Args:
+        paths: run folders of `certify --method smoothing`, or folders that hold some at any depth.
+
+    Raises:
+        RunError: as of `read`.
+
+    Example:
+        >>> import pathlib, tempfile, robench
+        >>> folder = pathlib.Path(tempfile.mkdtemp())
+        >>> _ = (folder / "net.py").write_text(
+        ...     "import torch; net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 10))"
+        ... )
+        >>> digits = robench.workflows.DataRef("digits", limit=3)
+        >>> _ = robench.workflows.certify_smoothed(
+        ...     f"{folder}/net.py:net", digits, sigma=0.25, n=100, out=folder / "run"
+        ... )
+        >>> frame = robench.read_smoothed(folder)
+        >>> len(frame), frame["command"].unique().tolist(), frame["sigma"].unique().tolist()
+        (3, ['certify-smoothed'], [0.25])
+    """
+    runs = read_smoothed_runs([Path(path) for path in paths])
+    if not runs:
+        raise RunError(
+            "there is no run of a smoothed classifier", hint="name the --out folders of `certify --method smoothing`"
+        )
+    types = {**WORDS, **IMAGE, "predicted": "Int64", **SMOOTHED, "status": "category"}
+    rows = [_smoothed(run, record) for run in runs for record in run.records]
+    return pd.DataFrame(rows, columns=list(types)).astype(types)
+
+
+def _smoothed(run: Run[SmoothedRecord], record: SmoothedRecord) -> dict[str, Any]:
+    head = {"run": run.name, "model": run.model_name, "data": run.data_name, "command": run.command}
+    return {
+        **head,
+        **vars(record),
+        "correct": record.correct,
+        "certified_radius": record.certified_radius,
+        "status": record.status.value,
+        **run.spec["sampling"],
+    }
 
 
 def _certified(record: CertifyRecord) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -12,11 +12,13 @@ from robench.errors import RunError
 from robench.files import read_json
 from robench.records.record import READABLE_VERSIONS, AttackRecord, CertifyRecord, attack_record, certify_record
 from robench.records.shapes import misfit
+from robench.records.smoothed import SMOOTHED_COMMAND, SmoothedRecord, smoothed_record
 from robench.runs import shapes as run_shapes
 from robench.runs.facts import BoundFacts, DataFacts, ModelFacts, bound_facts, data_facts, model_facts
 from robench.runs.reading import MANIFEST, SUMMARY, check_unchanged, find_runs, read_effort, read_records
 
-R = TypeVar("R", CertifyRecord, AttackRecord)
+R = TypeVar("R", CertifyRecord, AttackRecord, SmoothedRecord)
+Parsers = Mapping[str, Callable[[Mapping[str, Any]], Any]]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -43,7 +45,7 @@ class Run(Generic[R]):
 
     @property
     def command(self) -> str:
-        """`certify` or `attack`."""
+        """`certify`, `attack` or `certify-smoothed`."""
         return str(self.manifest["command"])
 
     @property
@@ -125,19 +127,33 @@ def read_runs(paths: Sequence[Path]) -> list[AnyRun]:
     Raises:
         RunError: there is no such run, or one of them cannot be read or is of another schema version.
     """
-    folders = sorted({folder.resolve() for path in paths for folder in find_runs(path)})
-    names = _names(folders)
-    runs = [run for folder in folders if (run := _read(folder, names[folder])) is not None]
+    runs = _read_all(paths, {"certify": certify_record, "attack": attack_record})
     if not runs:
         raise RunError("there is no certify or attack run", hint="name the --out folders of `certify` or `attack`")
     return runs
 
 
-def _read(folder: Path, name: str) -> AnyRun | None:
+def read_smoothed_runs(paths: Sequence[Path]) -> list[Run[SmoothedRecord]]:
+    """All runs of smoothed classifiers at or below some paths, sorted by their path; there may be none.
+
+    Raises:
+        RunError: as of `read_runs`.
+    """
+    return _read_all(paths, {SMOOTHED_COMMAND: smoothed_record})
+
+
+def _read_all(paths: Sequence[Path], parsers: Parsers) -> list[Run[Any]]:
+    """The runs of some commands; a run of a model and one of a smoothed classifier are never read together."""
+    folders = sorted({folder.resolve() for path in paths for folder in find_runs(path)})
+    names = _names(folders)
+    return [run for folder in folders if (run := _read(folder, names[folder], parsers)) is not None]
+
+
+def _read(folder: Path, name: str, parsers: Parsers) -> Run[Any] | None:
     """The run in a folder; None if it is of another kind, such as a training."""
     manifest = read_json(folder / MANIFEST)
-    command = manifest.get("command")
-    if command not in ("certify", "attack"):
+    command = str(manifest.get("command"))
+    if command not in parsers:
         return None
     version = manifest.get("schema_version")
     if version not in READABLE_VERSIONS:
@@ -151,8 +167,7 @@ def _read(folder: Path, name: str) -> AnyRun | None:
     if problem:
         raise RunError(f"`{folder}` is not as robench wrote it: {problem}", hint="move it elsewhere and make it again")
     check_unchanged(folder, manifest)
-    parse = certify_record if command == "certify" else attack_record
-    records: tuple[Any, ...] = tuple(read_records(folder, parse))
+    records: tuple[Any, ...] = tuple(read_records(folder, parsers[command]))
     run: Run[Any] = Run(
         folder=folder, name=name, manifest=manifest, summary=summary, spent=read_effort(folder), records=records
     )

@@ -18,6 +18,7 @@ from robench.records.record import SCHEMA_VERSION
 from robench.records.shapes import misfit
 from robench.specs.data import DataSpec, Split
 
+RECORDS = "records.jsonl"
 ANOTHER_RUN = "name a folder that `certify` or `attack` has written; this one was changed since"
 WRITTEN = "name a folder that robench has written"
 MANIFEST: Mapping[str, Mapping[str, Any]] = {
@@ -35,6 +36,7 @@ class Manifest:
         model, data_dir: where it lay; None where the manifest does not say.
         weights_sha256, data_sha256: what it was.
         data, split: which images.
+        command, spec: what was asked of them.
     """
 
     model: Path | None
@@ -43,6 +45,8 @@ class Manifest:
     split: Split
     data_dir: Path | None
     data_sha256: str
+    command: str
+    spec: Mapping[str, Any]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,6 +109,8 @@ def read_manifest(run: Path) -> Manifest:
         split=spec["split"],
         data_dir=_path(facts["data"].get("data_dir")),
         data_sha256=identity["data_sha256"],
+        command=str(manifest.get("command")),
+        spec=spec,
     )
 
 
@@ -119,13 +125,9 @@ def read_records(run: Path, known: set[int], classes: int) -> list[Claim]:
     Raises:
         RunError: a record is damaged, is one of two of an image, or speaks of an unknown image or class.
     """
-    path = run / "records.jsonl"
-    try:
-        lines = [json.loads(line) for line in path.read_text("utf-8").split("\n") if line]
-    except (OSError, ValueError, RecursionError) as error:
-        raise RunError(f"`{path}` cannot be read: {error}", hint=ANOTHER_RUN) from None
+    path = run / RECORDS
     records: dict[int, Claim] = {}
-    for line in lines:
+    for line in read_lines(run):
         certified = isinstance(line, dict) and "radius_pairwise" in line
         shape = CERTIFY_SHAPE if certified else ATTACK_SHAPE
         _require(line, shape, path)
@@ -139,6 +141,19 @@ def read_records(run: Path, known: set[int], classes: int) -> list[Claim]:
             raise RunError(f"`{path}` has a record of a class that the model does not have", hint=ANOTHER_RUN)
         records[record.index] = record
     return list(records.values())
+
+
+def read_lines(run: Path) -> list[Any]:
+    """The records of a run as plain data, not checked.
+
+    Raises:
+        RunError: they cannot be read.
+    """
+    path = run / RECORDS
+    try:
+        return [json.loads(line) for line in path.read_text("utf-8").split("\n") if line]
+    except (OSError, ValueError, RecursionError) as error:
+        raise RunError(f"`{path}` cannot be read: {error}", hint=ANOTHER_RUN) from None
 
 
 def read_adversarials(run: Path) -> Iterator[tuple[int, npt.NDArray[np.float32]]]:

@@ -16,9 +16,18 @@ import numpy as np
 
 from robench.data import Dataset, load
 from robench.errors import RunError
+from robench.records.smoothed import SMOOTHED_COMMAND
 from robench.verification.claims import Pixels, adversarial_problems, certificate_problems, image_problems
 from robench.verification.network import Network, read_network
-from robench.verification.run import Claim, ClaimedDistance, read_adversarials, read_manifest, read_records
+from robench.verification.run import (
+    Claim,
+    ClaimedDistance,
+    Manifest,
+    read_adversarials,
+    read_manifest,
+    read_records,
+)
+from robench.verification.smoothed import read_smoothed, smoothed_problems
 
 BATCH = 250
 
@@ -55,7 +64,7 @@ class Verification:
 
 
 def verify(run: Path, *, model: Path | None = None, data_dir: Path | None = None) -> Verification:
-    """Execute a certify or attack run again.
+    """Execute a certify or attack run again; of a smoothed classifier, compute the radii from the counts again.
 
     Args:
         run: the run folder.
@@ -66,16 +75,15 @@ def verify(run: Path, *, model: Path | None = None, data_dir: Path | None = None
         RunError: the run, the model or the data are missing, or not those of the run.
     """
     manifest = read_manifest(run)
+    if manifest.command == SMOOTHED_COMMAND:
+        dataset = _data(manifest, data_dir)
+        claims = read_smoothed(run, manifest.spec)
+        return Verification(len(claims.records), len(claims.records), 0, tuple(smoothed_problems(claims, dataset)))
     folder = model or manifest.model
     if folder is None:
         raise RunError("the manifest does not say where the model is", hint="give the model folder")
     network = read_network(folder, manifest.weights_sha256)
-    dataset = load(manifest.data, manifest.split, data_dir=data_dir or manifest.data_dir)
-    if dataset.sha256 != manifest.data_sha256:
-        raise RunError(
-            "the data are not those of the run",
-            hint="give the data of the run (`--data-dir`)",
-        )
+    dataset = _data(manifest, data_dir)
     records = read_records(run, set(dataset.index.tolist()), network.classes)
     attacked = [record for record in records if isinstance(record, ClaimedDistance)]
     executed = _Executed(network, dataset)
@@ -83,6 +91,21 @@ def verify(run: Path, *, model: Path | None = None, data_dir: Path | None = None
     checked, more = executed.adversarials(attacked, read_adversarials(run))
     certified = sum(claim.certified_radius > 0 for claim in attacked)
     return Verification(len(records), len(records) - len(attacked) + certified, checked, (*problems, *more))
+
+
+def _data(manifest: Manifest, data_dir: Path | None) -> Dataset:
+    """The images of a run.
+
+    Raises:
+        RunError: they are others.
+    """
+    dataset = load(manifest.data, manifest.split, data_dir=data_dir or manifest.data_dir)
+    if dataset.sha256 != manifest.data_sha256:
+        raise RunError(
+            "the data are not those of the run",
+            hint="give the data of the run (`--data-dir`)",
+        )
+    return dataset
 
 
 class _Executed:

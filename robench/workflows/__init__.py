@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from robench.workflows.gating import shortfalls
     from robench.workflows.reading import report, verify
     from robench.workflows.references import DataRef, Execution, ModelRef, Outcome
+    from robench.workflows.smoothing import certify_smoothed
     from robench.workflows.training import train, train_spec
     from robench.workflows.transport import potential
 
@@ -27,6 +28,7 @@ _MODULES = {
     "audit": "auditing",
     "bench": "benchmarking",
     "certify": "certifying",
+    "certify_smoothed": "smoothing",
     "export": "exporting",
     "shortfalls": "gating",
     "report": "reading",
@@ -49,6 +51,7 @@ __all__ = [
     "audit",
     "bench",
     "certify",
+    "certify_smoothed",
     "export",
     "potential",
     "report",

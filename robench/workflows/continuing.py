@@ -17,18 +17,25 @@ from robench.devices import device_facts
 from robench.errors import RunError
 from robench.progress import Progress
 from robench.records.record import AttackRecord, CertifyRecord
+from robench.records.smoothed import SMOOTHED_COMMAND, SmoothedRecord
 from robench.runs.folder import RunFolder, RunRequest
 from robench.specs.base import digest
 from robench.specs.evaluation import AttackSpec, CertifySpec
+from robench.specs.smoothing import SmoothingSpec
 from robench.workflows.pairs import Pair
 
 ROUNDED = 1e-6
 """Share of a certified radius by which threads and processors may change it."""
+COMMANDS = {CertifySpec: "certify", AttackSpec: "attack", SmoothingSpec: SMOOTHED_COMMAND}
 MADE_AGAIN = "make the run again in another folder; `robench verify` names records that do not hold"
 
 
 def run_request(
-    pair: Pair, spec: CertifySpec | AttackSpec, bound: dict[str, Any], flags: list[dict[str, str]], device: torch.device
+    pair: Pair,
+    spec: CertifySpec | AttackSpec | SmoothingSpec,
+    bound: dict[str, Any] | None,
+    flags: list[dict[str, str]],
+    device: torch.device,
 ) -> RunRequest:
     """What a run is, for its manifest.
 
@@ -38,19 +45,19 @@ def run_request(
     Args:
         pair: the model and the images.
         spec: what is computed of them.
-        bound: the Lipschitz bound as plain data, or under `refused` why there is none.
+        bound: the Lipschitz bound as plain data, or under `refused` why there is none; None where none was asked.
         flags: about the way the class is read from the outputs.
         device: where it is computed.
     """
     loaded, dataset, data_dir = pair.loaded, pair.dataset, pair.data.data_dir
     return RunRequest(
-        command="certify" if isinstance(spec, CertifySpec) else "attack",
+        command=COMMANDS[type(spec)],
         spec=spec.to_dict(),
         identity={**loaded.identity, "data_sha256": dataset.sha256, "robench": __version__},
         facts={
             "model": {**loaded.describe(), "path": str(Path(pair.model.ref).resolve())},
             "data": {**dataset.describe(), "data_dir": None if data_dir is None else str(data_dir.resolve())},
-            "audit": bound,
+            **({} if bound is None else {"audit": bound}),
             "flags": flags,
             **device_facts(device),
         },
@@ -67,7 +74,10 @@ def run_folder(out: str | PathLike[str] | None, request: RunRequest) -> Path:
 
 
 def done_before(
-    run: RunFolder[Any], dataset: Dataset, records: Sequence[CertifyRecord | AttackRecord], progress: Progress
+    run: RunFolder[Any],
+    dataset: Dataset,
+    records: Sequence[CertifyRecord | AttackRecord | SmoothedRecord],
+    progress: Progress,
 ) -> set[int]:
     """Indices of the images that have a record in the folder already, each checked to be of that very image.
 

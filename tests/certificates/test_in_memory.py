@@ -193,7 +193,7 @@ ODD = {
     "dictionary": (lambda z: {"logits": z}, "gives a dict"),
     "class": (lambda z: z.argmax(1), "int64 outputs|not logits"),
     "whole batch": (lambda z: z.sum(), "not logits"),
-    "centered batch": (lambda z: z - z.mean(0), "another batch"),
+    "centred batch": (lambda z: z - z.mean(0), "another batch"),
     "noise": (lambda z: z + torch.rand_like(z), "runs again"),
     "nothing": (lambda z: None, "gives a NoneType"),
 }

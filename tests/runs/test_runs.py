@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from robench.errors import RunError
@@ -65,7 +65,6 @@ def test_a_run_left_by_an_exception_says_so_and_resumes(
     assert [r.index for r in read_records(tmp_path, certify_record)] == [0, 1]
 
 
-@settings(max_examples=30)
 @given(st.integers(0, 10_000))
 def test_a_record_torn_at_any_byte_is_cut_off(cut: int) -> None:
     import tempfile

@@ -1,0 +1,1 @@
+"""Randomized smoothing: certificates, with a probability, of another classifier made of the model and noise."""
