@@ -15,6 +15,7 @@ from torch import nn
 
 from robench.arrays import Array, Flags, Integers, Singles
 from robench.certificates.deployment import Deployment
+from robench.certificates.image_rules import image_rules, proven_by
 from robench.certificates.radii import Radii, class_constants, radii, rounding
 from robench.data.dataset import input_digest
 from robench.data.memory import ImagesLike, LabelsLike, check_classes, inputs
@@ -29,7 +30,7 @@ from robench.records.certificates import Certificates, join
 from robench.records.record import CertifyRecord
 from robench.specs.base import whole
 from robench.specs.data import Split
-from robench.specs.evaluation import DeployDtype
+from robench.specs.evaluation import DeployDtype, ExtraRule
 from robench.statistics.predictions import record_flags
 
 
@@ -75,6 +76,7 @@ def certify(
     *,
     bound: LipschitzBound | None = None,
     deploy_dtype: DeployDtype = "float64",
+    rules: Collection[ExtraRule] = (),
     limit: int | None = None,
     split: Split = "test",
     data_dir: str | PathLike[str] | None = None,
@@ -94,6 +96,7 @@ def certify(
         bound: what `lipschitz_bound` says of this model; None to compute it.
         deploy_dtype: arithmetic of the deployed model. `float32` subtracts a bound of its rounding error as well, and
             proves nothing of an image to which the float32 model gives another class.
+        rules: rules that take their time, beyond those that are always there.
         limit: at most this many images, the first ones; None for all.
         split: of a data set by name: `train`, `validation` or `test`.
         data_dir: folder with its files; None for the cache, which downloads what it lacks.
@@ -130,7 +133,9 @@ def certify(
             check_classes(given.labels, held.classes)
         check_deployable(held, deploy_dtype)
         bound = bound or bound_module(held.module, held.input_shape)
-        batches = certify_batches(held, bound, given, deploy_dtype=deploy_dtype, batch_size=batch_size, device=where)
+        batches = certify_batches(
+            held, bound, given, deploy_dtype=deploy_dtype, rules=rules, batch_size=batch_size, device=where
+        )
         found = join(list(batches))
         notes = _notes(held, given, found)
         if deploy_dtype == "float32" and not found.radius.any():
@@ -144,6 +149,7 @@ def certify_records(
     dataset: CertifiedImages,
     *,
     deploy_dtype: DeployDtype = "float64",
+    rules: Collection[ExtraRule] = (),
     batch_size: int = 500,
     device: torch.device | str = "cpu",
     skip: Collection[int] = (),
@@ -155,12 +161,20 @@ def certify_records(
         bound: of this very module.
         dataset: the images, with labels.
         deploy_dtype: arithmetic of the deployed network.
+        rules: rules beyond those of the bound.
         batch_size: images at a time.
         device: where.
         skip: indices that already have a record.
     """
     for batch in certify_batches(
-        model, bound, dataset, deploy_dtype=deploy_dtype, batch_size=batch_size, device=device, skip=skip
+        model,
+        bound,
+        dataset,
+        deploy_dtype=deploy_dtype,
+        rules=rules,
+        batch_size=batch_size,
+        device=device,
+        skip=skip,
     ):
         yield from batch.records()
 
@@ -171,6 +185,7 @@ def certify_batches(
     images: CertifiedImages,
     *,
     deploy_dtype: DeployDtype = "float64",
+    rules: Collection[ExtraRule] = (),
     batch_size: int = 500,
     device: torch.device | str = "cpu",
     skip: Collection[int] = (),
@@ -183,12 +198,14 @@ def certify_batches(
         images: the images.
         deploy_dtype: arithmetic of the deployed network; `float32` subtracts a bound of its error as well, and runs it
             on each image: no certificate where it gives another class.
+        rules: rules beyond those of the bound (`robench.certificates.image_rules`).
         batch_size: images at a time.
         device: where; like the batch size it does not change a certificate beyond rounding error.
         skip: indices that already have a certificate.
 
     Raises:
-        BoundError: the constants are not finite, the deployed arithmetic has no bound, or was seen outside of it.
+        BoundError: the constants are not finite, the deployed arithmetic has no bound, or was seen outside of it; or
+            the model has no such rule.
         ModelError: the bound is of another module, or the images do not fit the model.
     """
     if images.shape != tuple(model.input_shape):
@@ -197,6 +214,7 @@ def certify_batches(
             hint="take the data that the model was trained on",
         )
     network = _network(model, bound).to(device)
+    more = image_rules(rules, network, bound, deploy_dtype)
     deployed = _deployment(model, bound, device) if deploy_dtype == "float32" else None
     done = set(skip)
     rows = np.array([row for row, index in enumerate(images.index.tolist()) if index not in done], dtype=np.int64)
@@ -206,6 +224,8 @@ def certify_batches(
         logits = _logits(network, inputs, model.outputs, device)
         norms = _norms(inputs)
         found = radii(bound, logits, norms, deploy_dtype)
+        for rule, prove in more.items():
+            found = proven_by(rule, found, prove(inputs, logits, found))
         if deployed is not None:
             found = _withdrawn(found, ~deployed.gives(found.predicted, logits, inputs, norms))
         yield Certificates(
@@ -280,8 +300,8 @@ def _deployment(model: Certifiable, bound: LipschitzBound, device: torch.device 
 
 def _withdrawn(found: Radii, rows: Flags) -> Radii:
     """The certificates without those of some rows."""
-    lengths = {name: np.where(rows, 0.0, getattr(found, name)) for name in ("margin", "radius", "radius_paper")}
-    return dataclasses.replace(found, **lengths)
+    by_rule = {rule: np.where(rows, 0.0, lengths) for rule, lengths in found.by_rule.items()}
+    return dataclasses.replace(found, margin=np.where(rows, 0.0, found.margin), by_rule=by_rule)
 
 
 def _logits(network: nn.Module, inputs: Singles, outputs: int, device: torch.device | str) -> Array:

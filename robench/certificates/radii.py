@@ -9,6 +9,7 @@ sound in floating point: docs/design/0004-soundness.md §6.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,6 +20,7 @@ from robench.certificates.deployment import classes
 from robench.errors import BoundError
 from robench.lipschitz import LipschitzBound
 from robench.numerics import round_up
+from robench.records.record import Rule
 from robench.specs.evaluation import DeployDtype
 
 SQRT2_UP = round_up(math.sqrt(2.0))
@@ -32,14 +34,14 @@ class Radii:
         predicted: class.
         runner_up: class that limits the pairwise radius.
         margin: lower bound of f_predicted − f_runner_up of the exact network (one logit: |f|), at least 0.
-        radius, radius_paper: by the two rules; 0 where nothing could be proven.
+        by_rule: radii by each rule, in the order of `RULES`, none below the one before it; 0 where nothing could be
+            proven.
     """
 
     predicted: Int64[Integers, " n"]
     runner_up: Int64[Integers, " n"]
     margin: Float64[Array, " n"]
-    radius: Float64[Array, " n"]
-    radius_paper: Float64[Array, " n"]
+    by_rule: Mapping[Rule, Float64[Array, " n"]]
 
 
 def radii(
@@ -102,7 +104,7 @@ def _one_logit(bound: LipschitzBound, logit: Array, error: Array, growth: float)
     predicted = classes(logit[:, None])
     margin = _lower(np.abs(logit), error)
     radius = _divide_down(margin, bound.upper + growth)
-    return Radii(predicted, 1 - predicted, margin, radius, radius.copy())
+    return Radii(predicted, 1 - predicted, margin, {"paper": radius, "pairwise": radius.copy()})
 
 
 def _argmax(bound: LipschitzBound, logits: Array, error: Array, own: Array, growth: float) -> Radii:
@@ -117,8 +119,8 @@ def _argmax(bound: LipschitzBound, logits: Array, error: Array, own: Array, grow
     lengths[rows, predicted] = np.inf
     runner_up = np.argmin(np.where(lengths > 0, lengths, margins - 1e300), axis=1)
     radius = lengths[rows, runner_up]
-    radius_paper = np.minimum(_divide_down(margins.min(axis=1), paper + growth), radius)
-    return Radii(predicted, runner_up, margins[rows, runner_up], radius, radius_paper)
+    by_paper = np.minimum(_divide_down(margins.min(axis=1), paper + growth), radius)
+    return Radii(predicted, runner_up, margins[rows, runner_up], {"paper": by_paper, "pairwise": radius})
 
 
 def _lower(difference: Array, error: Array) -> Array:

@@ -16,7 +16,7 @@ SHOWN = 6
 def certify_result(summary: Mapping[str, Any]) -> None:
     """Certified accuracy by rule and ε."""
     n, counts = summary["n"], summary["n_certified"]
-    columns = ["rule", "mean radius", *(f"certified at {eps}" for eps in counts["paper"])]
+    columns = ["rule", "mean radius", *(f"certified at {eps}" for eps in counts["pairwise"])]
     rows = [
         [rule, lower(summary["mean_radius"][rule]), *(lower_percent(k, n, " %") for k in counts[rule].values())]
         for rule in counts
@@ -25,7 +25,7 @@ def certify_result(summary: Mapping[str, Any]) -> None:
         f"{accuracy_line(summary)}, Lipschitz constant at most {upper(summary['lipschitz_upper'])} "
         f"(found slope {lower(summary['lipschitz_lower'])})"
     )
-    print_table(title, columns, rows)
+    print_table(f"{title}; {claim_line(summary['certificate'])}", columns, rows)
 
 
 def smoothed_result(summary: Mapping[str, Any]) -> None:
@@ -55,7 +55,9 @@ def attack_result(summary: Mapping[str, Any]) -> None:
         for name in budget
     ]
     rows.append(["combined", *(upper_percent(robust["combined"][text], n, " %") for text in eps)])
-    rows.append(["certified", *(lower_percent(summary["n_certified"]["pairwise"][text], n, " %") for text in eps)])
+    for rule, counts in summary["n_certified"].items():
+        name = "certified" if len(summary["n_certified"]) == 1 else f"certified ({rule})"
+        rows.append([name, *(lower_percent(counts[text], n, " %") for text in eps)])
     scope = "every attack on every open image" if summary["full"] else "ensemble: an attack sees only what is open"
     title = f"{accuracy_line(summary)}; robust accuracy ({scope})"
     print_table(title, ["attack", *(f"ε = {text}" for text in eps)], rows)
@@ -113,12 +115,13 @@ def bench_result(rows: Sequence[Mapping[str, Any]]) -> None:
     """One table a data set; certified and attacked accuracy are of the same images, so the left is never the larger."""
     for data in dict.fromkeys(row["data"] for row in rows):
         chosen = [row for row in rows if row["data"] == data]
-        every = list(chosen[0]["n_certified"]["pairwise"])
+        every = list(chosen[0]["n_robust"]["combined"])
         eps = every[:: -(-len(every) // SHOWN)]
         columns = ["model", "clean", "base rate", "Lipschitz <=", "mean radius", *(f"ε = {text}" for text in eps)]
         cells = []
         for row in chosen:
-            low = [lower_percent(row["n_certified"]["pairwise"][text], row["n_attacked"]) for text in eps]
+            rule = list(row["n_certified"])[-1]
+            low = [lower_percent(row["n_certified"][rule][text], row["n_attacked"]) for text in eps]
             high = [upper_percent(row["n_robust"]["combined"][text], row["n_attacked"]) for text in eps]
             cells.append(
                 [
@@ -126,7 +129,7 @@ def bench_result(rows: Sequence[Mapping[str, Any]]) -> None:
                     upper_percent(row["n_correct"], row["n"], " %"),
                     upper_percent(row["n_base"], row["n"], " %"),
                     upper(row["lipschitz_upper"], 2),
-                    lower(row["mean_radius"]["pairwise"], 3),
+                    lower(row["mean_radius"][rule], 3),
                     *(f"{a} | {b}" for a, b in zip(low, high, strict=True)),
                 ]
             )
@@ -157,6 +160,12 @@ def gate(counts: Mapping[str, int], summary: Mapping[str, Any], fail_under: floa
     for reason in reasons:
         print_reason(f"below --fail-under {fail_under}: {reason}")
     return FINDING if reasons else 0
+
+
+def claim_line(certificate: Mapping[str, Any]) -> str:
+    """What the certificates speak of."""
+    model = "the model itself" if certificate["model"] == "base" else certificate["model"]
+    return f"certificates of {model} in {certificate['arithmetic']}, for {certificate['region']}"
 
 
 def accuracy_line(summary: Mapping[str, Any], images: str = "images") -> str:

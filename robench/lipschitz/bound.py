@@ -112,6 +112,11 @@ class LipschitzBound:
     fingerprint: str = field(default="", repr=False)
     input_shape: tuple[int, ...] = ()
 
+    @property
+    def rules(self) -> tuple[str, ...]:
+        """The rules of certification that it has constants for; none where the outputs are no row of logits."""
+        return () if self.pairwise is None else ("paper", "pairwise")
+
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON data."""
         return {
@@ -119,6 +124,7 @@ class LipschitzBound:
             "lipschitz_lower": self.lower,
             "body_upper": self.body_upper,
             "head": None if self.head is None else self.head.kind,
+            "rules": list(self.rules),
             "rounding": {name: list(pair) for name, pair in self.rounding.items()},
             "layers": [layer.to_dict() for layer in self.layers],
         }

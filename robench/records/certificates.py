@@ -18,6 +18,7 @@ from robench.errors import DataError
 from robench.records.record import CertifyRecord, Rule, Status
 from robench.records.smoothed import SmoothedCertificates, SmoothedRecord
 from robench.specs.epsilon import Epsilon, epsilon_or_zero
+from robench.specs.evaluation import DeployDtype
 
 
 @dataclass(frozen=True)
@@ -41,9 +42,10 @@ class Certificates:
 
     Fields:
         predicted: class. The certificate speaks of this one, right or wrong.
-        radius: by the constant of each pair of classes, rounded down; 0 where nothing is proven.
-        radius_paper: by one constant for all pairs, rounded down; never above `radius`.
-        runner_up: class that limits `radius`.
+        by_rule: radii by each rule that was computed, rounded down, 0 where nothing is proven: `paper` by one constant
+            for all pairs of classes, `pairwise` by the constant of each pair, and what else there is (`RULES`). No rule
+            is ever below one before it.
+        runner_up: class that limits the radius by pairs.
         margin: lower bound of f_predicted − f_runner_up (one logit: |f|), rounding errors subtracted.
         index: position in the split; the row where there is no split.
         input_sha256: of each input as float32 little-endian bytes, so that certificates are told to be of other images.
@@ -52,8 +54,7 @@ class Certificates:
     """
 
     predicted: Int64[Integers, " n"]
-    radius: Float64[Array, " n"]
-    radius_paper: Float64[Array, " n"]
+    by_rule: Mapping[Rule, Float64[Array, " n"]]
     runner_up: Int64[Integers, " n"]
     margin: Float64[Array, " n"]
     index: Int64[Integers, " n"]
@@ -63,6 +64,12 @@ class Certificates:
 
     def __len__(self) -> int:
         return len(self.predicted)
+
+    @property
+    def radius(self) -> Float64[Array, " n"]:
+        """The largest radius by any rule."""
+        largest: Array = np.max(list(self.by_rule.values()), axis=0)
+        return largest
 
     def labelled(self, y: LabelsLike) -> Certificates:
         """The same with true classes.
@@ -81,7 +88,7 @@ class Certificates:
         Args:
             eps: L2 radius: a number, a fraction, or a text such as `36/255`.
             y: (N,) true classes, unless they were given before.
-            rule: `pairwise` or `paper`.
+            rule: one of `by_rule`.
 
         Raises:
             DataError: no true classes are known.
@@ -100,24 +107,39 @@ class Certificates:
         Raises:
             DataError: no true classes are known.
         """
-        columns = (self.index, _known(self), self.predicted, self.runner_up)
-        numbers = (self.margin, self.radius_paper, self.radius)
+        columns = {
+            "index": self.index,
+            "label": _known(self),
+            "predicted": self.predicted,
+            "runner_up": self.runner_up,
+            "margin": self.margin,
+            **{f"radius_{rule}": radii for rule, radii in self.by_rule.items()},
+        }
+        rows = zip(*(column.tolist() for column in columns.values()), strict=True)
         return [
             CertifyRecord(
-                index=index,
+                **dict(zip(columns, row, strict=True)),
                 input_sha256=sha256,
-                label=label,
-                predicted=predicted,
-                runner_up=runner_up,
-                margin=margin,
-                radius_paper=paper,
-                radius_pairwise=radius,
-                status=_status(radius, right=label == predicted),
+                status=_status(radius, right=right),
             )
-            for sha256, index, label, predicted, runner_up, margin, paper, radius in zip(
-                self.input_sha256, *(column.tolist() for column in (*columns, *numbers)), strict=True
+            for sha256, row, radius, right in zip(
+                self.input_sha256, rows, self.radius.tolist(), (self.predicted == _known(self)).tolist(), strict=True
             )
         ]
+
+
+def claim(
+    rules: Sequence[str], deploy_dtype: DeployDtype, *, region: str = "all inputs", model: str = "base"
+) -> dict[str, Any]:
+    """What the certificates of a run say, as plain data; docs/json.md describes the keys.
+
+    Args:
+        rules: of certification.
+        deploy_dtype: arithmetic of the network whose class does not change.
+        region: of the inputs for which it holds.
+        model: the network itself (`base`), or what was made of it.
+    """
+    return {"rules": list(rules), "region": region, "arithmetic": deploy_dtype, "model": model}
 
 
 Proven: TypeAlias = Certificates | Sequence[CertifyRecord] | npt.ArrayLike
@@ -133,8 +155,7 @@ def join(batches: Sequence[Certificates]) -> Certificates:
     labels = [batch.labels for batch in batches if batch.labels is not None]
     return Certificates(
         predicted=whole("predicted"),
-        radius=whole("radius"),
-        radius_paper=whole("radius_paper"),
+        by_rule={rule: np.concatenate([batch.by_rule[rule] for batch in batches]) for rule in batches[0].by_rule},
         runner_up=whole("runner_up"),
         margin=whole("margin"),
         index=whole("index"),
@@ -167,7 +188,7 @@ def identities(images: ImageSet) -> list[Identity]:
 def certified_radii(index: Int64[Integers, " n"], certificates: Mapping[int, CertifyRecord]) -> Float64[Array, " n"]:
     """Radii within which the true classes of images are proven, from records by index; 0 where there is none."""
     found = [certificates.get(position) for position in index.tolist()]
-    return np.array([0.0 if record is None else record.radius("pairwise") for record in found])
+    return np.array([0.0 if record is None else record.certified_radius for record in found])
 
 
 def proofs_of(images: Sequence[Identity], certificates: Proven) -> Proofs:
@@ -228,7 +249,7 @@ def _of_records(images: Sequence[Identity], records: Sequence[CertifyRecord]) ->
     theirs = tuple(
         dataclasses.replace(record, index=image.index) for image, record in zip(images, records, strict=True)
     )
-    return Proofs(np.array([record.radius("pairwise") for record in theirs]), theirs)
+    return Proofs(np.array([record.certified_radius for record in theirs]), theirs)
 
 
 def _status(radius: float, *, right: bool) -> Status:

@@ -13,7 +13,7 @@ from typing import Protocol
 
 from robench.errors import RunError
 from robench.records.certificates import Identity, Proven, proofs_of
-from robench.records.record import AttackRecord, CertifyRecord
+from robench.records.record import AttackRecord, CertifyRecord, Rule
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Contradiction:
         radius: the certified radius, by the rule that claims more.
         distance: of the adversarial; 0.0 if the image itself has another class than its certificate says.
         attack: what found it; None if no attack was needed.
-        rule: `paper` or `pairwise`.
+        rule: of the certificate, such as `pairwise`.
     """
 
     index: int
@@ -94,8 +94,10 @@ def crosscheck(certificates: Proven, found: Attacked | Sequence[AttackRecord]) -
     return contradictions(proofs.records, judged)
 
 
-def contradictions(certify_records: Iterable[CertifyRecord], attack_records: Iterable[AttackRecord]) -> Contradictions:
-    """All contradictions, in the order of the attack records.
+def contradictions(
+    certify_records: Iterable[CertifyRecord], attack_records: Iterable[AttackRecord], rule: Rule = "pairwise"
+) -> Contradictions:
+    """All contradictions, in the order of the attack records; an image is judged by its largest radius of any rule.
 
     A certificate says that no change smaller than its radius flips the class; distances are rounded up and radii down,
     so a distance below the radius admits no excuse.
@@ -103,28 +105,28 @@ def contradictions(certify_records: Iterable[CertifyRecord], attack_records: Ite
     Args:
         certify_records: certificates; images without one are judged by the radius in their attack record.
         attack_records: attacks on the same weights and the same images, told by their indices.
+        rule: of the radii in the attack records.
 
     Raises:
         RunError: the two are about different inputs or labels.
     """
     certificates = {record.index: record for record in certify_records}
-    found = (_contradiction(certificates.get(record.index), record) for record in attack_records)
+    found = (_contradiction(certificates.get(record.index), record, rule) for record in attack_records)
     return Contradictions(item for item in found if item is not None)
 
 
-def _contradiction(certificate: CertifyRecord | None, attack: AttackRecord) -> Contradiction | None:
-    radii = {"pairwise": attack.certified_radius}
+def _contradiction(certificate: CertifyRecord | None, attack: AttackRecord, rule: Rule) -> Contradiction | None:
+    radius = attack.certified_radius
     distance = attack.distance if attack.correct else None
     if certificate is not None:
         _check_same_image(certificate, attack)
-        radii["pairwise"] = max(attack.certified_radius, certificate.radius_pairwise)
-        radii["paper"] = certificate.radius_paper
+        rule = certificate.largest
+        radius = max(radius, certificate.claimed(rule))
         if certificate.predicted != attack.predicted:
             distance = 0.0
-    rule = max(radii, key=lambda name: radii[name])
-    if distance is None or not distance < radii[rule]:
+    if distance is None or not distance < radius:
         return None
-    return Contradiction(attack.index, radii[rule], distance, attack.attack if distance else None, rule)
+    return Contradiction(attack.index, radius, distance, attack.attack if distance else None, rule)
 
 
 def _check_same_image(certificate: CertifyRecord, attack: AttackRecord) -> None:

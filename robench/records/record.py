@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum
+from itertools import pairwise
 from typing import Any, Literal, NamedTuple
 
 from robench.errors import RunError
@@ -21,8 +22,10 @@ SCHEMA_VERSION = 2
 READABLE_VERSIONS = (1, 2)
 """Run folders of version 1 hold the same records; only keys of their summaries were others."""
 
-Rule = Literal["paper", "pairwise"]
-RULES: tuple[Rule, ...] = ("paper", "pairwise")
+Rule = Literal["paper", "pairwise", "scaled", "local"]
+RULES: tuple[Rule, ...] = ("paper", "pairwise", "scaled", "local")
+"""Rules of certification, each never below those before it. Every image has the first two; a record has a radius for
+each further rule that was computed. A new rule is a name here and a field `radius_NAME` of `CertifyRecord`."""
 COMBINED = "combined"
 """Stands for all attacks together wherever an attack is named."""
 
@@ -31,8 +34,7 @@ CERTIFY_SHAPE = {
     **CLASSES,
     "runner_up": int,
     "margin": float,
-    "radius_paper": float,
-    "radius_pairwise": float,
+    **{f"radius_{rule}": float for rule in RULES},
     "status": str,
 }
 ATTACK_SHAPE = {
@@ -43,7 +45,9 @@ ATTACK_SHAPE = {
     "attack": (str, None),
     "eps": [str],
 }
-LENGTHS = ("index", "label", "predicted", "radius_paper", "radius_pairwise", "certified_radius", "distance")
+OPTIONAL = tuple(f"radius_{rule}" for rule in RULES[2:])
+"""Keys that a record lacks where the rule was not computed."""
+LENGTHS = ("index", "label", "predicted", *(f"radius_{rule}" for rule in RULES), "certified_radius", "distance")
 """What is never below 0."""
 
 
@@ -82,6 +86,8 @@ class CertifyRecord:
         margin: lower bound of f_predicted - f_runner_up (one logit: |f|) after the forward error, logit units.
         radius_paper: certified radius by the paper's rule (|f|/L; half the top-2 gap over L).
         radius_pairwise: certified radius by min_j (f_i - f_j) / L_ij.
+        radius_scaled: by smaller constants L_ij, which exist for some networks; None where they were not computed.
+        radius_local: by what holds in the ball of this image alone; None where it was not computed.
         status: outcome.
     """
 
@@ -93,17 +99,42 @@ class CertifyRecord:
     margin: float
     radius_paper: float
     radius_pairwise: float
+    radius_scaled: float | None = None
+    radius_local: float | None = None
     status: Status
+
+    @property
+    def rules(self) -> tuple[Rule, ...]:
+        """The rules that were computed."""
+        return tuple(rule for rule in RULES if getattr(self, f"radius_{rule}") is not None)
+
+    @property
+    def largest(self) -> Rule:
+        """The rule that claims most; of two that claim the same the simpler, and `pairwise` before `paper`."""
+        return max(self.rules, key=lambda rule: (self.claimed(rule), rule == "pairwise"))
+
+    def claimed(self, rule: Rule) -> float:
+        """The radius by one rule within which the predicted class is proven, right or wrong; 0.0 if not computed."""
+        return getattr(self, f"radius_{rule}") or 0.0
 
     def radius(self, rule: Rule) -> float:
         """The certified radius of a correctly classified image by one rule; 0.0 where it is misclassified."""
-        if self.status is Status.MISCLASSIFIED:
-            return 0.0
-        return self.radius_paper if rule == "paper" else self.radius_pairwise
+        return 0.0 if self.status is Status.MISCLASSIFIED else self.claimed(rule)
+
+    @property
+    def certified_radius(self) -> float:
+        """The largest certified radius by any rule; 0.0 where the image is misclassified."""
+        return self.radius(self.largest)
 
     def certified_to(self, rule: Rule, epsilon: float) -> bool:
         """Correct, and proven by one rule to stay so for every change smaller than or equal to `epsilon`."""
         return self.radius(rule) > epsilon
+
+
+def rules_of(records: Iterable[CertifyRecord]) -> tuple[Rule, ...]:
+    """The rules by which some images have a radius, in their order: `paper` and `pairwise`, and what was computed."""
+    found = {*RULES[:2], *(rule for record in records for rule in record.rules)}
+    return tuple(rule for rule in RULES if rule in found)
 
 
 class AttackOutcome(NamedTuple):
@@ -126,7 +157,7 @@ class AttackRecord:
 
     Fields:
         index, input_sha256, label, predicted: as in `CertifyRecord`.
-        certified_radius: pairwise certified radius of the image on the same weights; 0.0 where there is none.
+        certified_radius: largest certified radius by any rule, on the same weights; 0.0 where there is none.
         attacks: outcome by attack name.
         distance: smallest verified distance over all attacks; 0.0 if misclassified, None if nothing was found.
         attack: the attack that found it; None if there is none.
@@ -178,6 +209,7 @@ class AttackRecord:
 def to_line(record: CertifyRecord | AttackRecord) -> str:
     """One JSON line without the newline; keys in the order of the fields, so equal records give equal bytes."""
     data = {field.name: getattr(record, field.name) for field in dataclasses.fields(record)}
+    data = {name: value for name, value in data.items() if value is not None or name not in OPTIONAL}
     if isinstance(record, AttackRecord):
         data["attacks"] = {name: outcome._asdict() for name, outcome in record.attacks.items()}
     return json.dumps(data, allow_nan=False, separators=(",", ":"))
@@ -196,8 +228,9 @@ def certify_record(data: Mapping[str, Any]) -> CertifyRecord:
         raise _broken(error) from None
     if (record.status is Status.MISCLASSIFIED) != (record.predicted != record.label):
         raise _broken(f"image {record.index} of class {record.label} is predicted {record.predicted}, {record.status}")
-    if record.radius_paper > record.radius_pairwise:
-        raise _broken(f"image {record.index} has a larger radius by the paper's rule than by pairs, which cannot be")
+    for low, high in pairwise(record.rules):
+        if record.claimed(low) > record.claimed(high):
+            raise _broken(f"image {record.index} has a larger radius by `{low}` than by `{high}`, which cannot be")
     return record
 
 

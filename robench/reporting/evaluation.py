@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import NamedTuple
 
 from robench.records.crosscheck import Contradictions, contradictions
-from robench.records.record import COMBINED, RULES, AttackRecord, CertifyRecord, Rule
+from robench.records.record import COMBINED, RULES, AttackRecord, CertifyRecord, Rule, rules_of
 from robench.runs.facts import BoundFacts, DataFacts, ModelFacts
 from robench.runs.run import AnyRun, Run
 from robench.specs.epsilon import DEFAULT_EPS, ascending
@@ -132,13 +132,21 @@ class Evaluation:
         """The run that has most images."""
         return max(self.runs, key=lambda run: run.n)
 
-    def certified(self, rule: Rule) -> Curve | None:
-        """Certified accuracy on all certified images; of the attack records where there is no certify run."""
-        return self._certified.get(rule)
+    @property
+    def rules(self) -> tuple[Rule, ...]:
+        """The rules of certification with a radius for every image; the last is the tightest. Empty without any."""
+        return tuple(self._certified_on_attacked)
 
-    def certified_on_attacked(self, rule: Rule) -> Curve | None:
+    def certified(self, rule: Rule | None = None) -> Curve | None:
+        """Certified accuracy on all certified images; of the attack records where there is no certify run.
+
+        By one rule, or by the tightest.
+        """
+        return _by(rule, self._certified)
+
+    def certified_on_attacked(self, rule: Rule | None = None) -> Curve | None:
         """Certified accuracy on the attacked images only, so that it can be set against the attacks on them."""
-        return self._certified_on_attacked.get(rule)
+        return _by(rule, self._certified_on_attacked)
 
     def robust(self, attack: str = COMBINED) -> Curve | None:
         """Accuracy under all attacks together, or under one of them that saw every image that is not certified.
@@ -159,14 +167,15 @@ class Evaluation:
         """
         if self.attack is None:
             return Contradictions()
-        return contradictions(self.certify.records if self.certify else (), self.attack.records)
+        known = self.certify.records if self.certify else ()
+        return contradictions(known, self.attack.records, _rule_of(self.attack))
 
     @cached_property
     def _certified(self) -> Mapping[Rule, Curve]:
         if self.certify is None or not self.certify.n or self.refusal is not None:
             return self._certified_by_attack_run
         records = self.certify.records
-        return {rule: curves.certified(records, rule) for rule in RULES}
+        return {rule: curves.certified(records, rule) for rule in rules_of(records)}
 
     @cached_property
     def _certified_on_attacked(self) -> Mapping[Rule, Curve]:
@@ -179,14 +188,14 @@ class Evaluation:
         records = [record for record in matched if record is not None]
         if self.refusal is not None or len(records) < len(matched):
             return self._certified_by_attack_run
-        return {rule: curves.certified(records, rule) for rule in RULES}
+        return {rule: curves.certified(records, rule) for rule in rules_of(records)}
 
     @cached_property
     def _certified_by_attack_run(self) -> Mapping[Rule, Curve]:
         if self.attack is None or not self.attack.n or self.refusal is not None:
             return {}
         curve = curves.certified_when_attacked(self.attack.records)
-        return {"pairwise": curve} if self.attack.bound is not None or curve.thresholds.any() else {}
+        return {_rule_of(self.attack): curve} if self.attack.bound is not None or curve.thresholds.any() else {}
 
     @cached_property
     def _robust(self) -> Mapping[str, Curve]:
@@ -194,6 +203,15 @@ class Evaluation:
             return {}
         alone = self.attacks if self.full else ()
         return {name: curves.robust(self.attack.records, name) for name in (COMBINED, *alone)}
+
+
+def _by(rule: Rule | None, known: Mapping[Rule, Curve]) -> Curve | None:
+    return known.get(list(known)[-1] if rule is None and known else rule)  # type: ignore[arg-type]
+
+
+def _rule_of(run: Run[AttackRecord]) -> Rule:
+    """The rule of the certified radii in attack records: the largest of those that the run had."""
+    return max((rule for rule in RULES if rule in run.certificate.rules), key=RULES.index, default="pairwise")
 
 
 def _flags(run: AnyRun) -> list[Flag]:

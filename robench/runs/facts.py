@@ -62,6 +62,23 @@ class LayerFacts:
 
 
 @dataclass(frozen=True, kw_only=True)
+class CertificateFacts:
+    """What a certificate of a run says, as `robench.records.certificates.claim` wrote it; empty where it is not known.
+
+    Fields:
+        rules: of certification, in the order of `RULES`.
+        region: of the inputs for which it holds.
+        arithmetic: of the network whose class does not change.
+        model: the network itself, or what was made of it.
+    """
+
+    rules: Sequence[str] = ()
+    region: str = ""
+    arithmetic: str = ""
+    model: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
 class BoundFacts:
     """Of the Lipschitz bound.
 
@@ -84,6 +101,11 @@ def data_facts(data: Mapping[str, Any] | None) -> DataFacts:
     """The facts of images."""
     found, subset = _known(DataFacts, data or {}), (data or {}).get("subset")
     return dataclasses.replace(found, subset=None if subset is None else _known(SubsetFacts, subset))
+
+
+def certificate_facts(data: Mapping[str, Any] | None) -> CertificateFacts:
+    """The facts of certificates."""
+    return _known(CertificateFacts, data or {})
 
 
 def bound_facts(data: Mapping[str, Any] | None) -> BoundFacts | None:

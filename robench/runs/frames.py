@@ -10,13 +10,13 @@ from typing import Any
 import pandas as pd
 
 from robench.errors import RunError
-from robench.records.record import AttackRecord, CertifyRecord
+from robench.records.record import AttackRecord, CertifyRecord, rules_of
 from robench.records.smoothed import SmoothedRecord
 from robench.runs.run import Run, read_runs, read_smoothed_runs
 
 WORDS = {"run": "category", "model": "category", "data": "category", "command": "category"}
 IMAGE = {"index": "int64", "label": "int64", "predicted": "int64", "correct": "bool", "certified_radius": "float64"}
-CERTIFIED = {"certified_radius_paper": "float64", "margin": "float64", "runner_up": "Int64", "status": "category"}
+CERTIFIED = {"margin": "float64", "runner_up": "Int64", "status": "category"}
 ATTACKED = {"distance": "float64", "attack": "category"}
 SMOOTHED = {"radius": "float64", "chosen": "int64", "chosen_count": "int64", "count": "int64", "offset": "float64",
             "sigma": "float64", "n": "int64", "n0": "int64", "alpha": "float64"}  # fmt: skip
@@ -28,9 +28,10 @@ def read(*paths: str | PathLike[str]) -> pd.DataFrame:
 
     - `run`, `model`, `data`, `command`: which run the row is of.
     - `index`, `label`, `predicted`, `correct`: the image, its true class, and the class without any attack.
-    - `certified_radius`: by the pairwise rule; 0.0 where the image is misclassified or nothing is proven, so that
+    - `certified_radius`: the largest of all rules; 0.0 where the image is misclassified or nothing is proven, so that
       `frame["certified_radius"] > eps` is certified accuracy.
-    - of certify runs: `certified_radius_paper`, `margin`, `runner_up`, `status`.
+    - of certify runs: `certified_radius_paper`, `certified_radius_pairwise`, and one of each further rule that was
+      computed; `margin`, `runner_up`, `status`.
     - of attack runs: `distance` and `attack` of the nearest adversarial (0.0 where misclassified), and for each attack
       `NAME_status`, `NAME_distance`, `NAME_predicted`.
 
@@ -58,7 +59,11 @@ def read(*paths: str | PathLike[str]) -> pd.DataFrame:
     types = {**WORDS, **IMAGE}
     for run in runs:
         head = {"run": run.name, "model": run.model_name, "data": run.data_name, "command": run.command}
-        types |= CERTIFIED if run.command == "certify" else ATTACKED
+        if run.command == "certify":
+            certified = [record for record in run.records if isinstance(record, CertifyRecord)]
+            types |= {f"certified_radius_{rule}": "float64" for rule in rules_of(certified)} | CERTIFIED
+        else:
+            types |= ATTACKED
         for record in run.records:
             row = _certified(record) if isinstance(record, CertifyRecord) else _attacked(record)
             rows.append({**head, "index": record.index, "label": record.label, "predicted": record.predicted,
@@ -120,8 +125,8 @@ def _smoothed(run: Run[SmoothedRecord], record: SmoothedRecord) -> dict[str, Any
 
 def _certified(record: CertifyRecord) -> dict[str, Any]:
     return {
-        "certified_radius": record.radius("pairwise"),
-        "certified_radius_paper": record.radius("paper"),
+        "certified_radius": record.certified_radius,
+        **{f"certified_radius_{rule}": record.radius(rule) for rule in record.rules},
         "margin": record.margin,
         "runner_up": record.runner_up,
         "status": record.status.value,

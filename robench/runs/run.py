@@ -14,7 +14,16 @@ from robench.records.record import READABLE_VERSIONS, AttackRecord, CertifyRecor
 from robench.records.shapes import misfit
 from robench.records.smoothed import SMOOTHED_COMMAND, SmoothedRecord, smoothed_record
 from robench.runs import shapes as run_shapes
-from robench.runs.facts import BoundFacts, DataFacts, ModelFacts, bound_facts, data_facts, model_facts
+from robench.runs.facts import (
+    BoundFacts,
+    CertificateFacts,
+    DataFacts,
+    ModelFacts,
+    bound_facts,
+    certificate_facts,
+    data_facts,
+    model_facts,
+)
 from robench.runs.reading import MANIFEST, SUMMARY, check_unchanged, find_runs, read_effort, read_records
 
 R = TypeVar("R", CertifyRecord, AttackRecord, SmoothedRecord)
@@ -105,6 +114,11 @@ class Run(Generic[R]):
     def bound(self) -> BoundFacts | None:
         """What the manifest says of the Lipschitz bound."""
         return bound_facts(self.facts.get("audit"))
+
+    @cached_property
+    def certificate(self) -> CertificateFacts:
+        """What the manifest says of the certificates."""
+        return certificate_facts(self.facts.get("certificate"))
 
     @property
     def facts(self) -> Mapping[str, Any]:

@@ -25,6 +25,7 @@ AUDIT = {
     "lipschitz_lower": MAYBE_NUMBER,
     "layers": ([LAYER], None),
 }
+CERTIFICATE = {"rules": [str], "region": str, "arithmetic": str, "model": str}
 FLAGS = ([{"name": str, "message": str}], None)
 MANIFEST = {
     "status": str,
@@ -35,6 +36,7 @@ MANIFEST = {
         "model": (MODEL, None),
         "data": (DATA, None),
         "audit": (AUDIT, None),
+        "certificate": (CERTIFICATE, None),
         "flags": FLAGS,
         "eps": [str],
         "device": MAYBE_TEXT,

@@ -15,6 +15,8 @@ from robench.specs.data import DataSpec, Split
 from robench.specs.epsilon import epsilon_value
 
 DeployDtype = Literal["float64", "float32"]
+ExtraRule = Literal["local"]
+"""Rules of certification that run only where they are asked for: they take their time."""
 SuiteName = Literal["paper", "strong", "autoattack"]
 
 
@@ -25,11 +27,13 @@ class CertifySpec(Spec):
     Fields:
         deploy_dtype: arithmetic of the deployed model that the certificate speaks of; `float32` subtracts a bound of
             the float32 forward error as well.
+        rules: rules beyond those that are always there.
     """
 
     data: DataSpec
     split: Split = "test"
     deploy_dtype: DeployDtype = "float64"
+    rules: tuple[ExtraRule, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

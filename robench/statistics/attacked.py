@@ -8,7 +8,7 @@ from types import MappingProxyType
 from typing import Any
 
 from robench.records.crosscheck import contradictions
-from robench.records.record import COMBINED, SCHEMA_VERSION, AttackRecord, CertifyRecord
+from robench.records.record import COMBINED, SCHEMA_VERSION, AttackRecord, CertifyRecord, Rule, rules_of
 from robench.statistics.budget import attack_names, budgets, n_alone
 from robench.statistics.predictions import accuracy_facts, all_flags, by_class
 from robench.statistics.sparing import SHARE, spared_counts
@@ -34,17 +34,21 @@ def attack_summary(
             accuracy; of an ensemble `n_broke` says what each attack did to the images that it was given.
         audited: whether the images have certificates; without them nothing is certified, which is not a rate of 0.
         flags: diagnostics raised, beside those that the records themselves raise.
-        certificates: for the crosscheck by both rules; without them the radii in the records are judged.
+        certificates: of the same images, for the crosscheck, and for counts by each rule; without them the radii in
+            the records are judged, and taken for `pairwise`.
         spent: sums of `effort.jsonl`.
     """
+    known = {record.index: record for record in certificates}
+    rules = rules_of(certificates)[1:]
 
     def n_robust(some: Sequence[AttackRecord], attacks: Sequence[str] = ()) -> dict[str, dict[str, int]]:
         return tally(some, [*attacks, COMBINED], eps, AttackRecord.robust_to)
 
     def n_certified(some: Sequence[AttackRecord]) -> Mapping[str, Mapping[str, int | None]]:
-        if not audited:
-            return {"pairwise": dict.fromkeys(eps)}
-        return tally(some, ["pairwise"], eps, lambda record, _, epsilon: record.certified_at(epsilon))
+        return tally(some, rules, eps, certified_to) if audited else {rule: dict.fromkeys(eps) for rule in rules}
+
+    def certified_to(record: AttackRecord, rule: Rule, epsilon: float) -> bool:
+        return record.certified_at(epsilon) if rule == rules[-1] else known[record.index].certified_to(rule, epsilon)
 
     names = attack_names(records)
     robust, certified = n_robust(records, names if full else ()), n_certified(records)

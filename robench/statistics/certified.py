@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from robench.numerics import round_down
-from robench.records.record import RULES, SCHEMA_VERSION, CertifyRecord, Rule
+from robench.records.record import SCHEMA_VERSION, CertifyRecord, Rule, rules_of
 from robench.statistics.predictions import accuracy_facts, by_class, record_flags
 from robench.statistics.tallies import rates, tally
 
@@ -22,7 +22,8 @@ def certify_summary(records: Sequence[CertifyRecord], eps: Sequence[str], audit:
         eps: radii as written.
         audit: the bound of the model as plain data.
     """
-    counts = tally(records, RULES, eps, CertifyRecord.certified_to)
+    rules = rules_of(records)
+    counts = tally(records, rules, eps, CertifyRecord.certified_to)
     return {
         "schema_version": SCHEMA_VERSION,
         "command": "certify",
@@ -31,9 +32,9 @@ def certify_summary(records: Sequence[CertifyRecord], eps: Sequence[str], audit:
         "lipschitz_lower": audit["lipschitz_lower"],
         "certified_accuracy": rates(counts, len(records)),
         "n_certified": counts,
-        "mean_radius": {rule: mean_radius(records, rule) for rule in RULES},
+        "mean_radius": {rule: mean_radius(records, rule) for rule in rules},
         "by_class": by_class(
-            records, lambda members: {"n_certified": tally(members, RULES, eps, CertifyRecord.certified_to)}
+            records, lambda members: {"n_certified": tally(members, rules, eps, CertifyRecord.certified_to)}
         ),
         "flags": [flag._asdict() for flag in record_flags(records)],
     }

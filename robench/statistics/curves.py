@@ -64,7 +64,7 @@ def certified(records: Sequence[CertifyRecord], rule: Rule) -> Curve:
 
 
 def certified_when_attacked(records: Sequence[AttackRecord]) -> Curve:
-    """Certified accuracy by the pairwise rule, on the attacked images, as attack records carry it."""
+    """Certified accuracy on the attacked images, by the radius that attack records carry."""
     return Curve(np.array([record.certified_radius if record.correct else 0.0 for record in records], dtype=np.float64))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -48,11 +49,12 @@ def certificate_problems(claim: Claim, outputs: int, found: Decision) -> Iterato
     runner_up = claim.runner_up if outputs > 1 else 0
     if claim.margin > found.gaps[runner_up] + found.allowed[runner_up]:
         yield f"the margin is {found.gaps[runner_up]!r}"
-    if claim.radius_pairwise > found.limit:
+    if claim.radii["pairwise"] > found.limit:
         yield f"the pairwise radius is above {found.limit!r}"
-    if claim.radius_paper > claim.radius_pairwise:
-        yield "the paper's radius is the larger"
-    proven = "certified" if claim.radius_pairwise > 0 else "not_certified"
+    for low, high in pairwise(claim.radii):
+        if claim.radii[low] > claim.radii[high]:
+            yield f"the radius by {low} is above that by {high}"
+    proven = "certified" if max(claim.radii.values()) > 0 else "not_certified"
     expected = proven if claim.predicted == claim.label else "misclassified"
     if claim.status != expected:
         yield f"the status is {expected}"

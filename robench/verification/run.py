@@ -14,7 +14,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load as load_tensors
 
 from robench.errors import RunError
-from robench.records.record import SCHEMA_VERSION
+from robench.records.record import RULES, SCHEMA_VERSION, Rule
 from robench.records.shapes import misfit
 from robench.specs.data import DataSpec, Split
 
@@ -61,12 +61,15 @@ class ClaimedImage:
 
 @dataclass(frozen=True, kw_only=True)
 class ClaimedCertificate(ClaimedImage):
-    """What a record of `certify` claims."""
+    """What a record of `certify` claims.
+
+    Fields:
+        radii: by each rule that was computed, in their order.
+    """
 
     runner_up: int
     margin: float
-    radius_paper: float
-    radius_pairwise: float
+    radii: Mapping[Rule, float]
     status: str
 
 
@@ -79,7 +82,12 @@ class ClaimedDistance(ClaimedImage):
 
 
 Claim = ClaimedCertificate | ClaimedDistance
-CERTIFY_SHAPE = get_type_hints(ClaimedCertificate)
+RADII = {f"radius_{rule}": rule for rule in RULES}
+CERTIFY_SHAPE = {
+    **{name: kind for name, kind in get_type_hints(ClaimedCertificate).items() if name != "radii"},
+    "radius_paper": float,
+    "radius_pairwise": float,
+}
 ATTACK_SHAPE = {**get_type_hints(ClaimedDistance), "distance": (float, None)}
 
 
@@ -132,7 +140,7 @@ def read_records(run: Path, known: set[int], classes: int) -> list[Claim]:
         shape = CERTIFY_SHAPE if certified else ATTACK_SHAPE
         _require(line, shape, path)
         given = {key: line[key] for key in shape}
-        record: Claim = ClaimedCertificate(**given) if certified else ClaimedDistance(**given)
+        record: Claim = _certificate(given, line, path) if certified else ClaimedDistance(**given)
         if record.index in records:
             raise RunError(f"`{path}` holds two records of image {record.index}", hint=ANOTHER_RUN)
         if record.index not in known:
@@ -183,6 +191,12 @@ def read_json(path: Path) -> dict[str, Any]:
     if not isinstance(data, dict):
         raise RunError(f"`{path}` holds no JSON object", hint=WRITTEN)
     return data
+
+
+def _certificate(given: Mapping[str, Any], line: Mapping[str, Any], path: Path) -> ClaimedCertificate:
+    radii = {rule: line[key] for key, rule in RADII.items() if key in line}
+    _require(radii, dict.fromkeys(radii, float), path)
+    return ClaimedCertificate(**{key: value for key, value in given.items() if key not in RADII}, radii=radii)
 
 
 def _path(text: str | None) -> Path | None:

@@ -137,7 +137,7 @@ class _Job:
         self, run: RunFolder[AttackRecord], records: Sequence[AttackRecord], flags: Sequence[Mapping[str, Any]]
     ) -> dict[str, Any]:
         """What a summary says by the files of the run, so that it is never older than the program that shows it."""
-        return attack_summary(
+        summary = attack_summary(
             records,
             self.spec.eps,
             full=self.spec.full,
@@ -146,6 +146,7 @@ class _Job:
             certificates=list(self.proofs.records.values()),
             spent=run.spent(),
         )
+        return summary | {"certificate": run.manifest["facts"].get("certificate")}
 
 
 def _certify(loaded: models.LoadedModel, dataset: Dataset, execution: Execution, device: torch.device) -> _Proofs:

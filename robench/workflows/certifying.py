@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from os import PathLike
 
 from robench import lipschitz
@@ -12,7 +12,7 @@ from robench.progress import Progress
 from robench.records.record import CertifyRecord, certify_record, to_line
 from robench.runs.folder import RunFolder
 from robench.specs.epsilon import DEFAULT_EPS, Epsilons, ascending, epsilons
-from robench.specs.evaluation import CertifySpec, DeployDtype
+from robench.specs.evaluation import CertifySpec, DeployDtype, ExtraRule
 from robench.statistics.certified import certify_summary
 from robench.workflows.continuing import done_before, run_folder, run_request
 from robench.workflows.pairs import load_pair, output_flags
@@ -25,6 +25,7 @@ def certify(
     *,
     eps: Epsilons = DEFAULT_EPS,
     deploy_dtype: DeployDtype = "float64",
+    rules: Sequence[ExtraRule] = (),
     out: str | PathLike[str] | None = None,
     execution: Execution | None = None,
 ) -> Outcome:
@@ -36,6 +37,7 @@ def certify(
         eps: L2 radii at which certified accuracy is stated: numbers, fractions, or texts such as `36/255`. They do not
             change a record. The summary in the run folder keeps those that were ever asked there.
         deploy_dtype: arithmetic of the deployed model.
+        rules: rules that take their time, beyond those that are always there.
         out: run folder; None is a folder under `runs/` named after the model, the data and the spec.
         execution: device, threads, batch size, progress.
 
@@ -54,7 +56,7 @@ def certify(
     pair = load_pair(model, data, progress)
     check_deployable(pair.loaded, deploy_dtype)
     bound = lipschitz.lipschitz_bound(pair.loaded)
-    spec = CertifySpec(data=pair.data.spec, split=pair.data.split, deploy_dtype=deploy_dtype)
+    spec = CertifySpec(data=pair.data.spec, split=pair.data.split, deploy_dtype=deploy_dtype, rules=tuple(rules))
     request = run_request(pair, spec, bound.to_dict(), output_flags(pair, progress), device)
     with RunFolder(run_folder(out, request), request, parse=certify_record, to_line=to_line) as run:
         records = run.records()
@@ -67,17 +69,21 @@ def certify(
             bound,
             pair.dataset,
             deploy_dtype=deploy_dtype,
+            rules=spec.rules,
             batch_size=execution.batch_size,
             device=device,
             skip=done,
         )
         records += _written(missing, run, progress)
         progress.close()
-        if deploy_dtype == "float32" and not any(record.radius_pairwise > 0 for record in records):
+        if deploy_dtype == "float32" and not any(record.claimed(record.largest) > 0 for record in records):
             progress.note(none_in_float32(bound))
-        seconds = {"seconds": round(run.spent().get("seconds", 0.0), 3)}
-        run.finish(certify_summary(records, run.manifest["facts"]["eps"], bound.to_dict()) | seconds)
-        shown = certify_summary(records, eps, bound.to_dict()) | seconds
+        also = {
+            "certificate": run.manifest["facts"]["certificate"],
+            "seconds": round(run.spent().get("seconds", 0.0), 3),
+        }
+        run.finish(certify_summary(records, run.manifest["facts"]["eps"], bound.to_dict()) | also)
+        shown = certify_summary(records, eps, bound.to_dict()) | also
         return Outcome(run.path, {**shown, "reused": len(done)})
 
 

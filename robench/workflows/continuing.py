@@ -16,6 +16,7 @@ from robench.data.dataset import input_digest
 from robench.devices import device_facts
 from robench.errors import RunError
 from robench.progress import Progress
+from robench.records.certificates import claim
 from robench.records.record import AttackRecord, CertifyRecord
 from robench.records.smoothed import SMOOTHED_COMMAND, SmoothedRecord
 from robench.runs.folder import RunFolder, RunRequest
@@ -57,11 +58,20 @@ def run_request(
         facts={
             "model": {**loaded.describe(), "path": str(Path(pair.model.ref).resolve())},
             "data": {**dataset.describe(), "data_dir": None if data_dir is None else str(data_dir.resolve())},
-            **({} if bound is None else {"audit": bound}),
+            **({} if bound is None else {"audit": bound, "certificate": _certificate(spec, bound)}),
             "flags": flags,
             **device_facts(device),
         },
     )
+
+
+def _certificate(spec: CertifySpec | AttackSpec | SmoothingSpec, bound: dict[str, Any]) -> dict[str, Any] | None:
+    """What a certificate by a Lipschitz bound says; attacks are held against certificates in float64."""
+    if "refused" in bound:
+        return None
+    if isinstance(spec, CertifySpec):
+        return claim([*bound["rules"], *spec.rules], spec.deploy_dtype)
+    return claim(bound["rules"], "float64")
 
 
 def run_folder(out: str | PathLike[str] | None, request: RunRequest) -> Path:
@@ -128,7 +138,7 @@ def check_certificates(
         known = certificates.get(record.index)
         if known is None:
             continue
-        radius = known.radius("pairwise")
+        radius = known.certified_radius
         if record.predicted != known.predicted or abs(record.certified_radius - radius) > ROUNDED * radius:
             text = f"the record of image {record.index} in `{run.path}` has another class or certified radius"
             raise RunError(f"{text} than the model gives", hint=MADE_AGAIN)

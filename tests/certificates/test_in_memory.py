@@ -25,7 +25,7 @@ import torch
 torch.manual_seed(3)
 net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 16), torch.nn.ReLU(), torch.nn.Linear(16, 10))
 """
-FIELDS = ("predicted", "radius", "radius_paper", "runner_up", "margin", "index", "labels")
+FIELDS = ("predicted", "radius", "runner_up", "margin", "index", "labels")
 
 
 @pytest.fixture(scope="module")
@@ -39,8 +39,11 @@ def net(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, nn.Module]:
 
 
 def same(one: robench.Certificates, other: robench.Certificates) -> bool:
-    return one.input_sha256 == other.input_sha256 and all(
-        np.array_equal(getattr(one, name), getattr(other, name)) for name in FIELDS
+    assert list(one.by_rule) == list(other.by_rule)
+    return (
+        one.input_sha256 == other.input_sha256
+        and all(np.array_equal(getattr(one, name), getattr(other, name)) for name in FIELDS)
+        and all(np.array_equal(one.by_rule[rule], other.by_rule[rule]) for rule in one.by_rule)
     )
 
 
@@ -50,7 +53,7 @@ def test_the_radius_of_a_linear_model_is_the_distance_to_the_boundary() -> None:
     exact = np.array([exact_radius(layer, image) for image in x], dtype=np.float64)
     assert (radii.radius <= exact).all()
     assert (radii.radius >= exact * (1 - 1e-9)).all()
-    assert (radii.radius_paper <= radii.radius).all()
+    assert (radii.by_rule["paper"] <= radii.by_rule["pairwise"]).all()
     scores = x.astype(np.float64) @ layer.weight.detach().double().numpy().T + layer.bias.detach().double().numpy()
     order = np.argsort(scores, axis=1)
     assert np.array_equal(radii.predicted, order[:, -1])
@@ -118,7 +121,7 @@ def test_attack_and_crosscheck_take_certificates_of_these_images_only(net: tuple
     assert not robench.crosscheck(radii, found)
     assert not robench.crosscheck(radii.labelled(y).records(), found)
     assert str(robench.crosscheck(radii, found)) == "no contradictions"
-    twice = replace(radii, radius=radii.radius * 100)
+    twice = replace(radii, by_rule={rule: lengths * 100 for rule, lengths in radii.by_rule.items()})
     wrong = robench.crosscheck(twice, found)
     reached = {record.index for record in found.records if record.distance is not None}
     assert {item.index for item in wrong} == reached

@@ -53,7 +53,7 @@ def radii(module: nn.Module) -> tuple[np.ndarray, np.ndarray]:
     with torch.no_grad():
         z = copy.deepcopy(module).double()(torch.from_numpy(x).double()).numpy()
     found = radii_of_logits(bounds, z, np.linalg.norm(x.astype(float), axis=1) * (1 + 1e-12))
-    return found.predicted, found.radius
+    return found.predicted, found.by_rule["pairwise"]
 
 
 @pytest.mark.parametrize("make", [in_bias, added])

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from robench.errors import RunError
 from robench.records.record import (
+    RULES,
     AttackOutcome,
     AttackRecord,
     AttackStatus,
@@ -30,14 +31,17 @@ certify_records = st.builds(
     margin=radius,
     radius_paper=radius,
     radius_pairwise=radius,
+    radius_scaled=st.none() | radius,
+    radius_local=st.none() | radius,
     status=st.sampled_from([Status.CERTIFIED, Status.NOT_CERTIFIED]),
 ).map(lambda record: consistent(record))
 
 
 def consistent(record: CertifyRecord) -> CertifyRecord:
-    low, high = sorted((record.radius_paper, record.radius_pairwise))
+    ascending = sorted(record.claimed(rule) for rule in record.rules)
     status = record.status if record.predicted == record.label else Status.MISCLASSIFIED
-    return replace(record, radius_paper=low, radius_pairwise=high, status=status)
+    radii = {f"radius_{rule}": value for rule, value in zip(record.rules, ascending, strict=True)}
+    return replace(record, **radii, status=status)
 
 
 def nearest(record: AttackRecord) -> float | None:
@@ -66,6 +70,13 @@ def test_a_certify_record_survives_its_line(record: CertifyRecord) -> None:
     assert "\n" not in line
     assert certify_record(json.loads(line)) == record
     assert to_line(certify_record(json.loads(line))) == line
+    assert [rule for rule in RULES if f"radius_{rule}" in json.loads(line)] == list(record.rules)
+
+
+@given(certify_records)
+def test_the_largest_radius_is_that_of_the_last_rule(record: CertifyRecord) -> None:
+    assert record.certified_radius == record.radius(record.rules[-1]) == record.radius(record.largest)
+    assert all(record.certified_radius >= record.radius(rule) for rule in RULES)
 
 
 @given(attack_records)
@@ -140,5 +151,5 @@ def test_a_distance_that_no_attack_found_is_refused(record: AttackRecord, distan
 @given(certify_records, radius)
 def test_a_larger_radius_by_the_papers_rule_is_refused(record: CertifyRecord, more: float) -> None:
     wrong = replace(record, radius_paper=record.radius_pairwise + 1e-3 + more)
-    with pytest.raises(RunError, match="the paper's rule"):
+    with pytest.raises(RunError, match="by `paper` than by `pairwise`"):
         certify_record(json.loads(to_line(wrong)))

@@ -38,6 +38,7 @@ class Synthetic:
     shape: tuple[int, ...] = (1, 28, 28)
     classes: int = 10
     audit: bool = True
+    scaled: bool = False
 
     @property
     def weights(self) -> str:
@@ -63,6 +64,7 @@ class Synthetic:
                     margin=true,
                     radius_paper=paper if correct else 0.0,
                     radius_pairwise=pairwise if correct else 0.0,
+                    radius_scaled=None if not self.scaled else (pairwise + true) / 2 if correct else 0.0,
                     status=Status.CERTIFIED if correct and self.audit else
                     Status.NOT_CERTIFIED if correct else Status.MISCLASSIFIED,
                 )
@@ -82,7 +84,7 @@ class Synthetic:
             if name in ("fgsm", "pgd"):  # of fixed budget: they find at an asked radius or not at all
                 distance = min([epsilon_value(text) for text in eps if epsilon_value(text) >= distance], default=np.inf)
             broken = any(outcome.status is AttackStatus.FOUND for outcome in outcomes.values())
-            if not correct or record.radius_pairwise > largest or (broken and not full):
+            if not correct or record.certified_radius > largest or (broken and not full):
                 outcomes[name] = AttackOutcome(AttackStatus.NOT_RUN, None, None)
             elif distance > largest * (1.2 if name in ("cw", "deepfool") else 1.0):
                 outcomes[name] = AttackOutcome(AttackStatus.NOT_FOUND, None, None)
@@ -95,7 +97,7 @@ class Synthetic:
             input_sha256=record.input_sha256,
             label=record.label,
             predicted=record.predicted,
-            certified_radius=record.radius_pairwise,
+            certified_radius=record.certified_radius,
             attacks=outcomes,
             distance=0.0 if not correct else None if nearest is None else found[nearest],
             attack=nearest,
@@ -125,6 +127,10 @@ class Synthetic:
                 "subset": {"kind": "first", "seed": None, "of": 10000},
             },
             "audit": audit if self.audit else {"refused": "the operation `roll` of layer `3` has no rule"},
+            "certificate": {
+                "rules": ["paper", "pairwise", *(["scaled"] if self.scaled else [])], "region": "all inputs",
+                "arithmetic": "float64", "model": "base",
+            } if self.audit else None,
             "device": "cpu", "device_name": "x86_64", "threads": 2,
         }  # fmt: skip
         return {

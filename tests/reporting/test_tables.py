@@ -233,3 +233,36 @@ def test_what_does_not_exist_is_missing_among_the_numbers(tmp_path: Path) -> Non
     ]
     assert table.frame.columns[table.frame.isna().all()].tolist() == absent
     assert set(table.text[absent].iloc[0]) == {"–"}
+
+
+def test_a_rule_is_shown_of_the_models_that_have_it(tmp_path: Path) -> None:
+    with_scaled = Synthetic(name="ordinary", scaled=True, seed=5)
+    with_scaled.write_certify(tmp_path / "sc", 60)
+    with_scaled.write_attack(tmp_path / "sa", 60)
+    Synthetic().write_certify(tmp_path / "c", 60)
+    hkr, ordinary = sorted(evaluate(tmp_path), key=lambda item: item.name)
+    assert [item.rules for item in (hkr, ordinary)] == [("paper", "pairwise"), ("paper", "pairwise", "scaled")]
+    headings = [column for column in tables.accuracy(ordinary).text.columns if "certified" in column]
+    rules = [f"certified % ({rule})" for rule in ordinary.rules]
+    assert headings == [*rules, "95 % interval, certified"]
+    assert not any("scaled" in column for column in tables.accuracy(hkr).text.columns)
+    rows = tables.bounds([hkr, ordinary]).text
+    assert rows["model"][rows[""] == "certified (scaled)"].tolist() == ["ordinary"]
+    assert tables.models([hkr, ordinary]).text["mean radius (scaled)"].tolist()[0] == "–"
+    frame = tables.rates([hkr, ordinary])
+    assert set(frame["model"][frame["measure"] == "certified scaled"]) == {"ordinary"}
+    counts = {rule: ordinary.certified_on_attacked(rule).counts(0.5) for rule in ordinary.rules}
+    assert counts["paper"] <= counts["pairwise"] <= counts["scaled"] == ordinary.certified_on_attacked().counts(0.5)
+    assert not ordinary.contradictions()
+
+
+def test_radii_of_attack_records_are_of_the_rule_that_the_run_names(tmp_path: Path) -> None:
+    folder = Synthetic(scaled=True).write_attack(tmp_path / "a", 40)
+    (only,) = evaluate(tmp_path)
+    assert only.rules == ("scaled",)
+    lines = [json.loads(line) for line in (folder / "records.jsonl").read_text().splitlines()]
+    victim = next(line for line in lines if line["distance"])
+    victim["certified_radius"] = math.nextafter(victim["distance"], math.inf)
+    (folder / "records.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    (found,) = evaluate(tmp_path)[0].contradictions()
+    assert (found.index, found.rule) == (victim["index"], "scaled")

@@ -29,10 +29,12 @@ def test_a_certify_run_has_a_row_an_image(tmp_path: Path) -> None:
     assert 0 < right.sum() < 40
     assert frame["certified_radius"].tolist() == raw["radius_pairwise"].where(right, 0.0).tolist()
     assert frame["certified_radius_paper"].tolist() == raw["radius_paper"].where(right, 0.0).tolist()
+    assert frame["certified_radius_pairwise"].tolist() == frame["certified_radius"].tolist()
     assert {name: str(kind) for name, kind in frame.dtypes.items()} == {
         "run": "category", "model": "category", "data": "category", "command": "category",
         "index": "int64", "label": "int64", "predicted": "int64", "correct": "bool", "certified_radius": "float64",
-        "certified_radius_paper": "float64", "margin": "float64", "runner_up": "Int64", "status": "category",
+        "certified_radius_paper": "float64", "certified_radius_pairwise": "float64",
+        "margin": "float64", "runner_up": "Int64", "status": "category",
     }  # fmt: skip
 
 

@@ -21,7 +21,7 @@ def test_counts_are_those_of_the_records(seed: int) -> None:
     certificates, attacked = model.certificates(80), model.attacked(80)
     for epsilon in EPSILONS:
         for rule in RULES:
-            expected = sum(r.label == r.predicted and getattr(r, f"radius_{rule}") > epsilon for r in certificates)
+            expected = sum(r.label == r.predicted and r.claimed(rule) > epsilon for r in certificates)
             assert curves.certified(certificates, rule).counts(epsilon) == expected
         assert curves.robust(attacked).counts(epsilon) == sum(r.robust_at(epsilon) for r in attacked)
         assert curves.certified_when_attacked(attacked).counts(epsilon) == sum(

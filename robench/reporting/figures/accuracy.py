@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from robench.records.record import Rule
 from robench.reporting.evaluation import Evaluation
 from robench.reporting.figures.curves import attacked_line, band, line, marked_line, scale_accuracy
 from robench.reporting.figures.look import (
@@ -29,6 +31,13 @@ from robench.reporting.figures.look import (
 )
 from robench.specs.epsilon import epsilon_value
 
+RULE_LINES: dict[Rule, dict[str, Any]] = {
+    "local": {"color": GREEN, "linestyle": "solid"},
+    "scaled": {"color": GREEN, "linestyle": (0, (6, 1.5, 1, 1.5))},
+    "pairwise": {"color": GREEN, "linestyle": (0, (4, 2))},
+    "paper": {"color": BLACK, "linestyle": (0, (1, 1.2)), "linewidth": 1.4},
+}
+
 
 @style()
 def comparison(evaluations: Sequence[Evaluation]) -> Figure:
@@ -39,7 +48,7 @@ def comparison(evaluations: Sequence[Evaluation]) -> Figure:
         if (robust := item.robust()) is not None:
             attacked_line(axes, robust, item.attacked_eps, **look_of(place), label=f"attacked: {item.name}")
     for place, item in enumerate(evaluations):
-        if (certified := item.certified_on_attacked("pairwise")) is not None:
+        if (certified := item.certified_on_attacked()) is not None:
             look = {"markerfacecolor": "white", "linestyle": (0, (4, 2)), "label": f"certified: {item.name}"}
             if item.robust() is None:
                 band(axes, certified, limit, look_of(place)["color"])
@@ -54,14 +63,15 @@ def accuracy(evaluation: Evaluation) -> Figure:
     figure, axes = panel()
     limit = _eps_limit(evaluation)
     combined = evaluation.robust()
-    pairwise, paper = evaluation.certified_on_attacked("pairwise"), evaluation.certified_on_attacked("paper")
+    tightest = evaluation.certified_on_attacked()
     if combined is not None:
         _attack_lines(axes, evaluation)
-    if pairwise is not None:
-        band(axes, pairwise, limit, GREEN)
-        line(axes, pairwise, limit, color=GREEN, linestyle=(0, (4, 2)), label="certified (pairwise)")
-    if paper is not None:
-        line(axes, paper, limit, color=BLACK, linestyle=(0, (1, 1.2)), linewidth=1.4, label="certified (paper)")
+    if tightest is not None:
+        band(axes, tightest, limit, GREEN)
+    for rule in evaluation.rules[::-1]:
+        curve = evaluation.certified_on_attacked(rule)
+        assert curve is not None
+        line(axes, curve, limit, **RULE_LINES[rule], label=f"certified ({rule})")
     _finish(figure, axes, limit, [evaluation])
     return figure
 
@@ -94,7 +104,7 @@ def _finish(figure: Figure, axes: Axes, limit: float, evaluations: Sequence[Eval
 def _eps_limit(evaluation: Evaluation) -> float:
     """How far the ε axis goes: past the largest radius asked, or to where nothing is certified any more."""
     asked = 1.04 * max(epsilon_value(text) for text in evaluation.eps)
-    curve = evaluation.certified("pairwise")
+    curve = evaluation.certified()
     if evaluation.attack is not None or curve is None:
         return asked
     return max(asked, min(1.05 * float(np.quantile(curve.thresholds, 0.99)), 3 * asked))

@@ -26,7 +26,7 @@ def comparison(data: str, group: Sequence[Evaluation], place: int) -> Section:
             FigureExhibit(
                 f"{prefix}-accuracy",
                 "Accuracy against ε of all models: under all attacks combined (solid, an upper bound; the attacks were "
-                "asked at the markers, and between them the bound is looser) and certified by the pairwise rule "
+                "asked at the markers, and between them the bound is looser) and certified by the tightest rule "
                 "(dashed, a lower bound). Bands: 95 % Clopper-Pearson intervals for the sampling of the images.",
                 words.accuracy(shown),
                 figures.comparison(shown),

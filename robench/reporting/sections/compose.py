@@ -47,7 +47,7 @@ def _lead(evaluations: Sequence[Evaluation], data: Sequence[str]) -> str:
 def _verdict(evaluations: Sequence[Evaluation], broken: int) -> str:
     if broken:
         return f"{broken} contradictions: an adversarial lies nearer than a certified radius. Trust no number below."
-    checked = [item.attack.n for item in evaluations if item.attack and item.certified_on_attacked("pairwise")]
+    checked = [item.attack.n for item in evaluations if item.attack and item.certified_on_attacked()]
     if not any(checked):
         return "Nothing to cross-check: no image was both certified and attacked."
     images = f"{checked[0]} images" if len(checked) == 1 else f"{sum(checked)} images over {len(checked)} attack runs"
@@ -55,7 +55,7 @@ def _verdict(evaluations: Sequence[Evaluation], broken: int) -> str:
 
 
 def _overview(item: Evaluation, anchor: str) -> Overview:
-    curve = item.certified_on_attacked("pairwise")
+    curve = item.certified_on_attacked()
     brackets = [Bracket(text, cells.certified(curve, text), cells.combined(item, text)) for text in item.eps]
     run = item.attack if item.attack and item.attack.n else item.largest
     return Overview(item.name, anchor, cells.clean(run), cells.base(run), tuple(brackets))

@@ -70,7 +70,7 @@ def _attack_exhibits(item: Evaluation, anchor: str) -> list[Exhibit]:
     figure = _budget_figure(item, anchor)
     if figure is not None:
         exhibits.append(figure)
-    if item.certified_on_attacked("pairwise") is not None:
+    if item.certified_on_attacked() is not None:
         exhibits.append(
             FigureExhibit(
                 f"{anchor}-radius-distance",
@@ -114,6 +114,7 @@ def _facts(item: Evaluation) -> tuple[tuple[str, str], ...]:
         ("parameters", None if model.n_params is None else f"{model.n_params:,}".replace(",", " ")),
         ("Lipschitz constant", None if upper is None else f"at most {numerics.upper(upper)}"),
         ("largest slope found", None if lower is None else numerics.lower(lower)),
+        ("certificates", words.certificates(item)),
         ("clean accuracy", shown(cells.clean(item.largest), unit=" %")),
         ("base rate", shown(cells.base(item.largest), unit=" %")),
         ("certified images", item.certify.n if item.certify else None),

@@ -29,7 +29,7 @@ def _remarks(item: Evaluation) -> list[str]:
     remarks += [f"{flag.message}." for flag in item.flags() if flag.name in FLAGS]
     if item.refusal is not None:
         remarks.append(f"no certificate, since the Lipschitz constant has no bound: {item.refusal}.")
-    elif item.certified("pairwise") is None:
+    elif item.certified() is None:
         remarks.append("not certified: there is no lower bound.")
     if item.attack is None:
         remarks.append("not attacked: the only upper bound is the clean accuracy.")

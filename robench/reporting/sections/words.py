@@ -18,6 +18,15 @@ OPTIMALITY_NOTE = (
 )
 
 
+def certificates(item: Evaluation) -> str:
+    """What a certificate says; empty where there is none, or the run does not say."""
+    facts = next((run.certificate for run in item.runs if run.certificate.rules), None)
+    if facts is None:
+        return ""
+    model = "the model itself" if facts.model == "base" else facts.model
+    return f"{', '.join(facts.rules)}; of {model} in {facts.arithmetic}, for {facts.region}"
+
+
 def single_attacks(evaluations: Sequence[Evaluation]) -> str:
     """The curves of the single attacks in words: at the largest ε asked."""
     lines = []
@@ -32,7 +41,7 @@ def accuracy(evaluations: Sequence[Evaluation]) -> str:
     """The curves in words: both ends at every ε asked."""
     lines = []
     for item in evaluations:
-        curve = item.certified_on_attacked("pairwise")
+        curve = item.certified_on_attacked()
         points = [
             f"at ε = {text} certified {shown(cells.certified(curve, text), unit=' %')}, "
             f"attacked {shown(cells.combined(item, text), unit=' %')}"

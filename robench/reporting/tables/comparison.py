@@ -16,26 +16,26 @@ from robench.statistics.curves import Curve
 
 def models(evaluations: Sequence[Evaluation]) -> Table:
     """One row a model: number of images, clean accuracy and base rate, mean certified radius, Lipschitz bounds."""
-    return Table.of(evaluations, _of_a_model())
+    return Table.of(evaluations, _of_a_model(evaluations))
 
 
 def comparison(evaluations: Sequence[Evaluation]) -> Table:
     """One row a model with everything of `models` and `bounds`: wide, for a spreadsheet."""
     eps = _all_eps(evaluations)
     attacked = ascending(text for item in evaluations for text in item.attacked_eps)
-    columns = _of_a_model()
-    for rule in RULES:
+    columns = _of_a_model(evaluations)
+    for rule in _rules(evaluations):
         columns += by_eps(f"certified % ({rule})", eps, partial(_certified, rule=rule))
     return Table.of(evaluations, [*columns, *by_eps("attacked % (combined)", attacked, cells.combined)])
 
 
 def bounds(evaluations: Sequence[Evaluation]) -> Table:
-    """Three rows a model: certified by the paper's rule and by pairs, and attacked by all together, at each ε.
+    """Rows for each model: certified by each rule that there is, and attacked by all together, at each ε.
 
     The rows of a model are of the same images: the attacked ones where there was an attack run.
     """
-    rules: tuple[Rule | None, ...] = (*RULES, None)
-    return Table.of([_Bound(item, rule) for item in evaluations for rule in rules], [
+    rows = [_Bound(item, rule) for item in evaluations for rule in (*_rules([item]), None)]
+    return Table.of(rows, [
         names("model", lambda row: row.item.name),
         names("", lambda row: row.what),
         Column("n", lambda row: _images(row.curve)),
@@ -44,8 +44,8 @@ def bounds(evaluations: Sequence[Evaluation]) -> Table:
 
 
 def certified_alone(evaluations: Sequence[Evaluation]) -> Table:
-    """Two rows a model: certified at each ε on all images of its certify run, attacked or not."""
-    rows = [(item.name, rule, item.certified(rule)) for item in evaluations for rule in RULES]
+    """A row for each rule of a model: certified at each ε on all images of its certify run, attacked or not."""
+    rows = [(item.name, rule, item.certified(rule)) for item in evaluations for rule in _rules([item])]
     return Table.of(rows, [
         names("model", lambda row: row[0]),
         names("rule", lambda row: row[1]),
@@ -67,7 +67,8 @@ def attack_accuracy(evaluations: Sequence[Evaluation]) -> Table:
     rows.append(_Attack("none (base rate)", "0", lambda item: cells.base(item.attack)))
     for name in (*attacks, COMBINED):
         rows += [_Attack(name, text, partial(cells.attacked, attack=name, eps=text)) for text in eps]
-    rows += [_Attack("certified (pairwise)", text, partial(_certified, rule="pairwise", eps=text)) for text in eps]
+    for rule in _rules(shown)[1:]:
+        rows += [_Attack(f"certified ({rule})", text, partial(_certified, rule=rule, eps=text)) for text in eps]
     models = [Column(item.name, _of(item)) for item in shown]
     return Table.of(rows, [names("attack", lambda row: row.attack), Column("ε", lambda row: row.eps), *models])
 
@@ -102,15 +103,21 @@ def _of(item: Evaluation) -> Callable[[_Attack], Any]:
     return lambda row: row.cell(item)
 
 
-def _of_a_model() -> list[Column[Evaluation]]:
+def _rules(evaluations: Sequence[Evaluation]) -> tuple[Rule, ...]:
+    """The two rules of every certificate, and what else some evaluation was certified by."""
+    known = {*RULES[:2], *(rule for item in evaluations for rule in item.rules)}
+    return tuple(rule for rule in RULES if rule in known)
+
+
+def _of_a_model(evaluations: Sequence[Evaluation]) -> list[Column[Evaluation]]:
     return [
         names("model", lambda item: item.name),
         names("recipe", lambda item: item.model.recipe or None),
-        Column("n certified", lambda item: _images(item.certified("pairwise"))),
+        Column("n certified", lambda item: _images(item.certified())),
         Column("n attacked", lambda item: _images(item.robust())),
         Column("clean %", lambda item: cells.clean(item.largest)),
         Column("base rate %", lambda item: cells.base(item.largest)),
-        *(below(f"mean radius ({rule})", _mean_radius(rule)) for rule in RULES),
+        *(below(f"mean radius ({rule})", _mean_radius(rule)) for rule in _rules(evaluations)),
         above("Lipschitz upper", lambda item: item.bound.lipschitz_upper),
         below("Lipschitz lower", lambda item: item.bound.lipschitz_lower),
     ]

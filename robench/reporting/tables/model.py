@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from robench.records.record import COMBINED, AttackOutcome, AttackStatus
+from robench.records.record import COMBINED, RULES, AttackOutcome, AttackStatus, Rule
 from robench.reporting.evaluation import Evaluation
 from robench.reporting.tables import cells
 from robench.reporting.tables.table import Broke, Column, Rate, Table, above, below, by_eps, intervals, names
@@ -18,14 +18,15 @@ from robench.statistics.curves import Curve
 
 
 def accuracy(evaluation: Evaluation) -> Table:
-    """One row an ε: certified by both rules, under each attack and combined, with 95 % Clopper-Pearson intervals."""
-    paper, pairwise = evaluation.certified_on_attacked("paper"), evaluation.certified_on_attacked("pairwise")
+    """One row an ε: certified by each rule, under each attack and combined.
+
+    95 % Clopper-Pearson intervals stand beside the tightest rule and beside combined.
+    """
     robust, asked = evaluation.robust(), evaluation.attacked_eps
     columns: list[Column[str]] = [
         Column("ε", lambda eps: eps),
-        Column("certified % (paper)", lambda eps: cells.certified(paper, eps)),
-        Column("certified % (pairwise)", lambda eps: cells.certified(pairwise, eps)),
-        intervals("95 % interval, certified", lambda eps: cells.interval(pairwise, eps)),
+        *(Column(f"certified % ({rule})", _certified(evaluation, rule)) for rule in evaluation.rules or RULES[:2]),
+        intervals("95 % interval, certified", lambda eps: cells.interval(evaluation.certified_on_attacked(), eps)),
     ]
     if robust is not None:
         columns += [
@@ -45,7 +46,8 @@ def by_class(evaluation: Evaluation) -> Table:
     run = evaluation.attack if evaluation.attack and evaluation.attack.n else evaluation.runs[0]
     labels = np.array([record.label for record in run.records])
     predicted = np.array([record.predicted for record in run.records])
-    certified, robust = evaluation.certified_on_attacked("pairwise"), evaluation.robust()
+    certified, robust = evaluation.certified_on_attacked(), evaluation.robust()
+    tightest = (evaluation.rules or RULES[:2])[-1]
 
     def row(label: int) -> _Class:
         members = labels == label
@@ -61,7 +63,7 @@ def by_class(evaluation: Evaluation) -> Table:
         Column("n", lambda row: row.n),
         Column("predicted", lambda row: row.predicted),
         Column("clean %", lambda row: Rate(row.correct, row.n, proven=False) if row.n else None),
-        *by_eps("certified % (pairwise)", evaluation.eps, lambda row, eps: cells.certified(row.certified, eps)),
+        *by_eps(f"certified % ({tightest})", evaluation.eps, lambda row, eps: cells.certified(row.certified, eps)),
     ]
     if robust is not None:
         columns += by_eps(
@@ -131,6 +133,10 @@ def audit(evaluation: Evaluation) -> Table:
         names("operation", lambda row: row[1].operation),
         above("Lipschitz upper", lambda row: row[1].lipschitz_upper, 6),
     ])  # fmt: skip
+
+
+def _certified(evaluation: Evaluation, rule: Rule) -> Callable[[str], Any]:
+    return lambda eps: cells.certified(evaluation.certified_on_attacked(rule), eps)
 
 
 def _under(evaluation: Evaluation, attack: str) -> Callable[[str], Any]:

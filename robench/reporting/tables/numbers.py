@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from robench.records.record import COMBINED
+from robench.records.record import COMBINED, RULES
 from robench.reporting.evaluation import Evaluation
 from robench.specs.epsilon import epsilon_value
 from robench.statistics.budget import AttackBudget
@@ -53,8 +53,7 @@ def _numbers(curve: Curve, radius: float) -> dict[str, Any]:
 def _curves(item: Evaluation) -> Iterator[tuple[str, Curve, tuple[str, ...]]]:
     """What each rate of an evaluation is called, its curve, and the radii it speaks of."""
     found = [
-        ("certified paper", item.certified("paper"), item.eps),
-        ("certified pairwise", item.certified("pairwise"), item.eps),
+        *((f"certified {rule}", item.certified(rule), item.eps) for rule in RULES),
         *((f"attacked {name}", item.robust(name), item.attacked_eps) for name in (COMBINED, *item.attacks)),
     ]
     return ((measure, curve, eps) for measure, curve, eps in found if curve is not None)
