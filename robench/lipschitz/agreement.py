@@ -57,6 +57,11 @@ def check_agreement(
         alone = [network(points[k : k + 1].clone())[0] for k in range(len(points))]
         zero = network(torch.zeros(BATCH, *shape, dtype=torch.float64))
     lengths = [float(torch.linalg.vector_norm(point)) for point in points]
+    if not all(bool(torch.isfinite(logits).all()) for logits in alone):
+        raise BoundError(
+            "the model gives NaN or infinity at inputs of size 1000, such as exp(x) that overflows",
+            hint="write it without overflow: torch.nn.functional.softplus for log(1 + exp(x)), torch.logsumexp",
+        )
     for way in _ways(network, trace, points):
         for row, logits in enumerate(way.logits):
             own, other = (errors[name] for name in ("float64", way.arithmetic))

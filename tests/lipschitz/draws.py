@@ -408,6 +408,27 @@ def chosen(d: Draws, name: str) -> Recipe:
     return recipe(shape, aten.where.self, mask, *sides)
 
 
+def gated(d: Draws, name: str) -> Recipe:
+    shape, target = d.shape(), getattr(torch.ops.robench, name.removeprefix("robench.")).default
+    tensors = ("robench.swish_rates", "robench.leaky")
+    count = {"robench.softsign": 0, "robench.softplus": 0, "robench.hardsigmoid_gate": 0, "robench.elu": 2}.get(name, 1)
+    rates = [d.constant(shape)] if name in tensors else [d.choice(SCALARS[1:]) for _ in range(count)]
+    if name == "robench.elu":
+        rates[0] = abs(rates[0])
+    return recipe(shape, target, X, *rates)
+
+
+WRITTEN_OUT = (
+    "swish",
+    "swish_rates",
+    "erf_gate",
+    "hard_gate",
+    "hardsigmoid_gate",
+    "softsign",
+    "softplus",
+    "elu",
+    "leaky",
+)
 RECIPES: dict[str, Callable[[Draws, str], Recipe]] = {
     **dict.fromkeys(["view", "_unsafe_view", "reshape", "view_copy"], sizes),
     **dict.fromkeys(["expand", "expand_as"], expanded),
@@ -436,6 +457,7 @@ RECIPES: dict[str, Callable[[Draws, str], Recipe]] = {
     "gather": gathered, "prelu": channel_slopes, "threshold": cut,
     "select_scatter": put_in, "diagonal_scatter": put_on_diagonal, "index_put": put_at, "copy": copied_over,
     "where": chosen, "masked_fill": chosen,
+    **{f"robench.{name}": gated for name in WRITTEN_OUT},
 }  # fmt: skip
 TENSOR_LIMITS = ("clamp", "clamp_min", "clamp_max")
 SQUARED = ("sqrt", "sign", "sgn")

@@ -28,7 +28,7 @@ REFUSED = [
     (lambda x: x.sort(dim=1).indices.to(x.dtype), "order of a sort"),
     (lambda x: x.argmax(dim=1), "argmax"),
     (lambda x: x.half(), "precision"),
-    (lambda x: x * torch.sigmoid(x), "mul"),
+    (lambda x: x * torch.sigmoid(x + 1), "mul"),
     (lambda x: torch.where(x > 0, x, x + 1), "gt"),
     (lambda x: x - x.mean(dim=0), "mean"),
     (lambda x: x.flip(0), "batch"),

@@ -8,14 +8,16 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from robench.lipschitz.norms.rounding import EXACT, Growth, Slack
+from robench.lipschitz.norms.rounding import EXACT, NOTHING, Growth, Slack
 from robench.lipschitz.rules.axes import sample_axis
-from robench.lipschitz.rules.constants import moved_bounds
+from robench.lipschitz.rules.constants import moved_bounds, per_sample
 from robench.lipschitz.trace.nonlinear import Function
-from robench.lipschitz.trace.signals import Signal, View
+from robench.lipschitz.trace.signals import BATCH, Signal, View
 from robench.lipschitz.trace.trace import Call
 from robench.lipschitz.trace.values import Squares, Unusable, Value, depends
 from robench.numerics import round_up
+
+aten = torch.ops.aten
 
 SELECTING = 0
 """Terms of an operation that rounds nothing."""
@@ -39,6 +41,7 @@ def _slope(name: str) -> Callable[[Call], float]:
         "hardsigmoid": lambda call: SIXTH,
         "hardswish": lambda call: 1.5,
         "erf": lambda call: 1.1284,
+        "hardsigmoid_gate": lambda call: 1.5,
     }
     return slopes.get(name, lambda call: 1.0)
 
@@ -83,7 +86,9 @@ def smooth(call: Call) -> Value:
     if name == "celu" and float(call.get("alpha", 1, 1)) <= 0:
         raise call.refusal("its alpha is not above 0: it grows without bound")
     error, slack = 0.0, EXACT
-    if name == "softplus":  # torch replaces it by the identity behind a threshold
+    if (
+        name == "softplus" and call.target is aten.softplus.default
+    ):  # torch replaces it by the identity behind a threshold
         beta, threshold = float(call.get("beta", 1, 1)), float(call.get("threshold", 2, 20))
         if beta <= 0 or threshold < 10:
             raise call.refusal("its beta or threshold is too small: it jumps at the threshold")
@@ -112,6 +117,55 @@ def randomized_relu(call: Call) -> Value:
         raise call.refusal("it is random in training mode; call `model.eval()` first")
     slope = abs(float(call.get("lower", first, 0.125)) + float(call.get("upper", first + 1, 1 / 3))) / 2
     return call.trace.nonlinear(Function("rrelu", max(1.0, round_up(slope, 2)), terms=4), [call.view()], call.zero)
+
+
+GATES = {"swish": (1.1, 0.45), "swish_rates": (1.1, 0.45), "erf_gate": (1.13, 0.21), "hard_gate": (1.5, 0.25)}
+"""Largest values of |(t·g(t))'| and |t² g'(t)|, rounded up."""
+
+
+def gate(call: Call) -> Value:
+    """x·g(k x), of which the slope is that of t·g(t) for any rate k: SiLU, GELU, hardswish."""
+    view = call.view()
+    rates, narrow = call.constant(call.args[1], "rate"), call.float32(call.args[1])
+    per_sample(call, rates, "rate")
+    name = call.operation
+    slope, bend = {
+        "swish": (1.1, 0.45),
+        "swish_rates": (1.1, 0.45),
+        "erf_gate": (1.13, 0.21),
+        "hard_gate": (1.5, 0.25),
+    }[name]
+    slack, gap = EXACT, float(call.gap(call.args[1]).max())
+    if gap:  # |d/dk x g(k x)| = |t² g'(t)| / k² is at most bend / k²
+        least = float(torch.minimum(rates.abs(), narrow.abs()).min())
+        if least < 2.0**-100:
+            call.trace.refuse_float32("a rate is next to 0 there")
+        else:
+            moved = round_up(bend * gap / least**2 * math.sqrt(math.prod(call.zero.shape) / BATCH), 6)
+            slack = Slack(constants=Growth(0.0, moved))
+    return call.trace.pointwise(Function(name, slope, terms=COMPUTING, slack=slack), view, call.zero)
+
+
+def written_elu(call: Call) -> Value:
+    """s·x above 0, f·(exp(x) − 1) below: slope max(s, |f|)."""
+    view, (scale, fall) = call.view(), (float(value) for value in call.args[1:3])
+    moved = [float(call.gap(value)) for value in call.args[1:3]]
+    root = math.sqrt(view.size)
+    slack = Slack(
+        constants=Growth(max(moved), 0.0) if any(moved) else NOTHING,
+        units=Growth(0.0, round_up(4 * abs(fall) * root, 4)),  # exp(x) − 1 next to 0
+    )
+    function = Function("elu", max(abs(scale), abs(fall)), terms=COMPUTING, slack=slack)
+    return call.trace.pointwise(function, view, call.zero)
+
+
+def leaky(call: Call) -> Value:
+    """The value x above 0, a·x below, with a constant a for each entry."""
+    slopes = call.constant(call.args[1], "slope")
+    per_sample(call, slopes, "slope")
+    slack = Slack(constants=Growth(float(call.gap(call.args[1]).max()), 0.0))
+    function = Function("leaky_relu", max(1.0, float(slopes.abs().max())), terms=4, slack=slack)
+    return call.trace.pointwise(function, call.view(), call.zero)
 
 
 def threshold(call: Call) -> Value:

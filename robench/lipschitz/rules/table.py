@@ -93,6 +93,14 @@ OPERATIONS: Mapping[OperationRule, str] = {
 }
 """Operations of ATen, without library and overload."""
 
+WRITTEN_OUT: Mapping[OperationRule, str] = {
+    activations.gate: "swish swish_rates erf_gate hard_gate",
+    activations.smooth: "softsign softplus hardsigmoid_gate",
+    activations.written_elu: "elu",
+    activations.leaky: "leaky",
+}
+"""Operations of `trace/written_out.py`."""
+
 MODULES: Mapping[ModuleRule, tuple[type[nn.Module] | str, ...]] = {
     layers.identity: (Copy, nn.Identity, nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout),
     layers.linear: (nn.Linear,),
@@ -121,6 +129,10 @@ _GATES = "its gates multiply signals that depend on the input, and robench has n
 _ATTENTION = "attention multiplies signals that depend on the input, so it grows without bound"
 _STEPS = "it moves the batch axis from the front, where robench follows it; a loop over nn.RNNCell leaves it there"
 _PLACES = "robench bounds interpolation between nearest pixels, linear, bilinear and trilinear alone"
+_JUMPS = (
+    "a comparison jumps; robench knows those that build a maximum, a minimum or one of the usual activations, such as "
+    "where(a > b, a, b) or where(x > 0, x, c * x)"
+)
 _DEVIATION = "it divides by the deviation of its own input, which has no bounded slope where that is small"
 
 REASONS: Mapping[str, str] = {
@@ -128,13 +140,19 @@ REASONS: Mapping[str, str] = {
     _ATTENTION: "scaled_dot_product_attention _native_multi_head_attention",
     _DEVIATION: "layer_norm group_norm rms_norm",
     _STEPS: "rnn_tanh rnn_relu",
+    _JUMPS: "gt ge lt le eq ne",
     _PLACES: "upsample_bicubic2d grid_sampler",
     "write it as a matrix product": "einsum",
 }
 """Why operations have no rule."""
 
 RULES = Rulebook(
-    operations={f"aten.{name}": rule for rule, names in OPERATIONS.items() for name in names.split()},
+    operations={
+        f"{library}.{name}": rule
+        for library, rules in (("aten", OPERATIONS), ("robench", WRITTEN_OUT))
+        for rule, names in rules.items()
+        for name in names.split()
+    },
     reasons={f"aten.{name}": reason for reason, names in REASONS.items() for name in names.split()},
     module_reasons={nn.MultiheadAttention: _ATTENTION},
 )

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from robench.errors import BoundError
 from robench.lipschitz.trace.functional import functional
+from robench.lipschitz.trace.idioms import recognised
 from robench.lipschitz.trace.leaves import opaque, running
 from robench.lipschitz.trace.operations import replaced
 from robench.lipschitz.trace.recording import AS_IT_IS, WIDE, Precision, record
@@ -48,7 +49,8 @@ def _is_leaf(trace: Trace, module: nn.Module) -> bool:
 
 
 def _graph(trace: Trace, module: nn.Module, example: Tensor, precision: Precision) -> torch.fx.GraphModule:
-    return functional(record(module, example, trace.where, precision, trace.rules), example, trace.where)
+    recorded = record(module, example, trace.where, precision, trace.rules)
+    return recognised(functional(recorded, example, trace.where))
 
 
 def _twins(trace: Trace, graph: torch.fx.GraphModule, view: View, leaves: Iterable[str]) -> Twins | None:

@@ -22,7 +22,7 @@ FILLING = frozenset(("full_like", "zeros_like", "ones_like", "new_full", "new_ze
 """Operations whose result has the shape of a tensor and nothing else of it."""
 ASKING = frozenset((
     "add", "sub", "rsub", "mul", "div", "clamp", "clamp_min", "clamp_max", "hardtanh", "softshrink", "pad",
-    "constant_pad_nd", "batch_norm", *FILLING,
+    "constant_pad_nd", "batch_norm", "robench.swish", "robench.erf_gate", "robench.hard_gate", "robench.elu", *FILLING,
 ))  # fmt: skip
 """Operations on the input that bound what another number in float32 changes."""
 NEAR = 2.0**-16
