@@ -1,4 +1,4 @@
-"""Where arithmetic runs and how exactly: device choice, seeds, TF32 off."""
+"""Where arithmetic runs and how exactly: choice of the device, no reduced precision, settings of the program apart."""
 
 from __future__ import annotations
 
@@ -7,9 +7,13 @@ import platform
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 import torch
 
 from robench.errors import SpecError
+
+EXACT = {"fp32_precision": "ieee", "allow_tf32": False, "benchmark": False}
+CPU_KINDS = ("matmul", "conv", "rnn")
 
 
 def resolve_device(name: str) -> torch.device:
@@ -29,21 +33,39 @@ def resolve_device(name: str) -> torch.device:
     return device
 
 
+def precision_switches() -> list[tuple[Any, str]]:
+    """Where torch keeps how precise float32 sums are: objects and names of their attributes.
+
+    A program sets them by names that differ from one version of torch to the next. These are the ones that can be read
+    and put back however they were set.
+    """
+    backends = torch.backends
+    if not hasattr(backends, "fp32_precision"):  # before torch 2.9
+        return [(backends.cuda.matmul, "allow_tf32"), (backends.cudnn, "allow_tf32")]
+    kinds = (backends.cuda.matmul, backends.cudnn.conv, backends.cudnn.rnn)
+    return [(kind, "fp32_precision") for kind in (*kinds, *(getattr(backends.mkldnn, name) for name in CPU_KINDS))]
+
+
 @contextlib.contextmanager
 def exact_arithmetic() -> Iterator[None]:
-    """TF32 and reduced-precision sums off, for matmul and cuDNN, while a certificate or an adversarial is computed."""
-    matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
-    before = (matmul.allow_tf32, cudnn.allow_tf32, cudnn.benchmark)
-    matmul.allow_tf32, cudnn.allow_tf32, cudnn.benchmark = False, False, False
+    """TF32, bfloat16 sums and the choice of kernels by their speed off, while something is computed for a record."""
+    switches = [*precision_switches(), (torch.backends.cudnn, "benchmark")]
+    before = [getattr(*switch) for switch in switches]
     try:
+        for switch in switches:
+            setattr(*switch, EXACT[switch[1]])
         yield
     finally:
-        matmul.allow_tf32, cudnn.allow_tf32, cudnn.benchmark = before
+        for switch, value in zip(switches, before, strict=True):
+            setattr(*switch, value)
 
 
 @contextlib.contextmanager
 def own_settings() -> Iterator[None]:
-    """Gradients on, inference mode and autocast off, float32 on the CPU by default, whatever the program has set."""
+    """Gradients on, inference mode, autocast and reduced precision off, float32 on the CPU by default, no numpy errors.
+
+    Whatever the program has set is put back.
+    """
     before = torch.get_default_dtype()
     elsewhere = torch.get_default_device().type != "cpu"  # a mode for a device costs time at every operation
     try:
@@ -52,6 +74,8 @@ def own_settings() -> Iterator[None]:
             torch.autocast("cpu", enabled=False),
             torch.autocast("cuda", enabled=False),
             torch.device("cpu") if elsewhere else contextlib.nullcontext(),
+            exact_arithmetic(),
+            np.errstate(divide="warn", over="warn", under="ignore", invalid="warn"),
         ):
             torch.set_default_dtype(torch.float32)
             yield

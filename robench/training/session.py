@@ -291,7 +291,7 @@ def _reproducible(device: torch.device) -> Iterator[None]:
     before = torch.backends.cudnn.deterministic
     torch.backends.cudnn.deterministic = True
     try:
-        with exact_arithmetic() if device.type == "cuda" else contextlib.nullcontext():
+        with exact_arithmetic():
             yield
     finally:
         torch.backends.cudnn.deterministic = before
