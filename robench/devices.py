@@ -13,7 +13,6 @@ import torch
 from robench.errors import SpecError
 
 EXACT = {"fp32_precision": "ieee", "allow_tf32": False, "benchmark": False}
-CPU_KINDS = ("matmul", "conv", "rnn")
 
 
 def resolve_device(name: str) -> torch.device:
@@ -42,8 +41,10 @@ def precision_switches() -> list[tuple[Any, str]]:
     backends = torch.backends
     if not hasattr(backends, "fp32_precision"):  # before torch 2.9
         return [(backends.cuda.matmul, "allow_tf32"), (backends.cudnn, "allow_tf32")]
-    kinds = (backends.cuda.matmul, backends.cudnn.conv, backends.cudnn.rnn)
-    return [(kind, "fp32_precision") for kind in (*kinds, *(getattr(backends.mkldnn, name) for name in CPU_KINDS))]
+    of_cudnn: Any = backends.cudnn
+    of_cpu: Any = backends.mkldnn
+    kinds = (backends.cuda.matmul, of_cudnn.conv, of_cudnn.rnn, of_cpu.matmul, of_cpu.conv, of_cpu.rnn)
+    return [(kind, "fp32_precision") for kind in kinds]
 
 
 @contextlib.contextmanager
