@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from robench.errors import BoundError
 from robench.lipschitz import bound_module
-from robench.lipschitz.rules import residual
+from robench.lipschitz.rules import activations
 from tests.lipschitz.oracles import largest_slope
 
 Activation = Callable[[Tensor], Tensor]
@@ -112,6 +112,6 @@ def test_a_convolution_and_its_adjoint() -> None:
 def test_planted_activation_that_falls_is_contradicted_by_a_slope(monkeypatch: pytest.MonkeyPatch) -> None:
     inner = torch.randn(6, 6, generator=torch.Generator().manual_seed(2))
     block = Block(inner, sandwich(inner), torch.abs).eval()
-    monkeypatch.setattr(residual, "RISING", residual.RISING | {"abs"})
+    monkeypatch.setattr(activations, "RISING", activations.RISING | {"abs"})
     with pytest.raises(BoundError, match="above the bound 1"):
         bound_module(block, (6,))

@@ -46,6 +46,23 @@ def _slope(name: str) -> Callable[[Call], float]:
     return slopes.get(name, lambda call: 1.0)
 
 
+RISING = frozenset((
+    "relu", "relu6", "hardtanh", "clamp", "clamp_min", "clamp_max", "softshrink", "selu", "celu", "sigmoid", "tanh",
+    "hardsigmoid", "log_sigmoid", "log_sigmoid_forward", "softplus", "atan", "erf", "asinh",
+))  # fmt: skip
+"""Functions that never fall."""
+
+
+def _lowest(call: Call) -> float | None:
+    """The least slope of a function of each entry, where it is above the largest one's opposite."""
+    if call.operation == "leaky_relu":
+        return min(1.0, float(call.get("negative_slope", 1, 0.01)))
+    if call.operation == "elu":
+        rises = float(call.get("alpha", 1, 1)) >= 0 and float(call.get("scale", 2, 1)) >= 0
+        return 0.0 if rises else None
+    return 0.0 if call.operation in RISING else None
+
+
 def _elu(alpha: float, scale: float) -> float:
     return round_up(abs(scale) * max(1.0, abs(alpha)))
 
@@ -63,7 +80,7 @@ def piecewise(call: Call) -> Value:
     slack = moved_bounds(call, (*call.args[1:], *call.kwargs.values()))
     slope = _slope(call.operation)(call)
     positive = _positive_part(call, view) if call.operation == "relu" else None
-    function = Function(call.operation, slope, terms=terms, slack=slack, positive=positive)
+    function = Function(call.operation, slope, terms=terms, slack=slack, positive=positive, lowest=_lowest(call))
     return call.trace.pointwise(function, view, call.zero)
 
 
@@ -97,7 +114,9 @@ def smooth(call: Call) -> Value:
     several = isinstance(call.zero, list | tuple)
     zero: Tensor = call.zero[0] if several else call.zero
     absolute_error = round_up(error) if error else 0.0
-    function = Function(name, _slope(name)(call), terms=COMPUTING, absolute_error=absolute_error, slack=slack)
+    function = Function(
+        name, _slope(name)(call), terms=COMPUTING, absolute_error=absolute_error, slack=slack, lowest=_lowest(call)
+    )
     result = call.trace.pointwise(function, view, zero)
     return [result, Unusable(call.zero[1], "a buffer")] if several else result
 
@@ -107,7 +126,8 @@ def prelu(call: Call) -> Value:
     weight = call.constant(call.args[1], "weight")
     slope = max(1.0, float(weight.abs().max()))
     slack = Slack(constants=Growth(float(call.gap(call.args[1]).max()), 0.0))
-    return call.trace.pointwise(Function("prelu", slope, terms=4, slack=slack), call.view(), call.zero)
+    lowest = min(1.0, float(weight.min()))
+    return call.trace.pointwise(Function("prelu", slope, terms=4, slack=slack, lowest=lowest), call.view(), call.zero)
 
 
 def randomized_relu(call: Call) -> Value:
@@ -155,7 +175,8 @@ def written_elu(call: Call) -> Value:
         constants=Growth(max(moved), 0.0) if any(moved) else NOTHING,
         units=Growth(0.0, round_up(4 * abs(fall) * root, 4)),  # exp(x) − 1 next to 0
     )
-    function = Function("elu", max(abs(scale), abs(fall)), terms=COMPUTING, slack=slack)
+    lowest = min(0.0, scale, fall)
+    function = Function("elu", max(abs(scale), abs(fall)), terms=COMPUTING, slack=slack, lowest=lowest)
     return call.trace.pointwise(function, view, call.zero)
 
 
@@ -164,7 +185,8 @@ def leaky(call: Call) -> Value:
     slopes = call.constant(call.args[1], "slope")
     per_sample(call, slopes, "slope")
     slack = Slack(constants=Growth(float(call.gap(call.args[1]).max()), 0.0))
-    function = Function("leaky_relu", max(1.0, float(slopes.abs().max())), terms=4, slack=slack)
+    lowest = min(1.0, float(slopes.min()))
+    function = Function("leaky_relu", max(1.0, float(slopes.abs().max())), terms=4, slack=slack, lowest=lowest)
     return call.trace.pointwise(function, call.view(), call.zero)
 
 
@@ -173,7 +195,7 @@ def threshold(call: Call) -> Value:
     if float(call.args[1]) != float(call.args[2]):
         raise call.refusal("it jumps at the threshold")
     return call.trace.pointwise(
-        Function("threshold", 1.0, slack=moved_bounds(call, call.args[1:2])), call.view(), call.zero
+        Function("threshold", 1.0, slack=moved_bounds(call, call.args[1:2]), lowest=0.0), call.view(), call.zero
     )
 
 

@@ -79,7 +79,7 @@ def sigmoid(trace: Trace, module: nn.Module, view: View) -> Value:
 
 def softsign(trace: Trace, module: nn.Module, view: View) -> Value:
     """Softsign, x / (1 + |x|): slope at most 1; its parts alone would be refused."""
-    return trace.pointwise(Function("softsign", 1.0, terms=8), view, module(view.zero))
+    return trace.pointwise(Function("softsign", 1.0, terms=8, lowest=0.0), view, module(view.zero))
 
 
 def max_pool(trace: Trace, module: nn.MaxPool2d, view: View) -> Value:

@@ -7,6 +7,8 @@ from torch import Tensor
 
 from robench.lipschitz.norms.linear import Dense
 from robench.lipschitz.rules.constants import one_sample, other_constants
+from robench.lipschitz.rules.residual import sandwich_block
+from robench.lipschitz.trace.linear import Linear
 from robench.lipschitz.trace.signals import View
 from robench.lipschitz.trace.trace import Call
 from robench.lipschitz.trace.values import Value, depends
@@ -24,7 +26,10 @@ def _dense(call: Call, view: View, weight: Tensor, gap: Tensor, bias: Value) -> 
     offset = 0.0 if bias is None else one_sample(call, call.constant(bias, "bias"))
     added = None if bias is None else one_sample(call, call.gap(bias))
     slack = other_constants(Dense(gap) if bool(gap.any()) else None, added)
-    return call.trace.linear(view, Dense(weight), call.zero, offset, slack)
+    result = call.trace.linear(view, Dense(weight), call.zero, offset, slack)
+    if isinstance(result.signal, Linear):
+        result.signal.block = sandwich_block(result)
+    return result
 
 
 def matmul(call: Call) -> Value:

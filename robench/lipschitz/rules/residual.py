@@ -1,67 +1,188 @@
-"""Residual blocks x − V φ(A x + b) whose V is near Aᵀ D, D ≥ 0 diagonal: a bound of the block as a whole.
+"""Residual blocks p x + V φ(A x + b), bounded as a whole.
 
-docs/design/0004-soundness.md §9.
+V near −Aᵀ D with D ≥ 0 diagonal has a closed form, for matrices and convolutions; small blocks of any other kind are
+bounded by multipliers. docs/design/0015-residual-blocks.md.
 """
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Sequence
+
 import torch
-from torch import Tensor
 
+from robench.lipschitz.norms.linear import Diagonal, LinearOp
+from robench.lipschitz.norms.multipliers import UNIT, block_slope_upper
 from robench.lipschitz.norms.rounding import vector_norm_upper
-from robench.lipschitz.norms.spectral import spectral_norm_upper
-from robench.lipschitz.trace.linear import DENSE_ENTRIES, DENSE_SIDE, linear_matrix
+from robench.lipschitz.norms.taps import Taps, best_scales, taps_of
+from robench.lipschitz.trace.linear import Linear, linear_matrix
 from robench.lipschitz.trace.nonlinear import Nonlinear
-from robench.lipschitz.trace.signals import View
-from robench.numerics import round_up
+from robench.lipschitz.trace.signals import Block, Signal, View
+from robench.numerics import gamma, round_up
 
-RISING = frozenset(("relu", "relu6", "hardtanh", "clamp", "clamp_min", "clamp_max", "tanh", "sigmoid", "atan", "asinh"))
-"""Functions of one entry that never fall and never rise faster than the identity."""
-UNIT = 2.0**-53
+DENSE_SIDE = 320
+"""Inputs and hidden units together, up to which multipliers are looked for."""
+MATRIX_SIDE, MATRIX_ENTRIES = 800, 4_000_000
+"""Sides up to which a map that is no plain matrix or convolution is written down as a matrix."""
 
 
-def residual_slope(skip: View, branch: View, weights: tuple[float, float]) -> float | None:
-    """An upper bound of the Lipschitz constant of `weights[0]`·skip + `weights[1]`·branch as a function of the skip.
+def residual_block(skip: View, branch: View, weights: tuple[float, float]) -> Block | None:
+    """The residual block that `weights[0]`·skip + `weights[1]`·branch is, with a bound of its constant.
 
     Args:
-        skip: x, a whole signal.
-        branch: what is added to it.
-        weights: factors of the two; the first must be 1.
+        skip: a linear function of x.
+        branch: a linear function of φ(A x + b).
+        weights: factors of the two.
 
     Returns:
-        None if the sum is no residual block of this kind, or a large one.
+        None if the sum is no such block, or a large one of another kind.
     """
-    bend = branch.signal.source
-    if weights[0] != 1.0 or not isinstance(bend, Nonlinear) or bend.operation not in RISING:
-        return None
-    if not bend.function.entrywise or len(bend.inputs) != 1:
+    bend, source = branch.signal.source, skip.signal.source
+    if not isinstance(bend, Nonlinear) or not bend.function.entrywise or len(bend.inputs) != 1:
         return None
     before = bend.inputs[0]
-    if not skip.whole or before.signal.source is not skip.signal:
+    if before.signal.source is not source or bend is source:
         return None
-    if min(bend.size, skip.size) > DENSE_SIDE or bend.size * skip.size > DENSE_ENTRIES:
+    slope = _symmetric(skip, before, branch, weights)
+    if slope is None and max(source.size, bend.size) <= DENSE_SIDE and source.size + bend.size <= DENSE_SIDE:
+        slope = _general(skip, before, branch, weights)
+    return None if slope is None else Block(source.whole, slope)
+
+
+def sandwich_block(branch: View) -> Block | None:
+    """V φ(A x + b) with factors before and after φ, as in sandwich layers.
+
+    Without such factors the product of the norms is nearly as good, and nothing is looked for.
+    """
+    bend = branch.signal.source
+    if not isinstance(bend, Nonlinear) or not bend.function.entrywise or len(bend.inputs) != 1:
         return None
-    inner, inner_error = linear_matrix(before)
-    outer, outer_error = linear_matrix(branch)
-    factor = abs(weights[1])
-    return _bound(inner, inner_error, -weights[1] * outer, factor * outer_error + 2 * UNIT * factor * _size(outer))
-
-
-def _bound(inner: Tensor, inner_error: float, outer: Tensor, outer_error: float) -> float | None:
-    """max(1, ‖D^½ A‖² − 1) for the best D, and what is left of V − Aᵀ D, all errors included; None if much is left."""
-    lengths = inner.square().sum(dim=1)
-    weights = (outer.T * inner).sum(dim=1) / lengths.clamp_min(torch.finfo(torch.float64).tiny)
-    roots = weights.clamp_min(0.0).sqrt()
-    product = inner.T * roots.square()
-    rest = _size(outer - product) + 8 * UNIT * (_size(outer) + _size(product)) + outer_error
-    left = rest * _size(inner) + (_size(outer) + outer_error) * inner_error
-    if not left < 1.0:
+    before = bend.inputs[0]
+    steps, after = _up_to(before.signal), _up_to(branch.signal)
+    if not (_weighs(steps) and _weighs(after[:0:-1])) or not all(isinstance(each.op, Diagonal) for each in after[1:]):
         return None
-    scaled = roots[:, None] * inner
-    gram = spectral_norm_upper(scaled) + 2 * UNIT * _size(scaled)
-    return round_up(max(1.0, gram * gram - 1.0) + left, 16)
+    start = next((each for each in steps[1:] if each.block is not None), before.signal.source)
+    if start.size + bend.size > DENSE_SIDE:
+        return None
+    return Block(start.whole, _general(None, before, branch, (0.0, 1.0), start))
 
 
-def _size(matrix: Tensor) -> float:
-    """An upper bound of the spectral norm that costs nothing: Frobenius'."""
-    return vector_norm_upper(matrix)
+def _up_to(signal: Signal) -> list[Linear]:
+    """The linear signals up to a signal, the last one first."""
+    found: list[Linear] = []
+    while isinstance(signal, Linear):
+        found.append(signal)
+        signal = signal.view.signal
+    return found
+
+
+def _weighs(signals: Sequence[Linear]) -> bool:
+    """Whether factors are among the first operations."""
+    factors = itertools.takewhile(lambda op: isinstance(op, Diagonal), (signal.op for signal in signals))
+    return any(op.operation == "scale" for op in factors)
+
+
+def _symmetric(skip: View, before: View, branch: View, weights: tuple[float, float]) -> float | None:
+    """Of p x − V φ(A x + b) with V near Aᵀ D: the Jacobian is symmetric up to what is left of V − Aᵀ D."""
+    bend = branch.signal.source
+    assert isinstance(bend, Nonlinear)
+    share = _share(skip)
+    if share is None:
+        return None
+    inner, outer = _matrices(before, branch)
+    if inner is None or outer is None:  # too large for a matrix
+        inner, outer = _taps(before, skip.signal.source, adjoint=False), _taps(branch, bend, adjoint=True)
+        if inner is None or outer is None or not inner.like(outer):
+            return None
+    found = _near_adjoint(inner, outer, -weights[1])
+    if found is None:
+        return None
+    square, left = found
+    lowest, largest = bend.function.slopes
+    part = weights[0] * share
+    ends = (part - max(0.0, largest) * square, part - min(0.0, lowest) * square)
+    size = max(abs(part), *map(abs, ends)) * (1 + 8 * UNIT)
+    return round_up(size + 4 * UNIT * abs(part) + max(abs(lowest), abs(largest)) * left, 8)
+
+
+def _share(skip: View) -> float | None:
+    """The factor p with which the skip is its source, if it is one."""
+    steps = _steps(skip, skip.signal.source)
+    if steps is None or not all(isinstance(step, Diagonal) and step.factors.dim() == 0 for step in steps):
+        return None
+    share = 1.0
+    for step in steps:
+        assert isinstance(step, Diagonal)
+        share *= float(step.factors)
+    return share if len(steps) <= 4 else None
+
+
+def _steps(view: View, source: Signal) -> list[LinearOp] | None:
+    """The linear operations from a source to a view, the first one first; None where entries are moved between them."""
+    steps: list[LinearOp] = []
+    while view.whole:
+        signal = view.signal
+        if signal is source:
+            return steps[::-1]
+        if not isinstance(signal, Linear):
+            return None
+        steps.append(signal.op)
+        view = signal.view
+    return None
+
+
+def _taps(view: View, source: Signal, *, adjoint: bool) -> Taps | None:
+    steps = _steps(view, source)
+    return None if steps is None else taps_of(steps, source.size, adjoint=adjoint)
+
+
+def _matrices(before: View, branch: View) -> tuple[Taps | None, Taps | None]:
+    """Both maps as matrices, where these are small."""
+    sides = before.signal.source.size, branch.signal.source.size
+    if min(sides) > MATRIX_SIDE or sides[0] * sides[1] > MATRIX_ENTRIES:
+        return None, None
+    (inner, inner_error), (outer, outer_error) = linear_matrix(before), linear_matrix(branch)
+    return Taps(inner[None], off=inner_error), Taps(outer.T[None], off=outer_error)
+
+
+def _near_adjoint(inner: Taps, outer: Taps, factor: float) -> tuple[float, float] | None:
+    """‖D^½ A‖² and a bound of ‖V − Aᵀ D‖‖A‖, all errors included, for the best D ≥ 0; None if much is left of V."""
+    kernel, wanted = inner.kernel, factor * outer.kernel
+    roots = (best_scales(inner, outer) * factor).clamp_min(0.0).sqrt()
+    if not bool(roots.isfinite().all()):
+        return None
+    product = inner.spread(roots.square()) * kernel
+    size, wanted_size = inner.size(kernel), inner.size(wanted)
+    rest = inner.size(wanted - product) + 8 * UNIT * (wanted_size + inner.size(product))
+    rest += abs(factor) * outer.error + 4 * UNIT * wanted_size
+    left = rest * size + (wanted_size + abs(factor) * outer.error) * inner.error
+    if not left < min(1.0, 0.5 * wanted_size * size):
+        return None
+    scaled = inner.spread(roots) * kernel
+    norm = inner.norm(scaled) + 4 * UNIT * inner.size(scaled)
+    return round_up(norm * norm, 4), round_up(left * (1 + gamma(16)), 4)
+
+
+def _general(
+    skip: View | None, before: View, branch: View, weights: tuple[float, float], start: Signal | None = None
+) -> float:
+    """Of a block of small matrices: by multipliers, the errors of the matrices included.
+
+    Args:
+        skip: P x; None for 0.
+        before: A x.
+        branch: V φ.
+        weights: factors of skip and branch.
+        start: x, if it is not the source of both.
+    """
+    bend = branch.signal.source
+    assert isinstance(bend, Nonlinear)
+    (inner, inner_error), (outer, outer_error) = linear_matrix(before, start), linear_matrix(branch)
+    plain, plain_error = (torch.zeros(1, 1).double(), 0.0) if skip is None else linear_matrix(skip)
+    lowest, largest = (torch.full((bend.size,), slope, dtype=torch.float64) for slope in bend.function.slopes)
+    sizes = [vector_norm_upper(matrix) for matrix in (plain, inner, outer)]
+    steepest = max(map(abs, bend.function.slopes))
+    errors = abs(weights[0]) * (plain_error + 2 * UNIT * sizes[0])
+    outer_error += 2 * UNIT * sizes[2]
+    errors += abs(weights[1]) * steepest * (outer_error * sizes[1] + (sizes[2] + outer_error) * inner_error)
+    return round_up(block_slope_upper(weights[0] * plain, weights[1] * outer, inner, lowest, largest) + errors, 8)

@@ -96,7 +96,7 @@ def extremum(call: Call) -> Value:
         constant = sides[1] if view is sides[0] else sides[0]
         call.constant(constant, "bound")
         return call.trace.pointwise(
-            Function(call.operation, 1.0, slack=moved_bounds(call, [constant])), view, call.zero
+            Function(call.operation, 1.0, slack=moved_bounds(call, [constant]), lowest=0.0), view, call.zero
         )
     left, right = (call.trace.spread(side, call.zero) for side in sides)
     pair = _pair(call, left, right)

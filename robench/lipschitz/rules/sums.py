@@ -15,11 +15,10 @@ from robench.lipschitz.norms.rounding import NOTHING, Growth, Slack
 from robench.lipschitz.norms.windows import Convolution
 from robench.lipschitz.rules.axes import per_axis
 from robench.lipschitz.rules.constants import one_sample, other_constants, per_sample
-from robench.lipschitz.rules.residual import residual_slope
+from robench.lipschitz.rules.residual import residual_block
 from robench.lipschitz.rules.squares import add_squares
 from robench.lipschitz.trace.linear import Linear
-from robench.lipschitz.trace.nonlinear import Block
-from robench.lipschitz.trace.signals import BATCH, Chain, View
+from robench.lipschitz.trace.signals import BATCH, Block, Chain, View
 from robench.lipschitz.trace.trace import Call
 from robench.lipschitz.trace.values import Squares, Value, depends
 from robench.numerics import round_up
@@ -65,11 +64,7 @@ def _sum(call: Call, left: View, right: View, weights: tuple[float, float], gap:
 
 def _residual(left: View, right: View, weights: tuple[float, float]) -> Block | None:
     """The residual block that a sum is, if it is one."""
-    for skip, branch, own in ((left, right, weights), (right, left, weights[::-1])):
-        slope = residual_slope(skip, branch, own)
-        if slope is not None:
-            return Block(skip, slope)
-    return None
+    return residual_block(left, right, weights) or residual_block(right, left, weights[::-1])
 
 
 def _centering(call: Call, left: View, right: View, weights: tuple[float, float]) -> View | None:

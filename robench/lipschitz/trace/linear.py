@@ -16,7 +16,7 @@ from robench.lipschitz.norms.joining import join
 from robench.lipschitz.norms.linear import LinearOp
 from robench.lipschitz.norms.rounding import EXACT, NOTHING, UNITS, Growth, Slack, linear_underflow, rounding
 from robench.lipschitz.norms.spectral import spectral_norm_upper
-from robench.lipschitz.trace.signals import Chain, Row, Signal, View
+from robench.lipschitz.trace.signals import Block, Chain, Row, Signal, View
 from robench.numerics import gamma, round_up
 
 DENSE_SIDE, DENSE_ENTRIES = 800, 16_000_000
@@ -32,6 +32,7 @@ class Linear(Signal):
         offset: norm of the constant, at most.
         shift: the constant, entry by entry, where it is known.
         slack: what other constants and underflow add to the error.
+        block: the operations that end here, bounded as one function.
         root: the view that the joined operations start from.
         joined: this operation, and those before it back to the root, as one.
         segment: their signals, this one last.
@@ -41,6 +42,7 @@ class Linear(Signal):
     offset: float = 0.0
     shift: Tensor | None = None
     slack: Slack = EXACT
+    block: Block | None = None
     root: View = field(init=False)
     joined: LinearOp = field(init=False)
     segment: tuple[Linear, ...] = field(init=False)
@@ -69,15 +71,19 @@ class Linear(Signal):
         """The nearest signal before this one that is not linear in one signal."""
         return self.view.signal.source
 
-    def from_source(self, x: Tensor) -> Tensor:
-        """The linear map from the source to here, (K, source size) -> (K, size)."""
-        return self.op.apply(self.view.take(self.view.signal.from_source(x)))
+    def from_source(self, x: Tensor, start: Signal | None = None) -> Tensor:
+        """The linear map from the source, or a signal after it, to here, (K, source size) -> (K, size)."""
+        return x if self is start else self.op.apply(self.view.take(self.view.signal.from_source(x, start)))
 
     @cached_property
     def lipschitz(self) -> float:
         """Upper bound with respect to the network's input."""
         bound = round_up(self.step_norm * self.root.lipschitz)
-        return bound if self.dense_norm is None else min(bound, round_up(self.dense_norm * self.source.lipschitz))
+        if self.dense_norm is not None:
+            bound = min(bound, round_up(self.dense_norm * self.source.lipschitz))
+        if any(signal.block is not None for signal in self.segment[:-1]):  # which the joined operations hide
+            bound = min(bound, round_up(self.op.norm * self.view.lipschitz))
+        return bound if self.block is None else min(bound, self.block.lipschitz)
 
     @cached_property
     def step_norm(self) -> float:
@@ -157,9 +163,11 @@ class Linear(Signal):
         own = linear_underflow(self.op.terms, self.size, self.view.size, self.op.absolute_norm, self.offset)
         return own + self.slack.underflow
 
-    def chain_error(self) -> Chain:
-        """What rounding does to the map from the source."""
-        before = self.view.signal.chain_error()
+    def chain_error(self, start: Signal | None = None) -> Chain:
+        """What rounding does to that map."""
+        if self is start:
+            return Chain(0, 1.0, 0.0)
+        before = self.view.signal.chain_error(start)
         grow = round_up(self.view.norm * self.op.absolute_norm, 2)
         return Chain(
             before.terms + self.op.terms + self.view.copies + 2,
@@ -182,13 +190,18 @@ class Linear(Signal):
         return Slack(constants, units, underflow)
 
 
-def linear_matrix(view: View) -> tuple[Tensor, float]:
-    """Matrix (view size, source size) of the linear map from the source of a view, and a bound of its error's norm."""
+def linear_matrix(view: View, start: Signal | None = None) -> tuple[Tensor, float]:
+    """Matrix (view size, source size) of the linear map from the source of a view, and a bound of its error's norm.
+
+    Args:
+        view: where the map ends.
+        start: a signal after the source to start from.
+    """
     signal = view.signal
-    source = signal.source
+    source = signal.source if start is None else start
 
     def forward(x: Tensor) -> Tensor:
-        return view.take(signal.from_source(x))
+        return view.take(signal.from_source(x, start))
 
     if source.size <= view.size:
         with torch.no_grad():
@@ -198,5 +211,5 @@ def linear_matrix(view: View) -> tuple[Tensor, float]:
             at = torch.zeros(view.size, source.size, dtype=torch.float64, requires_grad=True)
             # of a scalar: a gradient with `grad_outputs` imports sympy, a second of the process
             (matrix,) = torch.autograd.grad(forward(at).trace(), at)
-    chain = signal.chain_error()
+    chain = signal.chain_error(start)
     return matrix.contiguous(), round_up(gamma(chain.terms + view.copies + 4) * chain.absolute * view.norm, 2)

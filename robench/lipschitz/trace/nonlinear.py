@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import NamedTuple
 
 from robench.lipschitz.norms.rounding import (
     EXACT,
@@ -17,7 +16,7 @@ from robench.lipschitz.norms.rounding import (
     rounding,
     vector_norm_upper,
 )
-from robench.lipschitz.trace.signals import BATCH, Row, Signal, View
+from robench.lipschitz.trace.signals import BATCH, Block, Row, Signal
 from robench.numerics import round_up
 
 
@@ -33,6 +32,7 @@ class Function:
         entrywise: whether entry k is a function of entry k of the inputs, put one after the other, of constant `slope`.
         slack: what other constants and underflow add to the error.
         positive: for relu(−v), the signal relu(v): together they cost no more than the larger of the two.
+        lowest: of a function of each entry, its least slope; −slope where none is stated.
     """
 
     operation: str
@@ -42,6 +42,12 @@ class Function:
     entrywise: bool = False
     slack: Slack = EXACT
     positive: Signal | None = None
+    lowest: float | None = None
+
+    @property
+    def slopes(self) -> tuple[float, float]:
+        """The least and the largest slope of an entry."""
+        return -self.slope if self.lowest is None else self.lowest, self.slope
 
 
 @dataclass(eq=False)
@@ -88,13 +94,6 @@ class Nonlinear(Signal):
         return Row(self.name, self.operation, self.function.slope, self.inputs)
 
 
-class Block(NamedTuple):
-    """A residual block: the view that it starts from, and a bound of its constant as a function of that view alone."""
-
-    skip: View
-    slope: float
-
-
 @dataclass(eq=False)
 class Sum(Signal):
     """A weighted sum of views.
@@ -116,7 +115,7 @@ class Sum(Signal):
         """Upper bound with respect to the network's input."""
         parts = zip(self.weights, self.inputs, strict=True)
         bound = round_up(sum(abs(weight) * view.lipschitz for weight, view in parts), len(self.inputs) + 1)
-        return bound if self.block is None else min(bound, round_up(self.block.skip.lipschitz * self.block.slope))
+        return bound if self.block is None else min(bound, self.block.lipschitz)
 
     def _error(self, arithmetic: str) -> Growth:
         factor = rounding(len(self.inputs) + 1, UNITS[arithmetic])

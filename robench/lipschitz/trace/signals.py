@@ -207,18 +207,30 @@ class Signal(ABC):
         """The nearest signal before this one, itself included, that is not linear in one signal."""
         return self
 
-    def from_source(self, x: Tensor) -> Tensor:
-        """The linear map from the source to here, (K, source size) -> (K, size)."""
+    def from_source(self, x: Tensor, start: Signal | None = None) -> Tensor:
+        """The linear map from the source, or a signal after it, to here, (K, source size) -> (K, size)."""
         return x
 
-    def chain_error(self) -> Chain:
-        """What rounding does to the map from the source."""
+    def chain_error(self, start: Signal | None = None) -> Chain:
+        """What rounding does to that map."""
         return Chain(0, 1.0, 0.0)
 
     @property
     def row(self) -> Row:
         """The row of the table that this signal stands for."""
         return Row(self.name, self.operation, self.lipschitz, self.inputs)
+
+
+class Block(NamedTuple):
+    """Several operations as one function: the view that they start from, and a bound of the constant from there."""
+
+    skip: View
+    slope: float
+
+    @property
+    def lipschitz(self) -> float:
+        """Upper bound with respect to the network's input."""
+        return round_up(self.skip.lipschitz * self.slope)
 
 
 class Row(NamedTuple):

@@ -15,10 +15,10 @@ from robench.lipschitz.norms.rounding import EXACT, UNITS, Slack, vector_norm_up
 from robench.lipschitz.trace.deployed import Deployed
 from robench.lipschitz.trace.joint import joint_lipschitz
 from robench.lipschitz.trace.linear import Linear
-from robench.lipschitz.trace.nonlinear import Block, Function, Nonlinear, Sum
+from robench.lipschitz.trace.nonlinear import Function, Nonlinear, Sum
 from robench.lipschitz.trace.operations import is_random, operation_name
 from robench.lipschitz.trace.rulebook import Rulebook
-from robench.lipschitz.trace.signals import BATCH, Input, Signal, View
+from robench.lipschitz.trace.signals import BATCH, Block, Input, Signal, View
 from robench.lipschitz.trace.values import Number, Value, apart, concrete, depends, described, unusable
 
 COMPLEX = "it makes complex numbers of its input, and robench has rules for real ones alone"
