@@ -1,4 +1,4 @@
-"""The Python of README.md, docs/python.md and examples/ runs, on embedded data instead of MNIST."""
+"""The Python of README.md, docs/ and examples/ runs, on embedded data instead of MNIST."""
 
 import json
 import re
@@ -42,7 +42,7 @@ def execute(parts: list[str], folder: Path, monkeypatch: pytest.MonkeyPatch) -> 
             exec(compile(embedded(part), f"part {number}", "exec"), names)
 
 
-@pytest.mark.parametrize("document", ["README.md", "docs/python.md"])
+@pytest.mark.parametrize("document", ["README.md", "docs/python.md", "docs/smoothing.md"])
 def test_the_python_of_a_document_runs(document: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     execute(blocks(document), tmp_path, monkeypatch)
 

@@ -39,7 +39,7 @@ def smoothed_result(summary: Mapping[str, Any]) -> None:
     title = (
         f"smoothed classifier, σ = {sampling['sigma']:g}, {sampling['n']} draws an image: {accuracy_line(summary)}, "
         f"{summary['n_abstained']} abstentions; each radius holds with probability {summary['confidence']['each']:g}, "
-        f"all together with {lower(summary['confidence']['all'])}"
+        f"all together with {summary['confidence']['all']:g}"
     )
     print_table(title, columns, rows)
 

@@ -9,6 +9,7 @@ import dataclasses
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from enum import Enum
 from typing import Any
 
@@ -199,7 +200,7 @@ def join_smoothed(parts: Sequence[SmoothedCertificates]) -> SmoothedCertificates
 
 def confidence(n: int, alpha: float) -> float:
     """1 − n alpha, or 0: the probability at least that n certificates hold at once, each of which fails with alpha."""
-    return max(0.0, 1.0 - n * alpha)
+    return max(0.0, float(1 - n * Decimal(repr(alpha))))
 
 
 def smoothed_line(record: SmoothedRecord) -> str:

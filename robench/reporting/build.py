@@ -12,9 +12,10 @@ from markupsafe import Markup
 from robench import __version__
 from robench.files import create_folder, write_atomic
 from robench.reporting import figures, formats, tables
-from robench.reporting.evaluations import read_evaluations
+from robench.reporting.evaluations import evaluations_of
 from robench.reporting.page import FigureExhibit, Page, TableExhibit
 from robench.reporting.sections import compose
+from robench.runs.run import read_all_runs
 
 HTML, MARKDOWN = "report.html", "report.md"
 TABLES, FIGURES = "tables", "figures"
@@ -28,17 +29,18 @@ def build_report(runs: Sequence[Path], out: Path, *, title: str = TITLE) -> Path
 
     Args:
         runs: run folders of `certify` and `attack`, or folders that hold some at any depth; runs of the same weights
-            on the same data are joined.
+            on the same data are joined. Runs of smoothed classifiers get a section of their own.
         out: folder for `report.html`, `report.md`, `tables/` (CSV, LaTeX) and `figures/` (PNG, SVG); made if absent.
         title: heading of the page.
 
     Raises:
         RunError: there is no such run, one cannot be read or is of another schema version, or `out` cannot be written.
     """
-    evaluations = read_evaluations(runs)
+    of_models, smoothed = read_all_runs(runs)
+    evaluations = evaluations_of(of_models)
     for folder in (out, out / TABLES, out / FIGURES):
         create_folder(folder)
-    page = compose(evaluations, title)
+    page = compose(evaluations, smoothed, title)
     images: dict[str, bytes] = {}
     for exhibit in page.exhibits:
         if isinstance(exhibit, TableExhibit):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,8 +19,13 @@ def read_evaluations(paths: Sequence[Path]) -> list[Evaluation]:
     Raises:
         RunError: there is no such run, or one of them cannot be read or is of another schema version.
     """
+    return evaluations_of(read_runs(paths))
+
+
+def evaluations_of(runs: Iterable[AnyRun]) -> list[Evaluation]:
+    """Runs joined by model and data, in one fixed order."""
     groups: dict[tuple[str, ...], list[AnyRun]] = defaultdict(list)
-    for run in read_runs(paths):
+    for run in runs:
         groups[(*run.model_key, *run.data_key, run.arithmetic)].append(run)
     found = [evaluation for group in groups.values() for evaluation in _pair(group)]
     found.sort(key=lambda item: (item.data_name, item.name, item.model_key, [run.name for run in item.runs]))

@@ -133,6 +133,7 @@ class Run(Generic[R]):
 
 
 AnyRun = Run[CertifyRecord] | Run[AttackRecord]
+OF_MODELS: Parsers = {"certify": certify_record, "attack": attack_record}
 
 
 def read_runs(paths: Sequence[Path]) -> list[AnyRun]:
@@ -141,7 +142,7 @@ def read_runs(paths: Sequence[Path]) -> list[AnyRun]:
     Raises:
         RunError: there is no such run, or one of them cannot be read or is of another schema version.
     """
-    runs = _read_all(paths, {"certify": certify_record, "attack": attack_record})
+    runs = _read_all(paths, OF_MODELS)
     if not runs:
         raise RunError("there is no certify or attack run", hint="name the --out folders of `certify` or `attack`")
     return runs
@@ -154,6 +155,16 @@ def read_smoothed_runs(paths: Sequence[Path]) -> list[Run[SmoothedRecord]]:
         RunError: as of `read_runs`.
     """
     return _read_all(paths, {SMOOTHED_COMMAND: smoothed_record})
+
+
+def read_all_runs(paths: Sequence[Path]) -> tuple[list[AnyRun], list[Run[SmoothedRecord]]]:
+    """All runs of models, and apart from them all runs of smoothed classifiers.
+
+    Raises:
+        RunError: as of `read_runs`, if there is none of either kind.
+    """
+    smoothed = read_smoothed_runs(paths)
+    return (_read_all(paths, OF_MODELS) if smoothed else read_runs(paths)), smoothed
 
 
 def _read_all(paths: Sequence[Path], parsers: Parsers) -> list[Run[Any]]:

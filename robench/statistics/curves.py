@@ -14,6 +14,7 @@ from jaxtyping import Float64, Int64
 
 from robench.arrays import Array, Integers
 from robench.records.record import COMBINED, AttackRecord, CertifyRecord, Rule
+from robench.records.smoothed import SmoothedRecord
 from robench.statistics.intervals import Interval, clopper_pearson
 
 
@@ -66,6 +67,11 @@ def certified(records: Sequence[CertifyRecord], rule: Rule) -> Curve:
 def certified_when_attacked(records: Sequence[AttackRecord]) -> Curve:
     """Certified accuracy on the attacked images, by the radius that attack records carry."""
     return Curve(np.array([record.certified_radius if record.correct else 0.0 for record in records], dtype=np.float64))
+
+
+def smoothed(records: Sequence[SmoothedRecord]) -> Curve:
+    """Certified accuracy of a smoothed classifier; each radius holds with a probability."""
+    return Curve(np.array([record.certified_radius for record in records], dtype=np.float64))
 
 
 def robust(records: Sequence[AttackRecord], attack: str = COMBINED) -> Curve:

@@ -127,5 +127,5 @@ def _claim(n: int, alpha: float) -> str:
     """What holds with which probability."""
     return (
         f"each radius is of the smoothed classifier and holds with probability {1 - alpha:g}; all {n} hold together "
-        f"with probability {confidence(n, alpha):.4g} or more (for {1 - alpha:g}, give --alpha {alpha / n:.2g})"
+        f"with probability {confidence(n, alpha):g} or more (for {1 - alpha:g}, give --alpha {alpha / n:.2g})"
     )

@@ -5,6 +5,7 @@ from robench.reporting.figures.attacks import accuracy_by_passes, radius_distanc
 from robench.reporting.figures.gallery import image_grid, plane_gallery
 from robench.reporting.figures.look import image_bytes, style
 from robench.reporting.figures.potential import gradient_norms, level_map, output_distributions
+from robench.reporting.figures.smoothed import smoothed
 
 __all__ = [
     "accuracy",
@@ -18,5 +19,6 @@ __all__ = [
     "plane_gallery",
     "radius_distance",
     "single_attacks",
+    "smoothed",
     "style",
 ]

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from robench.reporting import tables
 from robench.reporting.evaluation import Evaluation
 from robench.reporting.page import Exhibit, Section, TableExhibit
+from robench.reporting.tables.smoothed import SmoothedRun
 
 
-def closing(evaluations: Sequence[Evaluation]) -> tuple[Section, ...]:
+def closing(evaluations: Sequence[Evaluation], smoothed: Sequence[SmoothedRun]) -> tuple[Section, ...]:
     """Both of them."""
     checks: list[Exhibit] = []
     contradictions, flags = tables.contradictions(evaluations), tables.flags(evaluations)
@@ -27,8 +28,10 @@ def closing(evaluations: Sequence[Evaluation]) -> tuple[Section, ...]:
             "runs",
             (),
             (
-                TableExhibit("runs", "Runs and what they cost.", tables.runs(evaluations)),
-                TableExhibit("provenance", "What it takes to make each run again.", tables.provenance(evaluations)),
+                TableExhibit("runs", "Runs and what they cost.", tables.runs(evaluations, smoothed)),
+                TableExhibit(
+                    "provenance", "What it takes to make each run again.", tables.provenance(evaluations, smoothed)
+                ),
             ),
         ),
     )

@@ -12,24 +12,33 @@ from robench.reporting.sections.closing import closing
 from robench.reporting.sections.comparison import comparison
 from robench.reporting.sections.model import model
 from robench.reporting.sections.notices import notices
+from robench.reporting.sections.smoothed import smoothed_classifiers
 from robench.reporting.tables import cells
+from robench.reporting.tables.smoothed import SmoothedRun
+from robench.runs.run import AnyRun
 
 
-def compose(evaluations: Sequence[Evaluation], title: str) -> Page:
-    """The report over some evaluations, which come sorted by data set."""
+def compose(evaluations: Sequence[Evaluation], smoothed: Sequence[SmoothedRun], title: str) -> Page:
+    """The report.
+
+    Args:
+        evaluations: of models, sorted by data set.
+        smoothed: runs of smoothed classifiers, which are joined to none of them.
+        title: of the page.
+    """
     groups = [(data, list(members)) for data, members in groupby(evaluations, key=lambda item: item.data_name)]
     anchors = {item.name: f"model-{place:02d}-{_slug(item.name)}" for place, item in enumerate(evaluations, start=1)}
     broken = sum(len(item.contradictions()) for item in evaluations)
     return Page(
         title=title,
-        lead=_lead(evaluations, [data for data, _ in groups]),
+        lead=_lead([*(run for item in evaluations for run in item.runs), *smoothed]),
         verdict=_verdict(evaluations, broken),
         sound=not broken,
         notices=notices(evaluations),
         overviews=tuple((data, tuple(_overview(item, anchors[item.name]) for item in group)) for data, group in groups),
         comparisons=tuple(comparison(data, group, place) for place, (data, group) in enumerate(groups, start=1)),
         models=tuple(model(item, anchors[item.name]) for item in evaluations),
-        closing=closing(evaluations),
+        closing=(*smoothed_classifiers(smoothed), *closing(evaluations, smoothed)),
     )
 
 
@@ -38,10 +47,10 @@ def _slug(text: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")[:40] or "model"
 
 
-def _lead(evaluations: Sequence[Evaluation], data: Sequence[str]) -> str:
-    count = len({item.model_key for item in evaluations})
+def _lead(runs: Sequence[AnyRun | SmoothedRun]) -> str:
+    count = len({run.model_key for run in runs})
     models = "1 model" if count == 1 else f"{count} models"
-    return f"{models} on {', '.join(dict.fromkeys(data))}"
+    return f"{models} on {', '.join(dict.fromkeys(run.data_name for run in runs))}"
 
 
 def _verdict(evaluations: Sequence[Evaluation], broken: int) -> str:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from robench.records.record import COMBINED
+from robench.records.smoothed import SmoothedRecord
 from robench.reporting.evaluation import Evaluation
 from robench.reporting.tables.table import Broke, Rate
-from robench.runs.run import AnyRun
+from robench.runs.run import AnyRun, Run
 from robench.specs.epsilon import epsilon_value
 from robench.statistics.curves import Curve
 from robench.statistics.intervals import Interval
@@ -54,7 +55,7 @@ def clean(run: AnyRun | None) -> Rate | None:
     return Rate(sum(record.predicted == record.label for record in run.records), run.n, proven=False)
 
 
-def base(run: AnyRun | None) -> Rate | None:
+def base(run: AnyRun | Run[SmoothedRecord] | None) -> Rate | None:
     """The base rate of the images of a run; it is rounded as the accuracy that it is held against."""
     if run is None or not run.n:
         return None

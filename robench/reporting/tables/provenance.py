@@ -7,6 +7,7 @@ from operator import itemgetter
 
 from robench.numerics import ABSENT
 from robench.reporting.evaluation import Evaluation
+from robench.reporting.tables.smoothed import SmoothedRun
 from robench.reporting.tables.table import Column, Table, above, names
 from robench.runs.facts import DataFacts
 from robench.runs.run import AnyRun
@@ -34,11 +35,11 @@ def flags(evaluations: Sequence[Evaluation]) -> Table:
     ])  # fmt: skip
 
 
-def runs(evaluations: Sequence[Evaluation]) -> Table:
+def runs(evaluations: Sequence[Evaluation], smoothed: Sequence[SmoothedRun] = ()) -> Table:
     """One row a run: what was computed, on what, where, and at what cost."""
-    return Table.of(_each_run(evaluations), [
+    return Table.of(_each_run(evaluations, smoothed), [
         names("run", lambda row: row[1].name),
-        names("model", lambda row: row[0].name),
+        names("model", lambda row: row[0]),
         names("command", lambda row: row[1].command),
         names("status", lambda row: row[1].status),
         Column("images", lambda row: row[1].n),
@@ -50,27 +51,29 @@ def runs(evaluations: Sequence[Evaluation]) -> Table:
     ])  # fmt: skip
 
 
-def provenance(evaluations: Sequence[Evaluation]) -> Table:
+def provenance(evaluations: Sequence[Evaluation], smoothed: Sequence[SmoothedRun] = ()) -> Table:
     """Command line, hashes and versions of each run, in full, one row each: what it takes to make it again."""
-    rows = [(run.name, *item) for _, run in _each_run(evaluations) for item in _provenance(run).items()]
+    rows = [(run.name, *item) for _, run in _each_run(evaluations, smoothed) for item in _provenance(run).items()]
     return Table.of(rows, [names(title, itemgetter(place)) for place, title in enumerate(("run", "", "value"))])
 
 
-def _each_run(evaluations: Sequence[Evaluation]) -> list[tuple[Evaluation, AnyRun]]:
-    """Each run once, though a certify run may stand beside several attack runs."""
-    seen = {run.folder: (item, run) for item in reversed(evaluations) for run in reversed(item.runs)}
-    return list(reversed(seen.values()))
+def _each_run(
+    evaluations: Sequence[Evaluation], smoothed: Sequence[SmoothedRun]
+) -> list[tuple[str, AnyRun | SmoothedRun]]:
+    """Each run once with what its model is called, though a certify run may stand beside several attack runs."""
+    seen = {run.folder: (item.name, run) for item in reversed(evaluations) for run in reversed(item.runs)}
+    return [*reversed(seen.values()), *((run.model_name, run) for run in smoothed)]
 
 
 def _data(facts: DataFacts) -> str:
     return f"{facts.name or ABSENT} {facts.split or ''}".strip()
 
 
-def _passes(run: AnyRun) -> Mapping[str, float]:
+def _passes(run: AnyRun | SmoothedRun) -> Mapping[str, float]:
     return run.summary.get("passes") or {}
 
 
-def _provenance(run: AnyRun) -> dict[str, str | None]:
+def _provenance(run: AnyRun | SmoothedRun) -> dict[str, str | None]:
     environment = run.manifest.get("environment", {})
     git = environment.get("git") or {}
     return {
