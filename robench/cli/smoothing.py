@@ -56,6 +56,8 @@ def smoothing(method: str, sigma: float, n: int, n0: int, alpha: float, seed: in
     if method == "smoothing":
         if given("deploy_dtype"):
             raise click.UsageError("--deploy-dtype is not for smoothing, whose base classifier is the float32 model")
+        if given("rules"):
+            raise click.UsageError("--rule is of certificates by a Lipschitz bound, not of smoothing")
         return Smoothing(sigma, n, n0, alpha, seed)
     stray = next((name for name in Smoothing._fields if given(name)), None)
     if stray is not None:

@@ -18,7 +18,7 @@ from robench.errors import RunError
 from robench.progress import Progress
 from robench.records.certificates import claim
 from robench.records.record import AttackRecord, CertifyRecord
-from robench.records.smoothed import SMOOTHED_COMMAND, SmoothedRecord
+from robench.records.smoothed import RULE, SMOOTHED_COMMAND, SmoothedRecord
 from robench.runs.folder import RunFolder, RunRequest
 from robench.specs.base import digest
 from robench.specs.evaluation import AttackSpec, CertifySpec
@@ -58,15 +58,18 @@ def run_request(
         facts={
             "model": {**loaded.describe(), "path": str(Path(pair.model.ref).resolve())},
             "data": {**dataset.describe(), "data_dir": None if data_dir is None else str(data_dir.resolve())},
-            **({} if bound is None else {"audit": bound, "certificate": _certificate(spec, bound)}),
+            **({} if bound is None else {"audit": bound}),
+            "certificate": _certificate(spec, bound),
             "flags": flags,
             **device_facts(device),
         },
     )
 
 
-def _certificate(spec: CertifySpec | AttackSpec | SmoothingSpec, bound: dict[str, Any]) -> dict[str, Any] | None:
-    """What a certificate by a Lipschitz bound says; attacks are held against certificates in float64."""
+def _certificate(spec: CertifySpec | AttackSpec | SmoothingSpec, bound: dict[str, Any] | None) -> dict[str, Any] | None:
+    """What a certificate says; attacks are held against certificates by a Lipschitz bound in float64."""
+    if bound is None:
+        return claim([RULE], "float32", model="smoothed")
     if "refused" in bound:
         return None
     if isinstance(spec, CertifySpec):

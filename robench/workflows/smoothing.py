@@ -84,10 +84,10 @@ def certify_smoothed(
         progress.close()
         progress.note(_claim(len(records), alpha))
         spent = run.spent().get("seconds", 0.0)
-        seconds = {"seconds": round(spent, 3)}
+        more = {"certificate": run.manifest["facts"]["certificate"], "seconds": round(spent, 3)}
         write_atomic(run.path / TABLE, as_tsv(records, spent / len(records)))
-        run.finish(smoothed_summary(records, run.manifest["facts"]["eps"], sampling) | seconds)
-        shown = smoothed_summary(records, eps, sampling) | seconds
+        run.finish(smoothed_summary(records, run.manifest["facts"]["eps"], sampling) | more)
+        shown = smoothed_summary(records, eps, sampling) | more
         return Outcome(run.path, {**shown, "reused": len(done)})
 
 

@@ -103,6 +103,7 @@ def test_the_summary_counts_the_records(run: Path) -> None:
     assert summary["n_abstained"] == sum(record["predicted"] is None for record in records)
     expected = {text: sum(record["radius"] > float(text) for record in right) for text in ("0.05", "0.1")}
     assert summary["n_certified"] == {"smoothed": expected}
+    assert summary["certificate"]["model"] == "smoothed"
     assert summary["confidence"] == {"each": 0.999, "all": 0.988}
     assert sum(item["n_certified"]["smoothed"]["0.05"] for item in summary["by_class"].values()) == expected["0.05"]
 
@@ -192,6 +193,7 @@ def test_the_command(model: str, tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert command([*call, "--sigma", "1"]) == 2
     assert command([*smooth, "--deploy-dtype", "float32"]) == 2
     assert command([*smooth, "--sigma", "0"]) == 2
+    assert command([*smooth, "--rule", "local"]) == 2
 
 
 @pytest.mark.slow
