@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from robench.lipschitz.trace import written_out  # noqa: F401  # defines operations
 from robench.lipschitz.trace.signals import BATCH
 
 aten = torch.ops.aten
@@ -184,7 +185,7 @@ def indexed(d: Draws, name: str) -> Recipe:
     shape = d.shape()
     axis = d.randint(1, len(shape) - 1)
     index = torch.tensor(d.some(d.randint(1, 4), -shape[axis], shape[axis] - 1))
-    return recipe(shape, aten.index.Tensor, X, [*[None] * axis, index])
+    return recipe(shape, getattr(aten, name).Tensor, X, [*[None] * axis, index])
 
 
 def gathered(d: Draws, name: str) -> Recipe:
@@ -241,6 +242,11 @@ def dense(d: Draws, name: str) -> Recipe:
     if name == "mm":
         shape = d.shape(1)
         return recipe(shape, aten.mm.default, X, d.tensor(shape[1], out))
+    if d.random() < 0.3 and len(shape) > 2:
+        lead = [side if d.random() < 0.7 else 1 for side in shape[1:-2]]
+        if d.random() < 0.5:
+            return recipe(shape, aten.matmul.default, X, d.tensor(*lead, n, out))
+        return recipe(shape, aten.matmul.default, d.tensor(*lead, out, shape[-2]), X)
     if d.random() < 0.5 or len(shape) < 3:
         return recipe(shape, aten.matmul.default, X, d.choice([d.tensor(n, out), d.tensor(n)]))
     return recipe(shape, aten.matmul.default, d.tensor(out, shape[-2]), X)
@@ -350,9 +356,10 @@ def along(d: Draws, name: str) -> Recipe:
 
 def lengths(d: Draws, name: str) -> Recipe:
     shape, keep = d.shape(), d.random() < 0.5
+    order = d.choice([2, 2, 1, math.inf])
     if name == "linalg_vector_norm":
-        return recipe(shape, aten.linalg_vector_norm.default, X, 2, d.axes(shape), keep)
-    return recipe(shape, aten.norm.ScalarOpt_dim, X, 2, d.axes(shape), keep)
+        return recipe(shape, aten.linalg_vector_norm.default, X, order, d.axes(shape), keep)
+    return recipe(shape, aten.norm.ScalarOpt_dim, X, order, d.axes(shape), keep)
 
 
 def clamped_by_tensors(d: Draws, name: str) -> Recipe:
@@ -418,6 +425,65 @@ def gated(d: Draws, name: str) -> Recipe:
     return recipe(shape, target, X, *rates)
 
 
+def contraction(d: Draws, name: str) -> Recipe:
+    """Letters of the input in a random order, some kept, some summed, with a constant that shares some of them."""
+    count = d.randint(1, 3)
+    sizes = {letter: d.randint(1, 3) for letter in "abcxyz"}
+    given = "".join(d.sample("abc", count))
+    own = "".join(d.sample([*given, *"xyz"[: d.randint(0, 2)]], d.randint(1, count)))
+    free = [letter for letter in {*given, *own} if d.random() < 0.6]
+    d.shuffle(free)
+    constant, shape = d.tensor(*(sizes[letter] for letter in own)), [BATCH, *(sizes[letter] for letter in given)]
+    terms, operands = [f"n{given}", own], [X, constant]
+    if d.random() < 0.4:
+        terms, operands = terms[::-1], operands[::-1]
+    return recipe(shape, aten.einsum.default, f"{','.join(terms)}->n{''.join(free)}", operands)
+
+
+def batch_of_matrices(d: Draws, name: str) -> Recipe:
+    rows, inner, columns = d.some(3, 1, 3)
+    lead = d.randint(1, 2)
+    shape = [BATCH * lead, rows, inner]
+    matrices = d.tensor(1, lead, inner, columns).expand(BATCH, -1, -1, -1).reshape(BATCH * lead, inner, columns)
+    if lead > 1:  # positions merged into the batch, as attention heads are
+        shape = [BATCH, lead * rows * inner]
+    if name == "baddbmm":
+        shape, matrices = [BATCH, rows, inner], d.tensor(1, inner, columns).expand(BATCH, -1, -1)
+        options = {"alpha": d.choice(SCALARS), "beta": d.choice(SCALARS)}
+        return recipe(shape, aten.baddbmm.default, d.tensor(1, rows, 1), X, matrices, **options)
+    if lead == 1:
+        left = d.random() < 0.5
+        other = d.tensor(1, columns, rows).expand(BATCH, -1, -1) if left else matrices
+        return recipe(shape, aten.bmm.default, *((other, X) if left else (X, other)))
+    return recipe([BATCH, rows, inner], aten.bmm.default, X, matrices[:1].expand(BATCH, -1, -1))
+
+
+def patches(d: Draws, name: str) -> Recipe:
+    sides, stride = d.some(2, 2, 4), d.some(2, 1, 2)
+    kernel, padding, dilation = d.some(2, 1, 2), d.some(2, 0, 1), d.some(2, 1, 2)
+    if name == "im2col":
+        return recipe([BATCH, d.randint(1, 2), *sides], aten.im2col.default, X, kernel, dilation, padding, stride)
+    image = torch.zeros(1, d.randint(1, 2), *sides, dtype=torch.float64)
+    shape = aten.im2col.default(image, kernel, dilation, padding, stride).shape
+    return recipe([BATCH, *shape[1:]], aten.col2im.default, X, sides, kernel, dilation, padding, stride)
+
+
+def far(d: Draws, name: str) -> Recipe:
+    shape, rows = d.shape(d.randint(1, 2)), d.choice([1, 2, 4, 30])
+    order, mode = d.choice([1.0, 2.0, math.inf]), d.choice([None, 1, 2])
+    other = d.tensor(rows, shape[-1]) if len(shape) == 2 else d.tensor(1, rows, shape[-1]).expand(BATCH, -1, -1)
+    sides = (other, X) if len(shape) == 3 and d.random() < 0.3 else (X, other)
+    return recipe(shape, aten._cdist_forward.default, *sides, order, mode)
+
+
+def blended(d: Draws, name: str) -> Recipe:
+    shape = d.shape()
+    ends = d.choice([(X, X), (X, d.constant(shape)), (d.constant(shape), X)])
+    if d.random() < 0.5:
+        return recipe(shape, aten.lerp.Scalar, *ends, d.choice(SCALARS))
+    return recipe(shape, aten.lerp.Tensor, *ends, d.constant(shape))
+
+
 WRITTEN_OUT = (
     "swish",
     "swish_rates",
@@ -454,9 +520,11 @@ RECIPES: dict[str, Callable[[Draws, str], Recipe]] = {
     "rrelu": leaky, "rrelu_with_noise": leaky,
     "view_as": view_as, "permute": permuted, "roll": rolled, "rot90": turned, "flip": flipped, "movedim": moved,
     "unflatten": unflattened, "split_with_sizes": split_sizes, "index_select": selected, "index": indexed,
+    "_unsafe_index": indexed,
     "gather": gathered, "prelu": channel_slopes, "threshold": cut,
     "select_scatter": put_in, "diagonal_scatter": put_on_diagonal, "index_put": put_at, "copy": copied_over,
-    "where": chosen, "masked_fill": chosen,
+    "where": chosen, "masked_fill": chosen, "einsum": contraction, "bmm": batch_of_matrices,
+    "baddbmm": batch_of_matrices, "im2col": patches, "col2im": patches, "_cdist_forward": far, "lerp": blended,
     **{f"robench.{name}": gated for name in WRITTEN_OUT},
 }  # fmt: skip
 TENSOR_LIMITS = ("clamp", "clamp_min", "clamp_max")

@@ -13,8 +13,11 @@ import torch
 from torch import Tensor, nn
 
 from robench.errors import BoundError
+from robench.lipschitz.norms.linear import Adding, Blocks, Dense
+from robench.lipschitz.norms.spectral import spectral_norm_upper
 from robench.lipschitz.rules.table import RULES
 from robench.lipschitz.trace.joint import joint_lipschitz
+from robench.lipschitz.trace.linear import Linear
 from robench.lipschitz.trace.nonlinear import Function
 from robench.lipschitz.trace.signals import BATCH, View
 from robench.lipschitz.trace.trace import Trace
@@ -139,6 +142,22 @@ def test_a_planted_rule_that_forgets_a_broadcast_is_seen(monkeypatch: pytest.Mon
     monkeypatch.setitem(RULES.operations, "aten.clamp", once)
     with pytest.raises(AssertionError, match="bound"):
         tried("clamp", 40, seed=1)
+
+
+def first_block(op: Blocks) -> float:
+    return spectral_norm_upper(op.weight[0])
+
+
+@pytest.mark.parametrize(
+    ("name", "owner", "norm"),
+    [("einsum", Blocks, first_block), ("col2im", Adding, lambda op: 1.0), ("cumsum", Dense, lambda op: 1.0)],
+)
+def test_a_planted_norm_is_seen(name: str, owner: type, norm: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert tried(name, 30, seed=1) == 30
+    monkeypatch.setattr(owner, "_norm", norm)
+    monkeypatch.setattr(Linear, "dense_norm", None)
+    with pytest.raises(AssertionError, match="bound"):
+        tried(name, 30, seed=1)
 
 
 @pytest.mark.parametrize("name", OPERATIONS)

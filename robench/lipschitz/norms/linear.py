@@ -13,10 +13,14 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import ClassVar
 
+import torch
 from torch import Tensor
 
-from robench.lipschitz.norms.spectral import spectral_norm_upper
-from robench.numerics import gamma, round_up
+from robench.lipschitz.norms.spectral import largest_eigenvalue_upper, spectral_norm_upper
+from robench.numerics import binade, gamma, round_up
+
+BLOCK_ENTRIES = 1 << 22
+"""Entries of the Gram matrices that are put to a test at once."""
 
 
 def schur_bound(rows: float, columns: float, terms: int) -> float:
@@ -85,6 +89,65 @@ class Dense(LinearOp):
     def _absolute_norm(self) -> float:
         size = self.weight.abs()
         return schur_bound(float(size.sum(1).max()), float(size.sum(0).max()), max(size.shape))
+
+
+@dataclass(eq=False)
+class Blocks(LinearOp):
+    """A matrix for each index of the last axis but one: x (…, g, in) -> (…, g, out), weight (g, out, in)."""
+
+    weight: Tensor
+    operation: str = "dense"
+
+    def __post_init__(self) -> None:
+        """Count the terms of a sum."""
+        self.terms = self.weight.shape[2] + 2
+
+    def apply(self, x: Tensor) -> Tensor:
+        """Multiply each position."""
+        shaped = x.reshape(x.shape[0], -1, self.weight.shape[0], self.weight.shape[2])
+        return torch.einsum("npgk,gok->npgo", shaped, self.weight).flatten(1)
+
+    def _norm(self) -> float:
+        unit = binade(float(self.weight.abs().max())) if bool(self.weight.any()) else 1.0  # nothing can overflow
+        scaled, square = self.weight / unit, 0.0
+        for part in torch.split(scaled, max(1, BLOCK_ENTRIES // max(1, min(scaled.shape[1:]) ** 2))):
+            gram = part @ part.mT if part.shape[1] <= part.shape[2] else part.mT @ part
+            square = largest_eigenvalue_upper(gram, inner=max(part.shape[1:]), floor=square)
+        return round_up(math.sqrt(square) * unit, 2)
+
+    def _absolute_norm(self) -> float:
+        size = self.weight.abs()
+        return schur_bound(float(size.sum(2).max()), float(size.sum(1).max()), max(size.shape))
+
+
+@dataclass(eq=False)
+class Adding(LinearOp):
+    """Each entry added to the entry of the result that it belongs to: the adjoint of a selection.
+
+    Fields:
+        index: for each entry, 1 + its place in the result; 0 for those that are left out.
+        size: entries of the result.
+    """
+
+    index: Tensor
+    size: int
+    operation: str = "fold"
+
+    def __post_init__(self) -> None:
+        """Count the terms of a sum."""
+        counts = torch.bincount(self.index, minlength=self.size + 1)[1:]
+        self.most = int(counts.max())
+        self.terms = self.most + 2
+
+    def apply(self, x: Tensor) -> Tensor:
+        """Add up."""
+        return x.new_zeros(x.shape[0], self.size + 1).index_add(1, self.index, x)[:, 1:]
+
+    def _norm(self) -> float:
+        return round_up(math.sqrt(self.most))
+
+    def _absolute_norm(self) -> float:
+        return self.norm
 
 
 @dataclass(eq=False)

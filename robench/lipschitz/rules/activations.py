@@ -217,3 +217,15 @@ def logsumexp(call: Call) -> Value:
     axes = call.args[1] if isinstance(call.args[1], list | tuple) else [call.args[1]]
     size = math.prod(call.args[0].zero.shape[sample_axis(call, axis)] for axis in axes)
     return call.trace.nonlinear(Function("logsumexp", 1.0, terms=COMPUTING + 4 * size), [call.view()], call.zero)
+
+
+def logaddexp(call: Call) -> Value:
+    """The function log(eˣ + eʸ), entry by entry: its gradient (p, 1 − p) has norm at most 1."""
+    if depends(call.args[0]) and depends(call.args[1]):
+        sides = [call.trace.spread(call.view(place), call.zero) for place in (0, 1)]
+        return call.trace.nonlinear(Function("logaddexp", 1.0, terms=COMPUTING), sides, call.zero)
+    place = 0 if depends(call.args[0]) else 1
+    constant = call.args[1 - place]
+    per_sample(call, call.constant(constant, "other side"), "other side")
+    function = Function("logaddexp", 1.0, terms=COMPUTING, slack=moved_bounds(call, [constant]))
+    return call.trace.pointwise(function, call.view(place), call.zero)

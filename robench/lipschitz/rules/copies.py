@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from robench.lipschitz.norms.linear import Adding
 from robench.lipschitz.trace.nonlinear import Function
 from robench.lipschitz.trace.signals import BATCH, View, Wrapped
 from robench.lipschitz.trace.trace import COMPLEX, Call
@@ -226,3 +227,14 @@ def _stacked(call: Call, views: list[View]) -> tuple[View, list[Tensor]]:
         positions.append(torch.stack((rows, rows + stacked.size)).reshape(view.shape).double())
         start += view.size
     return stacked, positions
+
+
+def fold(call: Call) -> Value:
+    """Patches added up to an image: the adjoint of taking them, which is a selection."""
+    view = call.view()
+    kernel, dilation, padding, stride = call.args[2:6]
+    if len(view.shape) != 3:
+        raise call.refusal("it has no batch axis")
+    places = torch.arange(1, call.zero[0].numel() + 1, dtype=torch.float64).reshape(1, *call.zero.shape[1:])
+    index = torch.ops.aten.im2col.default(places, kernel, dilation, padding, stride).flatten().long()
+    return call.trace.linear(view, Adding(index, places.numel()), call.zero)

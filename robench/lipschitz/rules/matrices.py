@@ -7,6 +7,7 @@ from torch import Tensor
 
 from robench.lipschitz.norms.linear import Dense
 from robench.lipschitz.rules.constants import one_sample, other_constants
+from robench.lipschitz.rules.contractions import batched
 from robench.lipschitz.rules.residual import sandwich_block
 from robench.lipschitz.trace.linear import Linear
 from robench.lipschitz.trace.signals import View
@@ -40,12 +41,16 @@ def matmul(call: Call) -> Value:
     if depends(left):
         matrix = call.constant(right, "matrix")
         view = call.view()
-        if matrix.dim() > 2 or len(view.shape) < 2:
-            raise call.refusal("it is a product of a batch of matrices")
+        if matrix.dim() > 2:
+            return batched(call, view, right, left=False)
+        if len(view.shape) < 2:
+            raise call.refusal("it mixes the samples of a batch")
         turned, gap = (item.T if item.dim() == 2 else item[None] for item in (matrix, call.gap(right)))
         return _dense(call, view, turned, gap, None)
     matrix = call.constant(left, "matrix")
     view = call.view(1)
+    if matrix.dim() > 2:
+        return batched(call, view, left, left=True)
     if matrix.dim() != 2 or len(view.shape) < 3:
         raise call.refusal("it mixes the samples of a batch")
     columns = call.trace.call(aten.transpose.int, view, -1, -2)

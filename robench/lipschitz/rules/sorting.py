@@ -40,17 +40,25 @@ def extreme_along(call: Call) -> Value:
     """The largest or smallest entry along an axis, or the larger of two tensors: torch has one name for both."""
     if call.operation in ("max", "min") and len(call.args) > 1 and depends(call.args[1]):
         return extremum(call)
-    axis, size = _one_axis(call, call.get("dim", 1))
+    axes = call.get("dim", 1)
+    if isinstance(axes, list | tuple) and len(axes) != 1 and call.operation in ("amax", "amin"):
+        for axis in axes or range(len(call.view().shape)):
+            sample_axis(call, axis)
+        return call.trace.nonlinear(
+            Function(call.operation, 1.0), [call.view()], call.zero
+        )  # of sets that are disjoint
+    axis, size = _one_axis(call, axes)
     place = 0 if call.operation in ("amin", "min") else size - 1
     return _from_sorted(call, axis, [place], keep=call.get("keepdim", 2, False))
 
 
 def topk(call: Call) -> Value:
-    """The k largest entries along an axis, the largest first."""
-    if not call.get("largest", 3, True) or not call.get("sorted", 4, True):
-        raise call.refusal("it is a topk of the smallest, or in no order")
+    """The k largest entries along an axis, the largest first; or the k smallest."""
+    if not call.get("sorted", 4, True):
+        raise call.refusal("torch does not say in which order it gives them; leave out `sorted=False`")
     axis, size = _one_axis(call, call.get("dim", 2, -1))
-    return _from_sorted(call, axis, list(range(size - 1, size - 1 - int(call.args[1]), -1)), keep=True)
+    places = range(size - 1, -1, -1) if call.get("largest", 3, True) else range(size)
+    return _from_sorted(call, axis, list(places[: int(call.args[1])]), keep=True)
 
 
 def kthvalue(call: Call) -> Value:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -129,10 +130,46 @@ def vector_norm(call: Call) -> Value:
     """The L2 norm along axes of a sample."""
     order = call.get("ord" if call.operation == "linalg_vector_norm" else "p", 1, 2)
     axes = call.get("dim", 2)
-    if order not in (2, 2.0, None, "fro") or axes is None:
-        raise call.refusal("only the L2 norm along axes of a sample has a rule")
+    if order not in (1, 2, None, "fro", math.inf) or axes is None:
+        raise call.refusal("only the L1, the L2 and the largest norm along axes of a sample have a rule")
     view = call.view()
     axes = [axes] if isinstance(axes, int) else list(axes) or list(range(len(view.shape)))
     count = math.prod(view.shape[sample_axis(call, axis)] for axis in axes)
+    if order == math.inf:
+        return call.trace.nonlinear(Function("largest norm", 1.0), [view], call.zero)
+    if order == 1:  # |Σ|a| − Σ|b|| ≤ Σ|a − b| ≤ √count ‖a − b‖
+        return call.trace.nonlinear(Function("l1 norm", round_up(math.sqrt(count)), terms=count), [view], call.zero)
     slack = Slack(under_root=2.0 * count + 2)
     return call.trace.nonlinear(Function("l2 norm", 1.0, terms=count + 8, slack=slack), [view], call.zero)
+
+
+def distances(call: Call) -> Value:
+    """Distances to constants, each of constant 1 (by L2), √coordinates (by L1): √(number of constants) times that.
+
+    The L2 distance may be computed from ‖x‖² − 2 x·c + ‖c‖², which errs by γ (‖x‖ + ‖c‖)², and so its root by √γ.
+    """
+    place = 0 if depends(call.args[0]) else 1
+    view, order, mode = call.view(place), float(call.args[2]), call.get("compute_mode", 3)
+    if depends(call.args[1 - place]):
+        raise call.refusal("both of its arguments depend on the input")
+    if order not in (1.0, 2.0, math.inf):
+        raise call.refusal("only distances by L1, L2 and the largest coordinate have a rule")
+    constants = call.constant(call.args[1 - place], "constants")
+    if view.shape[0] != call.zero.shape[0] or (len(view.shape) == 2 and place == 1):
+        raise call.refusal("it mixes the samples of a batch")
+    if constants.dim() > 2 and not torch.equal(constants, constants[:1].expand(constants.shape)):
+        raise call.refusal("its constants differ from sample to sample")
+    count, side = constants.shape[-2], constants.shape[-1]
+    slope = round_up(math.sqrt(count) * (math.sqrt(side) if order == 1.0 else 1.0), 3)
+    size = vector_norm_upper(constants if constants.dim() == 2 else constants[0])
+    moved = vector_norm_upper(call.gap(call.args[1 - place]))
+    own = round_up(math.sqrt(side)) if order == 1.0 else 1.0
+    slack = Slack(constants=Growth(0.0, round_up(moved * own * math.sqrt(view.size / side), 4)))
+    if order == 2.0:
+        slack = replace(slack, under_root=2.0 * side + 2)
+        if mode != 2:
+            root = round_up(math.sqrt(4.0 * (side + 8)) * 2.0**26.5, 4)
+            whole = round_up(root * size * math.sqrt(view.size / side), 4)
+            slack = replace(slack, units=Growth(round_up(root * math.sqrt(count), 3), whole))
+            call.trace.refuse_float32("distances are roots of differences of large squares there")
+    return call.trace.overlapping(Function("distance", slope, terms=side + 8, slack=slack), [view], call.zero)

@@ -23,6 +23,8 @@ from robench.lipschitz.trace.trace import Call
 from robench.lipschitz.trace.values import Squares, Value, depends
 from robench.numerics import round_up
 
+aten = torch.ops.aten
+
 
 def add(call: Call) -> Value:
     """Shift by a constant, or a sum of two signals."""
@@ -204,3 +206,31 @@ def reduce(call: Call) -> Value:
         return value.weighted(call.zero, scale, round_up(scale * count), count + 1)
     sample = (shape[0] // BATCH, *shape[1:])
     return call.trace.linear(call.view(), Reduction(sample, axes, factor, call.operation), call.zero)
+
+
+def scaled_sum(call: Call) -> Value:
+    """The sum a + v·b·c, or a + v·b/c."""
+    product = call.trace.call(aten.mul.Tensor if call.operation == "addcmul" else aten.div.Tensor, *call.args[1:3])
+    factor = call.get("value", 3, 1)
+    if factor != 1:
+        product = call.trace.call(aten.mul.Tensor, product, factor)
+    return call.trace.call(aten.add.Tensor, call.args[0], product)
+
+
+def interpolate_between(call: Call) -> Value:
+    """The sum (1 − w)·a + w·b."""
+    start, end, weight = call.args
+    share = call.constant(weight, "weight")
+    gap = call.gap(weight)
+    if share.numel() > 1 or not (isinstance(start, View) and isinstance(end, View)):
+        own, other = 1.0 - share, share
+        if bool(gap.any()) or bool((own.float().double() != own).any()):
+            call.trace.refuse_float32("the two shares of a lerp are other numbers there")
+        parts = [call.trace.call(aten.mul.Tensor, *pair) for pair in ((start, own), (end, other))]
+        return call.trace.call(aten.add.Tensor, *parts)
+    start, end = call.trace.spread(start, call.zero), call.trace.spread(end, call.zero)
+    number = float(share)
+    size = 2.0 + 2 * abs(number)
+    moved = round_up(float(gap.max()) + 2.0**-24 * size, 3)  # either share, and what 1 − w loses
+    slack = Slack(constants=Growth(moved, 0.0), units=Growth(4 * size, 0.0))
+    return call.trace.total((start, end), (1.0 - number, number), call.zero, slack)

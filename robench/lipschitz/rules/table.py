@@ -12,6 +12,7 @@ from torch import nn
 from robench.layers import FullSort, GroupSort2, HouseHolder, InputNormalization, L2NormPool2d, ScaledAvgPool2d
 from robench.lipschitz.rules import (
     activations,
+    contractions,
     convolutions,
     copies,
     layers,
@@ -38,15 +39,22 @@ OPERATIONS: Mapping[OperationRule, str] = {
     scalings.batch_norm: "_native_batch_norm_legit_no_training batch_norm native_batch_norm cudnn_batch_norm",
     scalings.instance_norm: "instance_norm",
     sums.reduce: "mean sum",
+    sums.scaled_sum: "addcmul addcdiv",
+    sums.interpolate_between: "lerp",
+    contractions.einsum: "einsum",
+    contractions.bmm: "bmm",
+    contractions.baddbmm: "baddbmm",
+    contractions.cumulative_sum: "cumsum",
     copies.copy: """
         view _unsafe_view reshape flatten unflatten squeeze unsqueeze permute transpose t slice select narrow split
         split_with_sizes chunk unbind tensor_split expand expand_as view_as repeat tile flip roll rot90 pixel_shuffle
         pixel_unshuffle channel_shuffle native_channel_shuffle movedim swapaxes clone contiguous alias detach
-        lift_fresh_copy view_copy index index_select gather diagonal unfold
+        lift_fresh_copy view_copy index _unsafe_index index_select gather diagonal unfold im2col tril triu
         reflection_pad1d reflection_pad2d reflection_pad3d replication_pad1d replication_pad2d replication_pad3d
         upsample_nearest1d upsample_nearest2d upsample_nearest3d
     """,
     copies.convert: "to _to_copy type_as",
+    copies.fold: "col2im",
     copies.pad: "pad constant_pad_nd",
     copies.filled: "full_like zeros_like ones_like new_full new_zeros new_ones",
     copies.dropout: "dropout feature_dropout alpha_dropout feature_alpha_dropout",
@@ -63,6 +71,7 @@ OPERATIONS: Mapping[OperationRule, str] = {
     activations.softmax: "softmax _softmax",
     activations.log_softmax: "log_softmax _log_softmax",
     activations.logsumexp: "logsumexp",
+    activations.logaddexp: "logaddexp",
     sorting.sort: "sort",
     sorting.extreme_along: "amax amin max min",
     sorting.topk: "topk",
@@ -73,6 +82,7 @@ OPERATIONS: Mapping[OperationRule, str] = {
     squares.square: "square",
     squares.sign: "sign sgn",
     squares.root: "sqrt",
+    squares.distances: "_cdist_forward",
     squares.vector_norm: "linalg_vector_norm norm",
     pooling.average_pool: "avg_pool1d avg_pool2d avg_pool3d",
     pooling.adaptive_average_pool: """
@@ -133,6 +143,8 @@ _JUMPS = (
     "a comparison jumps; robench knows those that build a maximum, a minimum or one of the usual activations, such as "
     "where(a > b, a, b) or where(x > 0, x, c * x)"
 )
+_SHRINKS = "it jumps at its threshold; softshrink does not"
+_PRODUCT = "it multiplies two signals that depend on the input, so it grows without bound"
 _DEVIATION = "it divides by the deviation of its own input, which has no bounded slope where that is small"
 
 REASONS: Mapping[str, str] = {
@@ -142,7 +154,8 @@ REASONS: Mapping[str, str] = {
     _STEPS: "rnn_tanh rnn_relu",
     _JUMPS: "gt ge lt le eq ne",
     _PLACES: "upsample_bicubic2d grid_sampler",
-    "write it as a matrix product": "einsum",
+    _SHRINKS: "hardshrink",
+    _PRODUCT: "glu",
 }
 """Why operations have no rule."""
 
