@@ -58,6 +58,7 @@ def train_spec(
         seed=seed,
         changes=changes,
         apart=_apart_on_disk(data, data_dir) if sample.classes == 2 else None,
+        images=sample.subset.of,
     )
 
 
@@ -93,6 +94,7 @@ def spec_for(
         seed=seed,
         changes=changes,
         apart=_apart_in_memory(images) if images.classes == 2 else None,
+        images=len(images),
     )
 
 

@@ -47,6 +47,7 @@ class Task:
         epochs: None for the data set's default.
         limit: use only the first so many training images; None for all.
         apart: how far apart two classes lie and how unequal they are; None for more classes, or if not measured.
+        images: how many there are to train on; None for many.
     """
 
     data: DataSpec
@@ -57,12 +58,17 @@ class Task:
     seed: int = 0
     limit: int | None = None
     apart: TwoClasses | None = None
+    images: int | None = None
 
     @property
     def defaults(self) -> Defaults:
-        """The data set's suggestions, at the distance of its classes; `mnist:0-8` has those of `mnist`."""
+        """What suits the data set, its size and the distance of its classes; `mnist:0-8` has what `mnist` has."""
         suggested = defaults_of(self.data.name, self.input_shape)
-        return suggested if self.apart is None or suggested.tried else suggested.near(self.apart.distance)
+        if suggested.tried:
+            return suggested
+        if self.images is not None:
+            suggested = suggested.few(self.images)
+        return suggested if self.apart is None else suggested.near(self.apart.distance)
 
     @property
     def unequal(self) -> bool:
@@ -173,6 +179,7 @@ def build_spec(
     limit: int | None = None,
     changes: Mapping[str, Any] | None = None,
     apart: TwoClasses | None = None,
+    images: int | None = None,
 ) -> TrainSpec:
     """The spec of a recipe on a task.
 
@@ -186,6 +193,7 @@ def build_spec(
         seed: of initial weights and data order.
         limit: use only the first so many training images.
         apart: of two classes, as `data.two_classes` measures it; None for the defaults of classes that lie far apart.
+        images: how many there are to train on; None for the defaults of large sets.
         changes: dotted path to value, such as `{"loss.alpha": 10.0}`; replaces what the recipe says.
 
     Raises:
@@ -202,6 +210,7 @@ def build_spec(
         seed=seed,
         limit=limit,
         apart=apart,
+        images=images,
     )
     return make(task).override(changes or {})
 

@@ -180,3 +180,18 @@ def test_a_training_that_ends_in_a_constant_says_so(tmp_path):
     summary = workflows.train(spec, tmp_path / "m", execution=workflows.Execution(device="cpu")).summary
     assert [flag["name"] for flag in summary["flags"]] == ["constant-prediction"]
     assert summary["clean_accuracy"] == pytest.approx(summary["base_rate"])
+
+
+@pytest.mark.parametrize(
+    ("images", "batch_size", "epochs"), [(100, 64, 200), (1258, 64, 31), (6000, 256, 26), (60_000, 256, 20)]
+)
+def test_a_small_set_gets_enough_steps(images, batch_size, epochs):
+    spec = build_spec("hkr", **UNEQUAL, images=images)
+    assert (spec.batch_size, spec.epochs) == (batch_size, epochs)
+    assert build_spec("hkr", **UNEQUAL, images=images, epochs=3).epochs == 3
+
+
+@pytest.mark.parametrize("name", ["digits", "two-moons", "mnist"])
+def test_sets_that_the_values_were_tried_on_keep_their_epochs(name):
+    task = {"data": name, "input_shape": (1, 28, 28), "classes": 10}
+    assert build_spec("hkr", **task, images=100) == build_spec("hkr", **task)
