@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import platform
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,13 @@ import torch
 
 from robench.errors import SpecError
 
-EXACT = {"fp32_precision": "ieee", "allow_tf32": False, "benchmark": False}
+CUDNN: Any = torch.backends.cudnn
+MKLDNN: Any = torch.backends.mkldnn
+OLDER: tuple[tuple[Callable[[], Any], Callable[[Any], None]], ...] = (
+    (torch.get_float32_matmul_precision, torch.set_float32_matmul_precision),
+    (lambda: CUDNN.allow_tf32, lambda value: setattr(CUDNN, "allow_tf32", value)),
+)
+"""How to read and set the precision of matrix products, and of what cuDNN computes."""
 
 
 def resolve_device(name: str) -> torch.device:
@@ -32,33 +38,48 @@ def resolve_device(name: str) -> torch.device:
     return device
 
 
-def precision_switches() -> list[tuple[Any, str]]:
-    """Where torch keeps how precise float32 sums are: objects and names of their attributes.
+def precision_kept() -> Callable[[], None]:
+    """What puts back how precise float32 sums are, however a program has set it.
 
-    A program sets them by names that differ from one version of torch to the next. These are the ones that can be read
-    and put back however they were set.
+    torch has older and newer names for it. The older ones cannot be read where the newer ones say something else, and
+    torch.export reads them.
     """
-    backends = torch.backends
-    if not hasattr(backends, "fp32_precision"):  # before torch 2.9
-        return [(backends.cuda.matmul, "allow_tf32"), (backends.cudnn, "allow_tf32")]
-    of_cudnn: Any = backends.cudnn
-    of_cpu: Any = backends.mkldnn
-    kinds = (backends.cuda.matmul, of_cudnn.conv, of_cudnn.rnn, of_cpu.matmul, of_cpu.conv, of_cpu.rnn)
-    return [(kind, "fp32_precision") for kind in kinds]
+    older = []
+    for read, write in OLDER:
+        with contextlib.suppress(RuntimeError):
+            older.append((write, read()))
+    newer = [(kind, kind.fp32_precision) for kind in _kinds()]
+
+    def put_back() -> None:
+        for write, value in older:
+            write(value)
+        for kind, value in newer:
+            kind.fp32_precision = value
+
+    return put_back
+
+
+def _kinds() -> list[Any]:
+    """Kinds of sums, each with a precision of its own; torch before 2.9 has none."""
+    if not hasattr(torch.backends, "fp32_precision"):
+        return []
+    cudnn, cpu = CUDNN, MKLDNN
+    return [torch.backends.cuda.matmul, cudnn.conv, cudnn.rnn, cpu.matmul, cpu.conv, cpu.rnn]
 
 
 @contextlib.contextmanager
 def exact_arithmetic() -> Iterator[None]:
     """TF32, bfloat16 sums and the choice of kernels by their speed off, while something is computed for a record."""
-    switches = [*precision_switches(), (torch.backends.cudnn, "benchmark")]
-    before = [getattr(*switch) for switch in switches]
+    put_back, benchmark = precision_kept(), CUDNN.benchmark
     try:
-        for switch in switches:
-            setattr(*switch, EXACT[switch[1]])
+        CUDNN.benchmark = CUDNN.allow_tf32 = False
+        torch.set_float32_matmul_precision("highest")
+        for kind in _kinds():
+            kind.fp32_precision = "ieee"
         yield
     finally:
-        for switch, value in zip(switches, before, strict=True):
-            setattr(*switch, value)
+        put_back()
+        CUDNN.benchmark = benchmark
 
 
 @contextlib.contextmanager

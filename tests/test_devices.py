@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 import robench
-from robench.devices import exact_arithmetic, own_settings, precision_switches
+from robench.devices import exact_arithmetic, own_settings
 
 if not hasattr(torch.backends, "fp32_precision"):
     pytest.skip("torch before 2.9 has one set of names", allow_module_level=True)
@@ -23,29 +23,38 @@ SETTINGS = {
 }
 
 
-@pytest.fixture(autouse=True)
-def _kept():
-    """torch joins old and new names only where both say the same, so both are put back."""
-    before = [getattr(*switch) for switch in precision_switches()]
-    yield
-    torch.backends.fp32_precision = "none"
-    torch.set_float32_matmul_precision("highest")
-    for switch, value in zip(precision_switches(), before, strict=True):
-        setattr(*switch, value)
+BACKENDS = torch.backends
+KINDS = [
+    *(BACKENDS, BACKENDS.cuda.matmul, BACKENDS.cudnn, BACKENDS.cudnn.conv, BACKENDS.cudnn.rnn),
+    *(BACKENDS.mkldnn.matmul, BACKENDS.mkldnn.conv, BACKENDS.mkldnn.rnn),
+]
 
 
 def settings():
-    return [getattr(*switch) for switch in precision_switches()]
+    return [kind.fp32_precision for kind in KINDS]
+
+
+@pytest.fixture(autouse=True)
+def _kept():
+    """The older names are set first: they set the newer ones as well."""
+    before = settings()
+    yield
+    torch.set_float32_matmul_precision("highest")
+    torch.backends.cudnn.allow_tf32 = True
+    for kind, value in zip(KINDS, before, strict=True):
+        kind.fp32_precision = value
 
 
 @pytest.mark.parametrize("name", SETTINGS)
 def test_a_reduced_precision_changes_nothing_and_is_put_back(name):
     torch.manual_seed(0)
-    model = nn.Sequential(nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 3)).eval()
+    model = nn.Sequential(nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 1), nn.Sigmoid()).eval()
     x = torch.rand(5, 64)
 
     def numbers():
-        radii = robench.certify(model, x, deploy_dtype="float32")
+        radii = robench.certify(model, x)
+        assert "above 0.5" in radii.notes[0]  # torch.export has run
+        radii = robench.certify(model[:3].eval(), x, deploy_dtype="float32")
         found = robench.attack(model, x, radii.predicted, eps=1, attacks=["fgsm", lambda model, x, y, eps: x + 0.1])
         return [*radii.radius.tolist(), *found.distance.tolist()]
 
@@ -59,7 +68,7 @@ def test_a_reduced_precision_changes_nothing_and_is_put_back(name):
 def test_sums_are_of_float32_inside():
     SETTINGS["old names, bfloat16"]()
     with exact_arithmetic():
-        assert set(settings()) == {"ieee"}
+        assert {kind.fp32_precision for kind in (*KINDS[3:], KINDS[1])} == {"ieee"}
 
 
 def test_numpy_errors_of_the_program_do_not_stop_a_certificate():

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from robench.devices import precision_switches
+from robench.devices import precision_kept
 from robench.errors import ModelError
 
 Restore = Callable[[], Any]
@@ -96,11 +96,10 @@ def _of_signals() -> list[Restore]:
 def _of_torch() -> list[Restore]:
     dtype, device, gradients = torch.get_default_dtype(), torch.get_default_device(), torch.is_grad_enabled()
     threads, drawn = torch.get_num_threads(), torch.get_rng_state()
-    precision = _matmul_precision()
-    backends = torch.backends
-    by_cudnn = [(backends.cudnn, name) for name in ("enabled", "benchmark", "deterministic")]
-    switches = [*precision_switches(), *by_cudnn, (backends.mkldnn, "enabled")]
-    values = [getattr(*switch) for switch in switches]
+    put_precision_back = precision_kept()
+    cudnn = torch.backends.cudnn
+    by_cudnn = {name: getattr(cudnn, name) for name in ("enabled", "benchmark", "deterministic")}
+    by_mkldnn = torch.backends.mkldnn.enabled
     deterministic = _determinism()
     anomaly, check_nan = torch.is_anomaly_enabled(), torch.is_anomaly_check_nan_enabled()
     mixed = {kind: (torch.is_autocast_enabled(kind), torch.get_autocast_dtype(kind)) for kind in ("cpu", "cuda")}
@@ -113,10 +112,10 @@ def _of_torch() -> list[Restore]:
             torch.set_num_threads(threads)
         torch.set_rng_state(drawn)
         torch.set_flush_denormal(False)
-        if precision is not None and precision != _matmul_precision():
-            torch.set_float32_matmul_precision(precision)
-        for switch, value in zip(switches, values, strict=True):
-            setattr(*switch, value)
+        put_precision_back()
+        for name, value in by_cudnn.items():
+            setattr(cudnn, name, value)
+        torch.backends.mkldnn.enabled = by_mkldnn
         if _determinism() != deterministic:  # setting it loads torch's compiler, seconds of the process
             torch.use_deterministic_algorithms(deterministic[0], warn_only=deterministic[1])
         torch.autograd.set_detect_anomaly(anomaly, check_nan)
@@ -125,14 +124,6 @@ def _of_torch() -> list[Restore]:
             torch.set_autocast_dtype(kind, mixed_dtype)
 
     return [restore]
-
-
-def _matmul_precision() -> str | None:
-    """What is set by this one of torch's names; None where others were used, which torch does not join with it."""
-    try:
-        return torch.get_float32_matmul_precision()
-    except RuntimeError:
-        return None
 
 
 def _determinism() -> tuple[bool, bool]:
