@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from robench.errors import BoundError
 from robench.lipschitz.norms.rounding import Growth
 from robench.lipschitz.plain import plain_copy
+from robench.lipschitz.trace.box import Box
 from robench.lipschitz.trace.signals import BATCH, View
 from robench.lipschitz.trace.trace import Trace
 
@@ -52,10 +53,11 @@ def check_agreement(
     Raises:
         BoundError: two of them are further apart than rounding explains.
     """
-    points = _points(shape)
+    box = None if trace.ranges is None else trace.ranges.box
+    points = _points(shape) if box is None else _points_of(box)
     with torch.no_grad():
         alone = [network(points[k : k + 1].clone())[0] for k in range(len(points))]
-        zero = network(torch.zeros(BATCH, *shape, dtype=torch.float64))
+        zero = network(trace.start(shape).zero.clone())
     lengths = [float(torch.linalg.vector_norm(point)) for point in points]
     if not all(bool(torch.isfinite(logits).all()) for logits in alone):
         raise BoundError(
@@ -81,6 +83,16 @@ def _points(shape: tuple[int, ...]) -> Tensor:
     scaled = points * torch.tensor(SCALES).reshape(-1, *(1 for _ in shape))
     scaled[0] = torch.rand(shape, generator=generator)
     return scaled.double()
+
+
+def _points_of(box: Box) -> Tensor:
+    """Points of a box that float32 holds as well: some anywhere, one in a corner."""
+    generator = torch.Generator().manual_seed(0)
+    points = torch.rand(len(SCALES), *box.shape, generator=generator)
+    points[-1] = points[-1].round()
+    low, high = torch.tensor([box.low, box.high])
+    inner = torch.nextafter(low, high), torch.nextafter(high, low)  # float32 sides may lie outside
+    return torch.lerp(*inner, points).clamp(*inner).double()
 
 
 def _ways(network: nn.Module, trace: Trace, points: Tensor) -> list[Way]:

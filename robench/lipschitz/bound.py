@@ -22,10 +22,13 @@ from robench.errors import BoundError, SpecError
 from robench.lipschitz.agreement import check_agreement
 from robench.lipschitz.norms.rounding import UNITS, Growth
 from robench.lipschitz.plain import in_float32, plain_copy
+from robench.lipschitz.rules.boxed import RULES_OVER_BOX
 from robench.lipschitz.rules.table import RULES
 from robench.lipschitz.state import History
+from robench.lipschitz.trace.box import Box, box_of
 from robench.lipschitz.trace.deployed import Deployed
 from robench.lipschitz.trace.linear import Linear, linear_matrix
+from robench.lipschitz.trace.ranges import Ranges
 from robench.lipschitz.trace.signals import BATCH, Row, View
 from robench.lipschitz.trace.trace import Trace
 from robench.lipschitz.trace.walk import walk
@@ -40,6 +43,8 @@ MAX_OUTPUTS = 2048
 HEAD_ENTRIES = 32_000_000
 PROBES, POWER_STEPS, STEP, FAST_STEP = 2, 6, 1e-4, 1e-3
 """Points, steps of the power iteration at each, and the length of the differences, in input units, by arithmetic."""
+LONG_STEPS = (1e-2, 1e-1)
+"""Over a box the error is a constant, which may hide what a short step shows."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,6 +102,7 @@ class LipschitzBound:
         unbounded: why `rounding` says nothing about float32, if so.
         fingerprint: SHA-256 of the module that was bounded, parametrizations computed (see `fingerprint`).
         input_shape: of the inputs for which all this holds, without the batch.
+        box: least and greatest value of an entry of the inputs for which all this holds; None for the whole space.
     """
 
     upper: float
@@ -111,6 +117,7 @@ class LipschitzBound:
     unbounded: str = ""
     fingerprint: str = field(default="", repr=False)
     input_shape: tuple[int, ...] = ()
+    box: tuple[float, float] | None = None
 
     @property
     def rules(self) -> tuple[str, ...]:
@@ -125,6 +132,7 @@ class LipschitzBound:
             "body_upper": self.body_upper,
             "head": None if self.head is None else self.head.kind,
             "rules": list(self.rules),
+            "box": None if self.box is None else list(self.box),
             "rounding": {name: list(pair) for name, pair in self.rounding.items()},
             "layers": [layer.to_dict() for layer in self.layers],
         }
@@ -135,8 +143,10 @@ def fingerprint(module: nn.Module) -> str:
     return contents_digest(module)
 
 
-def lipschitz_bound(model: Model, input_shape: Sequence[int] | None = None) -> LipschitzBound:
-    """Bound the Lipschitz constant of a model, L2 to L2, over all of its input space.
+def lipschitz_bound(
+    model: Model, input_shape: Sequence[int] | None = None, *, box: Sequence[float] | None = None
+) -> LipschitzBound:
+    """Bound the Lipschitz constant of a model, L2 to L2, over all of its input space or a box.
 
     Of a classifier it is the constant of the logits: a sigmoid or softmax at the end, which changes no class, is taken
     off. Of a module that gives no row of logits (a feature extractor, a segmentation network) it is the constant of the
@@ -145,9 +155,13 @@ def lipschitz_bound(model: Model, input_shape: Sequence[int] | None = None) -> L
     Args:
         model: any torch module in evaluation mode, which stays as it is; or a path, or what `load_model` returns.
         input_shape: of one input, without the batch; may be left out where a path or a loaded model tells it.
+        box: least and greatest value of an entry of the inputs that the bound shall hold for, such as (0, 1) for
+            images; None for the whole space. Products of signals, attention and layer norm have a finite constant over
+            a box alone. It may be huge.
 
     Raises:
         BoundError: an operation has no rule, or depends on the batch; it is named.
+        SpecError: the shape, or the box, is none.
         ModelError: the model is in training mode, is random, does not take that shape, or gives something else than one
             tensor of finite numbers.
 
@@ -169,7 +183,7 @@ def lipschitz_bound(model: Model, input_shape: Sequence[int] | None = None) -> L
         if input_shape is None and isinstance(model, HeldModel):
             input_shape = model.input_shape
         shape = _shape(input_shape)
-        return bound_module(hold_any(model, shape), shape)
+        return bound_module(hold_any(model, shape), shape, box)
 
 
 def _shape(given: Any) -> tuple[int, ...]:
@@ -182,12 +196,13 @@ def _shape(given: Any) -> tuple[int, ...]:
         ) from None
 
 
-def bound_module(module: nn.Module, input_shape: tuple[int, ...]) -> LipschitzBound:
-    """Bound the Lipschitz constant of a module as it stands, L2 to L2, over all of its input space.
+def bound_module(module: nn.Module, input_shape: tuple[int, ...], box: Sequence[float] | None = None) -> LipschitzBound:
+    """Bound the Lipschitz constant of a module as it stands, L2 to L2, over all of its input space or a box.
 
     Args:
         module: any torch module in evaluation mode; it is not changed.
         input_shape: of one input, without the batch.
+        box: as of `lipschitz_bound`.
 
     Raises:
         BoundError: an operation has no rule, is random, depends on the batch, or the model is in training mode.
@@ -199,24 +214,29 @@ def bound_module(module: nn.Module, input_shape: tuple[int, ...]) -> LipschitzBo
     mark = fingerprint(plain)
     network = widened(plain)
     inner = network.module if isinstance(network, Widened) else network
-    trace = Trace(RULES, Deployed(in_float32(plain_copy(plain))))
+    within = box_of(box, tuple(input_shape))
+    trace = Trace(
+        RULES if within is None else RULES_OVER_BOX,
+        Deployed(in_float32(plain_copy(plain))),
+        ranges=None if within is None else Ranges(within),
+    )
     start = trace.start(tuple(input_shape))
     with torch.no_grad():
-        history = History(network, tuple(input_shape))
+        history = History(network, tuple(input_shape), within)
         output = walk(trace, inner, start)
         if output.shape[0] != BATCH:
             raise BoundError("the model mixes the samples of a batch", hint="return one row of logits a sample")
         upper = output.lipschitz
         if not math.isfinite(upper):
             raise BoundError("the bound is infinite", hint="rescale the weights of the model")
-        errors = {name: output.error(name) for name in UNITS}
+        errors = {name: _anywhere(output.error(name), within) for name in UNITS}
         if trace.deployed.unbounded and not trace.deployed.other_function:
             errors["float32"] = Growth(math.inf, math.inf)
         history.check(errors["float64"].slope, errors["float64"].offset)
         check_agreement(network, trace, tuple(input_shape), output, errors)
         if trace.deployed.unbounded:
             del errors["float32"]
-    lower = _slope_found(network, plain, input_shape, errors["float64"])
+    lower = _slope_found(network, plain, tuple(input_shape), errors["float64"], within)
     if lower > upper:
         raise BoundError(
             f"a slope of {lower:.6g} was found above the bound {upper:.6g}",
@@ -234,20 +254,27 @@ def bound_module(module: nn.Module, input_shape: tuple[int, ...]) -> LipschitzBo
         paper=paper,
         layers=tuple(_table(output)),
         rounding={name: (error.slope, error.offset) for name, error in errors.items() if error.finite},
-        by_class=_by_class(output),
+        by_class=_by_class(output, within),
         unbounded=trace.deployed.unbounded,
         fingerprint=mark,
         input_shape=tuple(input_shape),
+        box=None if within is None else (within.low, within.high),
     )
 
 
-def _by_class(output: View) -> tuple[float, float, Array] | None:
+def _anywhere(error: Growth, box: Box | None) -> Growth:
+    """An error by the norm of the input; over a box, where it grows with the distance from the center, the largest."""
+    return error if box is None else Growth(0.0, box.at(error))
+
+
+def _by_class(output: View, box: Box | None) -> tuple[float, float, Array] | None:
     """The float64 error with what each class's own bias costs apart, so that masked classes cost the others nothing."""
     signal = output.signal
     split = signal.error_by_entry("float64") if isinstance(signal, Linear) and output.whole else None
     if split is None or not split[0].finite or len(split[1]) != output.size:
         return None
-    return split[0].slope, split[0].offset, split[1].numpy()
+    shared = _anywhere(split[0], box)
+    return shared.slope, shared.offset, split[1].numpy()
 
 
 def _refuse_non_finite(module: nn.Module) -> None:
@@ -305,16 +332,22 @@ def _table(output: View) -> list[LayerBound]:
     return [LayerBound(row.name, row.operation, row.bound) for _, row in sorted(rows.items())]
 
 
-def _slope_found(network: nn.Module, plain: nn.Module, shape: tuple[int, ...], error: Growth) -> float:
+def _slope_found(network: nn.Module, plain: nn.Module, shape: tuple[int, ...], error: Growth, box: Box | None) -> float:
     """The largest slope ‖f(z) − f(x)‖ / ‖z − x‖ found at a few points: a lower bound, rounding errors subtracted."""
     generator = torch.Generator().manual_seed(0)
     points, directions = torch.rand(2, PROBES, *shape, dtype=torch.float64, generator=generator)
+    if box is not None:
+        points = box.place(points)
     directions = _steepest(plain, points, directions - 0.5)
     lengths = torch.linalg.vector_norm(directions.flatten(1), dim=1).reshape(-1, *(1 for _ in shape))
-    moved = points + directions * (STEP / lengths)
-    with torch.no_grad():
-        differences = network(moved) - network(points)
-    return max(_slope(*rows, error) for rows in zip(points, moved, differences, strict=True))
+    found = [0.0]
+    for step in (STEP,) if box is None else (STEP, *LONG_STEPS):
+        moved = points + directions * (step / lengths)
+        moved = moved if box is None else moved.clamp(box.low, box.high)
+        with torch.no_grad():
+            differences = network(moved) - network(points)
+        found += [_slope(*rows, error) for rows in zip(points, moved, differences, strict=True)]
+    return max(found)
 
 
 def _steepest(plain: nn.Module, points: Tensor, directions: Tensor) -> Tensor:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from robench.errors import BoundError
+from robench.lipschitz.trace.box import Box
 from robench.models.networks.held import PLAIN, detached_copy, held_values
 from robench.models.networks.widened import Widened
 
@@ -22,18 +23,20 @@ class History:
     Args:
         network: in float64.
         shape: of one input.
+        box: where inputs lie; None for the whole space.
 
     Raises:
         BoundError: a plain value that the model keeps, such as a counter, changes with each evaluation.
     """
 
-    def __init__(self, network: nn.Module, shape: tuple[int, ...]) -> None:
+    def __init__(self, network: nn.Module, shape: tuple[int, ...], box: Box | None = None) -> None:
         self.inputs = torch.zeros(0)
         self.answers: list[Tensor] = []
         if not isinstance(network, Widened):
             return  # layers of torch and robench keep nothing
         generator = torch.Generator().manual_seed(1)
-        other, self.inputs = torch.rand(2, 2, *shape, dtype=torch.float64, generator=generator)
+        points = torch.rand(2, 2, *shape, dtype=torch.float64, generator=generator)
+        other, self.inputs = points if box is None else box.place(points)
         fresh = detached_copy(network)
         self._ask(fresh)
         network(other.clone())

@@ -20,6 +20,7 @@ from robench.lipschitz.trace.rulebook import qualified_name
 from robench.lipschitz.trace.signals import View
 from robench.lipschitz.trace.trace import Trace
 from robench.lipschitz.trace.twins import Twins
+from robench.lipschitz.trace.unstacking import unstacked
 from robench.lipschitz.trace.values import Value
 from robench.models.networks.widened import float64_default
 
@@ -50,7 +51,7 @@ def _is_leaf(trace: Trace, module: nn.Module) -> bool:
 
 def _graph(trace: Trace, module: nn.Module, example: Tensor, precision: Precision) -> torch.fx.GraphModule:
     recorded = record(module, example, trace.where, precision, trace.rules)
-    return recognised(functional(recorded, example, trace.where))
+    return unstacked(recognised(functional(recorded, example, trace.where)))
 
 
 def _twins(trace: Trace, graph: torch.fx.GraphModule, view: View, leaves: Iterable[str]) -> Twins | None:

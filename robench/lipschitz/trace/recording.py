@@ -15,12 +15,16 @@ from torch import Tensor, nn
 from torch.nn.modules import module as torch_module
 
 from robench.errors import BoundError, RobenchError
+from robench.lipschitz.trace.attention import batch_in_front
 from robench.lipschitz.trace.recorder import Recorder, Traced
 from robench.lipschitz.trace.rulebook import Rulebook
 from robench.models.networks.held import held_values
 from robench.models.networks.widened import first_line, float32_default, float64_default, wide_argument
 
-REPLACE = "replace it with a Lipschitz layer, or register a rule for a module: `robench.lipschitz.register(YourLayer)`"
+REPLACE = (
+    "bound it over a box of inputs: `--box 0,1`, `box=(0, 1)`; or replace it with a Lipschitz layer, or register "
+    "a rule for a module: `robench.lipschitz.register(YourLayer)`"
+)
 
 
 class Precision(NamedTuple):
@@ -63,6 +67,7 @@ def record(
                 torch.inference_mode(),
                 precision.default(),
                 _no_fast_attention(),
+                batch_in_front(),
                 _no_autocast(where),
                 _paths(module, recorder),
                 recorder,

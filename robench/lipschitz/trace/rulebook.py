@@ -25,13 +25,24 @@ class Rulebook:
         modules: by the qualified name of the class, so that libraries which are not installed can be named.
         reasons: why operations have no rule that are made of others, where those would say less than is known.
         module_reasons: why classes have no rule.
+        classes: of rules for classes that are here, with their `forward`, by qualified name.
+        over_box: names of operations that have a rule where the input stays in a box, and none in the whole space.
     """
 
     operations: dict[str, OperationRule]
     modules: dict[str, ModuleRule] = field(default_factory=dict)
     reasons: Mapping[str, str] = field(default_factory=dict)
     module_reasons: Mapping[type[nn.Module], str] = field(default_factory=dict)
-    _classes: dict[str, tuple[type[nn.Module], Any]] = field(default_factory=dict)
+    classes: dict[str, tuple[type[nn.Module], Any]] = field(default_factory=dict)
+    over_box: frozenset[str] = frozenset()
+
+    def hint(self, name: str) -> str:
+        """What a user can do about an operation that has no bound."""
+        boxed = "bound it over a box of inputs: `--box 0,1`, `box=(0, 1)`; or " if name in self.over_box else ""
+        return (
+            f"{boxed}replace it with a Lipschitz layer, or register a rule for the module around it: "
+            "`robench.lipschitz.register(YourLayer)`"
+        )
 
     def add(self, kind: type[nn.Module] | str, rule: ModuleRule) -> None:
         """Remember a rule for a class as it is now: another class, or another `forward`, may come by its name."""
@@ -39,12 +50,12 @@ class Rulebook:
             self.modules[kind] = rule
             return
         name = qualified_name(kind)
-        self.modules[name], self._classes[name] = rule, (kind, kind.forward)
+        self.modules[name], self.classes[name] = rule, (kind, kind.forward)
 
     def rule_of(self, module: nn.Module) -> ModuleRule | None:
         """The rule for a module that does what its class does; None if there is none, or if it was changed."""
         name = qualified_name(type(module))
-        kind, forward = self._classes.get(name, (type(module), type(module).forward))
+        kind, forward = self.classes.get(name, (type(module), type(module).forward))
         if type(module) is not kind or type(module).forward is not forward or changed(module):
             return None
         return self.modules.get(name)

@@ -17,6 +17,7 @@ from robench.lipschitz.trace.joint import joint_lipschitz
 from robench.lipschitz.trace.linear import Linear
 from robench.lipschitz.trace.nonlinear import Function, Nonlinear, Sum
 from robench.lipschitz.trace.operations import is_random, operation_name
+from robench.lipschitz.trace.ranges import Ranges
 from robench.lipschitz.trace.rulebook import Rulebook
 from robench.lipschitz.trace.signals import BATCH, Block, Input, Signal, View
 from robench.lipschitz.trace.values import Number, Value, apart, concrete, depends, described, unusable
@@ -101,8 +102,7 @@ class Call:
         """This call cannot be bounded, and why."""
         return BoundError(
             f"`{operation_name(self.target)}` in `{self.trace.where}` cannot be bounded: {reason}",
-            hint="replace it with a Lipschitz layer, or register a rule for the module around it: "
-            "`robench.lipschitz.register(YourLayer)`",
+            hint=self.trace.rules.hint(operation_name(self.target)),
         )
 
 
@@ -125,6 +125,7 @@ class Trace:
         signals: all signals so far.
         sorts: of views, along an axis.
         steps: what was walked, one after the other, as functions of a batch of `BATCH` samples.
+        ranges: what values signals take, where the input stays in a box.
     """
 
     rules: Rulebook
@@ -133,6 +134,7 @@ class Trace:
     signals: list[Signal] = field(default_factory=list)
     sorts: list[Sorted] = field(default_factory=list)
     steps: list[Callable[[Tensor], Any]] = field(default_factory=list)
+    ranges: Ranges | None = None
 
     @property
     def where(self) -> str:
@@ -143,10 +145,16 @@ class Trace:
         """Nothing can be said of what the current module computes in float32."""
         self.deployed.refuse(f"in `{self.where}`, {reason}")
 
+    @property
+    def over_box(self) -> Ranges:
+        """The ranges of signals, which rules over a box are called with."""
+        assert self.ranges is not None
+        return self.ranges
+
     def start(self, shape: tuple[int, ...]) -> View:
-        """The network's input."""
-        zero = torch.zeros(BATCH, *shape, dtype=torch.float64)
-        return Input("input", zero, ()).whole
+        """The network's input: 0, or the center of the box; what is said to grow with it grows with the distance."""
+        zero = torch.zeros(shape, dtype=torch.float64) if self.ranges is None else self.ranges.box.center
+        return Input("input", torch.stack([zero] * BATCH), ()).whole
 
     def replay(self, x: Tensor) -> Tensor:
         """What the walked operations compute for a batch of `BATCH` inputs, float64."""
@@ -206,7 +214,7 @@ class Trace:
             views: what it is given.
             zero: its result for the input 0.
         """
-        return self._add(Nonlinear(self.where, zero, tuple(views), function, joint_lipschitz(views)))
+        return self.add(Nonlinear(self.where, zero, tuple(views), function, joint_lipschitz(views)))
 
     def pointwise(self, function: Function, view: View, zero: Tensor) -> View:
         """A function of each entry; a view that broadcasts against a constant is repeated.
@@ -247,9 +255,10 @@ class Trace:
             slack: how far the weights are off.
             block: the residual block that the sum is, if it is one.
         """
-        return self._add(Sum(self.where, zero, tuple(views), tuple(weights), slack, block))
+        return self.add(Sum(self.where, zero, tuple(views), tuple(weights), slack, block))
 
-    def _add(self, signal: Nonlinear | Sum) -> View:
+    def add(self, signal: Signal) -> View:
+        """Remember a signal, and what it is bounded by."""
         self.signals.append(signal)
         _ = signal.lipschitz  # now, so that deep networks need no deep recursion
         for arithmetic in UNITS:
@@ -281,14 +290,15 @@ class Trace:
             reason = COMPLEX if isinstance(zero, Tensor) and zero.is_complex() else self.rules.reasons.get(name)
             raise BoundError(
                 f"`{name}` in `{self.where}` has no Lipschitz rule" + (f": {reason}" if reason else ""),
-                hint="replace it with a Lipschitz layer, or register a rule for the module around it: "
-                "`robench.lipschitz.register(YourLayer)`",
+                hint=self.rules.hint(name),
             )
         call = Call(self, target, args, kwargs, zero)
         for found in unusable((*args[1:], *kwargs.values())):  # of a first argument, the rule says it
             raise call.refusal(f"it uses {found.what}")
         value = rules[name](call)
         _refuse_other_precision(call, value)
+        if self.ranges is not None:
+            self.ranges.note(call, value)
         return value
 
 
