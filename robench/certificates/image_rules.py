@@ -16,6 +16,7 @@ from jaxtyping import Float32, Float64
 from torch import nn
 
 from robench.arrays import Array, Singles
+from robench.certificates.local import Local
 from robench.certificates.radii import Radii
 from robench.errors import BoundError
 from robench.lipschitz import LipschitzBound
@@ -42,7 +43,7 @@ class ImageRule(Protocol):
         """
 
 
-IMAGE_RULES: dict[Rule, Callable[[nn.Module, LipschitzBound, DeployDtype], ImageRule]] = {}
+IMAGE_RULES: dict[Rule, Callable[[nn.Module, LipschitzBound, DeployDtype], ImageRule]] = {"local": Local}
 """By name: what makes the rule ready for a float64 network, its bound, and the arithmetic of the deployed network."""
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float64, Int64
@@ -58,18 +59,52 @@ def radii(
         norms: upper bounds of the L2 norm of the inputs.
         deploy_dtype: arithmetic of the deployed network whose class must not change.
     """
-    here, there = rounding(bound, "float64"), rounding(bound, deploy_dtype)
-    # each logit pair is off by at most √2 times the norm of the error vector; one logit by the norm itself
-    factor = 1.0 if logits.shape[1] == 1 else SQRT2_UP
-    error = factor * ((here[0] + there[0]) * norms + (here[1] + there[1])) * (1 + 2.0**-48)
-    growth = round_up(factor * there[0])  # the deployed error at the moved point grows with the radius
+    errors = logit_errors(bound, logits.shape[1], norms, deploy_dtype)
     if logits.shape[1] == 1:
-        return _one_logit(bound, logits[:, 0], error, growth)
-    if deploy_dtype == "float64" and bound.by_class is not None:
+        return _one_logit(bound, logits[:, 0], errors.shared, errors.growth)
+    return _argmax(bound, logits, errors)
+
+
+class Errors(NamedTuple):
+    """How far differences of logits may be off, of the network at hand and of the deployed one together.
+
+    Fields:
+        shared: of each difference, or of one logit, at the input (n,).
+        own: what each of the two logits adds (q,).
+        growth: what the distance from the input adds, for each unit of it.
+    """
+
+    shared: Float64[Array, " n"]
+    own: Float64[Array, " q"]
+    growth: float
+
+    def between(self, predicted: Int64[Integers, " n"]) -> Float64[Array, "n q"]:
+        """Of the difference of the logit of a class and each other one, at the input."""
+        errors: Array = (self.shared[:, None] + self.own[predicted][:, None] + self.own) * (1 + 2.0**-50)
+        return errors
+
+
+def logit_errors(bound: LipschitzBound, outputs: int, norms: Float64[Array, " n"], deploy_dtype: DeployDtype) -> Errors:
+    """Bounds of rounding errors of logits.
+
+    Args:
+        bound: of the network that computed them.
+        outputs: how many logits.
+        norms: upper bounds of the L2 norm of the inputs.
+        deploy_dtype: arithmetic of the deployed network.
+
+    Raises:
+        BoundError: there is none for this arithmetic.
+    """
+    here, there = rounding(bound, "float64"), rounding(bound, deploy_dtype)
+    if outputs > 1 and deploy_dtype == "float64" and bound.by_class is not None:
         slope, offset, own = bound.by_class
         shared = 2 * SQRT2_UP * (slope * norms + offset) * (1 + 2.0**-48)
-        return _argmax(bound, logits, shared, 2 * own * (1 + 2.0**-48), round_up(SQRT2_UP * slope))
-    return _argmax(bound, logits, error, np.zeros(logits.shape[1]), growth)
+        return Errors(shared, 2 * own * (1 + 2.0**-48), round_up(SQRT2_UP * slope))
+    # each logit pair is off by at most √2 times the norm of the error vector; one logit by the norm itself
+    factor = 1.0 if outputs == 1 else SQRT2_UP
+    error = factor * ((here[0] + there[0]) * norms + (here[1] + there[1])) * (1 + 2.0**-48)
+    return Errors(error, np.zeros(outputs), round_up(factor * there[0]))
 
 
 def rounding(bound: LipschitzBound, deploy_dtype: DeployDtype) -> tuple[float, float]:
@@ -107,12 +142,12 @@ def _one_logit(bound: LipschitzBound, logit: Array, error: Array, growth: float)
     return Radii(predicted, 1 - predicted, margin, {"paper": radius, "pairwise": radius.copy()})
 
 
-def _argmax(bound: LipschitzBound, logits: Array, error: Array, own: Array, growth: float) -> Radii:
-    """Of q ≥ 2 logits: `error` (n,) of each difference, and `own` (q,) of each logit."""
+def _argmax(bound: LipschitzBound, logits: Array, errors: Errors) -> Radii:
+    """Of q ≥ 2 logits."""
     rows = np.arange(logits.shape[0])
     predicted = classes(logits)
-    errors = (error[:, None] + own[predicted][:, None] + own) * (1 + 2.0**-50)
-    margins = _lower(logits[rows, predicted][:, None] - logits, errors)
+    growth = errors.growth
+    margins = _lower(logits[rows, predicted][:, None] - logits, errors.between(predicted))
     margins[rows, predicted] = np.inf
     pairs, paper = class_constants(bound, logits.shape[1])
     lengths = _divide_down(margins, pairs[predicted] + growth)

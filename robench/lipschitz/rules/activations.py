@@ -80,8 +80,31 @@ def piecewise(call: Call) -> Value:
     slack = moved_bounds(call, (*call.args[1:], *call.kwargs.values()))
     slope = _slope(call.operation)(call)
     positive = _positive_part(call, view) if call.operation == "relu" else None
-    function = Function(call.operation, slope, terms=terms, slack=slack, positive=positive, lowest=_lowest(call))
+    function = Function(
+        call.operation,
+        slope,
+        terms=terms,
+        slack=slack,
+        positive=positive,
+        lowest=_lowest(call),
+        below=_below(call),
+    )
     return call.trace.pointwise(function, view, call.zero)
+
+
+def _below(call: Call) -> float | None:
+    """The slope below 0 of what is the identity above it."""
+    match call.operation:
+        case "relu":
+            return 0.0
+        case "abs":
+            return -1.0
+        case "leaky_relu":
+            return float(call.get("negative_slope", 1, 0.01))
+        case "clamp" | "clamp_min":
+            least, most = call.get("min", 1), call.get("max", 2)
+            return 0.0 if isinstance(least, int | float) and least == 0 and most is None else None
+    return None
 
 
 def _positive_part(call: Call, view: View) -> Signal | None:
@@ -127,7 +150,10 @@ def prelu(call: Call) -> Value:
     slope = max(1.0, float(weight.abs().max()))
     slack = Slack(constants=Growth(float(call.gap(call.args[1]).max()), 0.0))
     lowest = min(1.0, float(weight.min()))
-    return call.trace.pointwise(Function("prelu", slope, terms=4, slack=slack, lowest=lowest), call.view(), call.zero)
+    wide = weight.reshape(1, -1, *(1 for _ in call.zero.shape[2:])) if weight.numel() > 1 else weight.reshape(())
+    below = per_sample(call, wide, "weight")
+    function = Function("prelu", slope, terms=4, slack=slack, lowest=lowest, below=below)
+    return call.trace.pointwise(function, call.view(), call.zero)
 
 
 def randomized_relu(call: Call) -> Value:
@@ -183,10 +209,10 @@ def written_elu(call: Call) -> Value:
 def leaky(call: Call) -> Value:
     """The value x above 0, a·x below, with a constant a for each entry."""
     slopes = call.constant(call.args[1], "slope")
-    per_sample(call, slopes, "slope")
+    below = per_sample(call, slopes, "slope")
     slack = Slack(constants=Growth(float(call.gap(call.args[1]).max()), 0.0))
-    lowest = min(1.0, float(slopes.min()))
-    function = Function("leaky_relu", max(1.0, float(slopes.abs().max())), terms=4, slack=slack, lowest=lowest)
+    lowest, steepest = min(1.0, float(slopes.min())), max(1.0, float(slopes.abs().max()))
+    function = Function("leaky_relu", steepest, terms=4, slack=slack, lowest=lowest, below=below)
     return call.trace.pointwise(function, call.view(), call.zero)
 
 

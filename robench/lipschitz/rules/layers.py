@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from robench.layers import InputNormalization, L2NormPool2d, ScaledAvgPool2d
 from robench.lipschitz.norms.rounding import Slack
@@ -112,7 +112,13 @@ def _pair(value: Any) -> list[int]:
 
 def group_sort(trace: Trace, module: nn.Module, view: View) -> Value:
     """A sort of each pair of channels: 1-Lipschitz, since sorting is (rearrangement inequality)."""
-    return trace.nonlinear(Function("groupsort2", 1.0), [view], module(view.zero))
+    return trace.nonlinear(Function("groupsort2", 1.0, groups=lambda: _channel_pairs(view)), [view], module(view.zero))
+
+
+def _channel_pairs(view: View) -> Tensor:
+    """Positions of channels 2k and 2k + 1 in one sample."""
+    positions = torch.arange(view.size).reshape(view.shape[1] // 2, 2, -1)
+    return positions.movedim(1, 2).reshape(-1, 2)
 
 
 def full_sort(trace: Trace, module: nn.Module, view: View) -> Value:

@@ -6,6 +6,7 @@ All of them act on each spatial axis by itself, so their exact norms come from o
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -16,7 +17,7 @@ from robench.lipschitz.norms.rounding import UNITS, Growth, Slack
 from robench.lipschitz.norms.windows import Separable, Window
 from robench.lipschitz.rules.axes import per_axis
 from robench.lipschitz.trace.nonlinear import Function
-from robench.lipschitz.trace.signals import BATCH
+from robench.lipschitz.trace.signals import BATCH, View
 from robench.lipschitz.trace.trace import Call
 from robench.lipschitz.trace.values import Squares, Unusable, Value
 from robench.numerics import round_up
@@ -105,7 +106,15 @@ def max_pool(call: Call) -> Value:
                 if 0 <= position < n:
                     counts[position] += 1
         shared *= max(counts)
-    return _maximum(call, shared)
+
+    def windows() -> list[list[list[int]]]:
+        sides = zip(sizes, outputs, kernel, stride, padding, dilation, strict=True)
+        return [
+            [[i for i in range(row * s - p, row * s - p + d * k, d) if 0 <= i < n] for row in range(m)]
+            for n, m, k, s, p, d in sides
+        ]
+
+    return _maximum(call, shared, windows)
 
 
 def adaptive_max_pool(call: Call) -> Value:
@@ -119,15 +128,44 @@ def adaptive_max_pool(call: Call) -> Value:
             for position in range(row * n // m, -(-(row + 1) * n // m)):
                 counts[position] += 1
         shared *= max(counts)
-    return _maximum(call, shared)
+
+    def windows() -> list[list[list[int]]]:
+        return [
+            [list(range(row * n // m, -(-(row + 1) * n // m))) for row in range(m)]
+            for n, m in zip(sizes, outputs, strict=True)
+        ]
+
+    return _maximum(call, shared, windows)
 
 
-def _maximum(call: Call, shared: int) -> Value:
+def _maximum(call: Call, shared: int, windows: Callable[[], list[list[list[int]]]]) -> Value:
+    """The signal of maxima.
+
+    Args:
+        call: the operation.
+        shared: largest number of windows that share an entry.
+        windows: for each axis, the positions in each window.
+    """
     slope = 1.0 if shared <= 1 else round_up(math.sqrt(shared))
-    result = call.trace.overlapping(Function("max_pool", slope), [call.view()], _result(call))
+    view = call.view()
+    function = Function("max_pool", slope, groups=lambda: _positions(view, windows()))
+    result = call.trace.overlapping(function, [view], _result(call))
     if isinstance(call.zero, list | tuple):
         return [result, Unusable(call.zero[1], "the position of a maximum, which is not continuous")]
     return result
+
+
+def _positions(view: View, windows: list[list[list[int]]]) -> Tensor:
+    """Positions (windows, members) in one sample; smaller windows hold their first member several times."""
+    axes = len(windows)
+    positions = torch.arange(view.size).reshape(-1, *view.shape[-axes:])
+    for axis, members in enumerate(windows):
+        longest = max(map(len, members))
+        padded = torch.tensor([one + one[:1] * (longest - len(one)) for one in members])
+        shape = (*positions.shape[: 2 * axis + 1], *padded.shape, *positions.shape[2 * axis + 2 :])
+        positions = positions.index_select(2 * axis + 1, padded.reshape(-1)).reshape(shape)
+    order = (0, *range(1, 2 * axes + 1, 2), *range(2, 2 * axes + 1, 2))
+    return positions.permute(order).flatten(axes + 1).flatten(0, axes)
 
 
 def interpolate(call: Call) -> Value:

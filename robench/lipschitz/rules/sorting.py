@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from torch import Tensor
 
 from robench.lipschitz.rules.axes import sample_axis
 from robench.lipschitz.rules.constants import moved_bounds
@@ -31,7 +32,12 @@ def _sorted(call: Call, view: View, axis: int) -> View:
     for known in call.trace.sorts:
         if known.axis == axis and known.view.same_as(view):
             return known.result
-    result = call.trace.nonlinear(Function("sort", 1.0), [view], view.zero.sort(axis).values)
+
+    def groups() -> Tensor:
+        positions = torch.arange(view.size).reshape(view.shape[0] // BATCH, *view.shape[1:])
+        return positions.movedim(axis, -1).reshape(-1, view.shape[axis])
+
+    result = call.trace.nonlinear(Function("sort", 1.0, groups=groups), [view], view.zero.sort(axis).values)
     call.trace.sorts.append(Sorted(view, axis, result))
     return result
 
@@ -122,4 +128,5 @@ def _pair(call: Call, left: View, right: View) -> View:
                 return signal.whole
     low, high = torch.minimum(left.zero, right.zero), torch.maximum(left.zero, right.zero)
     zero = torch.stack((low.reshape(BATCH, -1), high.reshape(BATCH, -1)), dim=1)
-    return call.trace.nonlinear(Function("maxmin", 1.0), [left, right], zero)
+    pairs = Function("maxmin", 1.0, groups=lambda: torch.arange(2 * left.size).reshape(2, -1).T)
+    return call.trace.nonlinear(pairs, [left, right], zero)

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
+
+from torch import Tensor
 
 from robench.lipschitz.norms.rounding import (
     EXACT,
@@ -33,6 +36,9 @@ class Function:
         slack: what other constants and underflow add to the error.
         positive: for relu(−v), the signal relu(v): together they cost no more than the larger of the two.
         lowest: of a function of each entry, its least slope; −slope where none is stated.
+        below: of a function of one entry that is the identity above 0, its slope below 0, for each entry.
+        groups: of a maximum, or of a sort in ascending order: makes the positions (groups, members) among the inputs,
+            put one after the other, that are compared; a sort writes to the places it reads.
     """
 
     operation: str
@@ -43,6 +49,8 @@ class Function:
     slack: Slack = EXACT
     positive: Signal | None = None
     lowest: float | None = None
+    below: Tensor | float | None = None
+    groups: Callable[[], Tensor] | None = None
 
     @property
     def slopes(self) -> tuple[float, float]:
