@@ -189,3 +189,23 @@ def test_planted_sign_of_the_branch_is_contradicted(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(residual, "_near_adjoint", lambda inner, outer, factor: right(inner, outer, -factor))
     with pytest.raises(BoundError, match="above the bound"):
         bound_module(network, (6,))
+
+
+class Padded(nn.Module):
+    """Channels of zeros beside the image, SLL blocks, a pooling, dense SLL blocks and unit rows (Araujo et al. 2023)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.blocks = nn.Sequential(SLLConv(4, 5), SLLConv(4, 5), nn.AvgPool2d(4, divisor_override=4), nn.Flatten())
+        self.dense, self.head = nn.Sequential(SLLDense(144, 40), SLLDense(144, 40)), nn.Linear(144, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out = torch.zeros(x.shape[0], 4, *x.shape[2:])
+        out[:, :3] = x
+        return functional.linear(self.dense(self.blocks(out)), functional.normalize(self.head.weight, dim=1))
+
+
+def test_a_network_of_padded_channels_and_pooling() -> None:
+    torch.manual_seed(1)
+    network, shape = Padded().eval(), (3, 24, 24)
+    assert steepest(network, shape, points=3) <= bound_module(network, shape).upper <= 1 + 1e-6

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 
@@ -43,10 +44,51 @@ def residual_block(skip: View, branch: View, weights: tuple[float, float]) -> Bl
     before = bend.inputs[0]
     if before.signal.source is not source or bend is source:
         return None
-    slope = _symmetric(skip, before, branch, weights)
-    if slope is None and max(source.size, bend.size) <= DENSE_SIDE and source.size + bend.size <= DENSE_SIDE:
-        slope = _general(skip, before, branch, weights)
-    return None if slope is None else Block(source.whole, slope)
+    given = _given(skip, before)
+    if given is not None:
+        slope = _symmetric(given, before, branch, (weights[0] * given.share, weights[1]))
+        if slope is not None:
+            return Block(given.view, slope)
+    start = given.view.signal if given is not None and given.view.whole else source
+    if start.size + bend.size > DENSE_SIDE:
+        return None
+    return Block(start.whole, _general(skip, before, branch, weights, start))
+
+
+class _Given(NamedTuple):
+    """The view x that a block starts from, p of its skip p x, and the operations of A x."""
+
+    view: View
+    share: float
+    steps: list[LinearOp]
+
+
+def _given(skip: View, before: View) -> _Given | None:
+    """What a block starts from, if its skip is p x: the skip itself, or what is left of it without factors."""
+    view, share = skip, 1.0
+    for _ in range(4):
+        steps = _steps(before, view)
+        if steps is not None:
+            return _Given(view, share, steps)
+        signal = view.signal
+        if not view.whole or not isinstance(signal, Linear):
+            return None
+        if not isinstance(signal.op, Diagonal) or signal.op.factors.dim() > 0:
+            return None
+        view, share = signal.view, share * float(signal.op.factors)
+    return None
+
+
+def _steps(view: View, start: View) -> list[LinearOp] | None:
+    """The linear operations from one view to another, the first one first; None where entries are moved between."""
+    steps: list[LinearOp] = []
+    while not (view.signal is start.signal and torch.equal(view.flat_index, start.flat_index)):
+        signal = view.signal
+        if not view.whole or not isinstance(signal, Linear):
+            return None
+        steps.append(signal.op)
+        view = signal.view
+    return steps[::-1]
 
 
 def sandwich_block(branch: View) -> Block | None:
@@ -82,16 +124,24 @@ def _weighs(signals: Sequence[Linear]) -> bool:
     return any(op.operation == "scale" for op in factors)
 
 
-def _symmetric(skip: View, before: View, branch: View, weights: tuple[float, float]) -> float | None:
-    """Of p x − V φ(A x + b) with V near Aᵀ D: the Jacobian is symmetric up to what is left of V − Aᵀ D."""
+def _symmetric(given: _Given, before: View, branch: View, weights: tuple[float, float]) -> float | None:
+    """Of p x − V φ(A x + b) with V near Aᵀ D: the Jacobian is symmetric up to what is left of V − Aᵀ D.
+
+    Args:
+        given: x, and the operations of A x.
+        before: A x.
+        branch: V φ.
+        weights: p, and the factor of V.
+    """
     bend = branch.signal.source
     assert isinstance(bend, Nonlinear)
-    share = _share(skip)
-    if share is None:
-        return None
-    inner, outer = _matrices(before, branch)
+    inner, outer = _matrices(given, before, branch)
     if inner is None or outer is None:  # too large for a matrix
-        inner, outer = _taps(before, skip.signal.source, adjoint=False), _taps(branch, bend, adjoint=True)
+        after = _steps(branch, bend.whole)
+        if after is None:
+            return None
+        inner = taps_of(given.steps, given.view.size, adjoint=False)
+        outer = taps_of(after, bend.size, adjoint=True)
         if inner is None or outer is None or not inner.like(outer):
             return None
     found = _near_adjoint(inner, outer, -weights[1])
@@ -99,49 +149,18 @@ def _symmetric(skip: View, before: View, branch: View, weights: tuple[float, flo
         return None
     square, left = found
     lowest, largest = bend.function.slopes
-    part = weights[0] * share
-    ends = (part - max(0.0, largest) * square, part - min(0.0, lowest) * square)
-    size = max(abs(part), *map(abs, ends)) * (1 + 8 * UNIT)
-    return round_up(size + 4 * UNIT * abs(part) + max(abs(lowest), abs(largest)) * left, 8)
+    ends = (weights[0] - max(0.0, largest) * square, weights[0] - min(0.0, lowest) * square)
+    size = max(map(abs, (weights[0], *ends))) * (1 + 16 * UNIT)
+    return round_up(size + max(abs(lowest), abs(largest)) * left, 8)
 
 
-def _share(skip: View) -> float | None:
-    """The factor p with which the skip is its source, if it is one."""
-    steps = _steps(skip, skip.signal.source)
-    if steps is None or not all(isinstance(step, Diagonal) and step.factors.dim() == 0 for step in steps):
-        return None
-    share = 1.0
-    for step in steps:
-        assert isinstance(step, Diagonal)
-        share *= float(step.factors)
-    return share if len(steps) <= 4 else None
-
-
-def _steps(view: View, source: Signal) -> list[LinearOp] | None:
-    """The linear operations from a source to a view, the first one first; None where entries are moved between them."""
-    steps: list[LinearOp] = []
-    while view.whole:
-        signal = view.signal
-        if signal is source:
-            return steps[::-1]
-        if not isinstance(signal, Linear):
-            return None
-        steps.append(signal.op)
-        view = signal.view
-    return None
-
-
-def _taps(view: View, source: Signal, *, adjoint: bool) -> Taps | None:
-    steps = _steps(view, source)
-    return None if steps is None else taps_of(steps, source.size, adjoint=adjoint)
-
-
-def _matrices(before: View, branch: View) -> tuple[Taps | None, Taps | None]:
+def _matrices(given: _Given, before: View, branch: View) -> tuple[Taps | None, Taps | None]:
     """Both maps as matrices, where these are small."""
-    sides = before.signal.source.size, branch.signal.source.size
-    if min(sides) > MATRIX_SIDE or sides[0] * sides[1] > MATRIX_ENTRIES:
+    sides = given.view.size, branch.signal.source.size
+    if not given.view.whole or min(sides) > MATRIX_SIDE or sides[0] * sides[1] > MATRIX_ENTRIES:
         return None, None
-    (inner, inner_error), (outer, outer_error) = linear_matrix(before), linear_matrix(branch)
+    inner, inner_error = linear_matrix(before, given.view.signal)
+    outer, outer_error = linear_matrix(branch)
     return Taps(inner[None], off=inner_error), Taps(outer.T[None], off=outer_error)
 
 
@@ -163,9 +182,7 @@ def _near_adjoint(inner: Taps, outer: Taps, factor: float) -> tuple[float, float
     return round_up(norm * norm, 4), round_up(left * (1 + gamma(16)), 4)
 
 
-def _general(
-    skip: View | None, before: View, branch: View, weights: tuple[float, float], start: Signal | None = None
-) -> float:
+def _general(skip: View | None, before: View, branch: View, weights: tuple[float, float], start: Signal) -> float:
     """Of a block of small matrices: by multipliers, the errors of the matrices included.
 
     Args:
@@ -173,12 +190,12 @@ def _general(
         before: A x.
         branch: V φ.
         weights: factors of skip and branch.
-        start: x, if it is not the source of both.
+        start: x.
     """
     bend = branch.signal.source
     assert isinstance(bend, Nonlinear)
     (inner, inner_error), (outer, outer_error) = linear_matrix(before, start), linear_matrix(branch)
-    plain, plain_error = (torch.zeros(1, 1).double(), 0.0) if skip is None else linear_matrix(skip)
+    plain, plain_error = (torch.zeros(1, 1).double(), 0.0) if skip is None else linear_matrix(skip, start)
     lowest, largest = (torch.full((bend.size,), slope, dtype=torch.float64) for slope in bend.function.slopes)
     sizes = [vector_norm_upper(matrix) for matrix in (plain, inner, outer)]
     steepest = max(map(abs, bend.function.slopes))
