@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from robench.devices import exact_arithmetic
 from robench.errors import BoundError
 from robench.lipschitz import bound_module
 from tests.lipschitz.oracles import largest_slope
@@ -106,6 +107,14 @@ def test_what_is_written_is_bounded(name: str) -> None:
     assert slope <= bounds.upper
     assert true * (1 - 1e-12) <= bounds.upper <= 2.0 * true * (1 + 1e-9)
     check_float32(module, dict(bounds.rounding))
+
+
+def test_operations_in_place_are_taken_out_in_full_precision_too() -> None:
+    """torch.export asks for an old switch of precision, which it refuses to read beside the new ones."""
+    network, switches = Written(added).eval(), torch.backends.cudnn
+    with exact_arithmetic():
+        assert bound_module(network, SHAPE).upper >= 1
+    assert isinstance(switches.allow_tf32, bool)  # as the program left it
 
 
 class Spare(nn.Module):

@@ -7,6 +7,7 @@ import inspect
 import logging
 import warnings
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -29,7 +30,7 @@ def functional(graph: torch.fx.GraphModule, example: Tensor, where: str) -> torc
     """
     if not any(node.op == "call_function" and is_mutable(node.target) for node in graph.graph.nodes):
         return graph
-    with warnings.catch_warnings(), _silent_loggers():
+    with warnings.catch_warnings(), _silent_loggers(), _readable_switches():
         warnings.simplefilter("ignore")
         try:
             program = torch.export.export(graph, (example,), strict=False).run_decompositions({})
@@ -55,3 +56,24 @@ def _silent_loggers() -> Iterator[None]:
         yield
     finally:
         logging.disable(before)
+
+
+@contextlib.contextmanager
+def _readable_switches() -> Iterator[None]:
+    """Let torch.export read its old switch of TF32, which torch refuses where the new ones contradict it."""
+    cudnn: Any = torch.backends.cudnn
+    try:
+        contradicted = cudnn.allow_tf32 is None
+    except RuntimeError:
+        contradicted = True  # the old one is on, the new ones are off
+    kinds = (cudnn.conv, cudnn.rnn) if contradicted else ()
+    before = [kind.fp32_precision for kind in kinds]
+    if contradicted:
+        cudnn.allow_tf32 = False
+    try:
+        yield
+    finally:
+        if contradicted:
+            cudnn.allow_tf32 = True
+        for kind, precision in zip(kinds, before, strict=True):
+            kind.fp32_precision = precision
