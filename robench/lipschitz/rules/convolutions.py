@@ -32,8 +32,13 @@ def convolution(call: Call) -> Value:
     output = tuple(call.zero.shape[2:])
     kernel, gap = (item.reshape(groups, -1, *weight.shape[1:]) for item in (weight, call.gap(call.args[1])))
     geometry = Geometry(tuple(view.shape[2:]), stride, dilation, padding=padding)
-    if view.wrapped is not None and not any(map(any, padding)) and _fills(view.wrapped, stride, output):
-        view, padding = view.wrapped
+    wrapped = view.wrapped
+    if wrapped is not None and wrapped.zeros and len(wrapped.pads) == axes:
+        view = wrapped.view
+        padding = tuple((a + c, b + d) for (a, b), (c, d) in zip(wrapped.pads, padding, strict=True))
+        geometry = Geometry(tuple(view.shape[2:]), stride, dilation, padding=padding)
+    elif wrapped is not None and not any(map(any, padding)) and _fills(wrapped, stride, output):
+        view, padding = wrapped.view, wrapped.pads
         geometry = Geometry(tuple(view.shape[2:]), stride, dilation, circular=True)
     op = Convolution(kernel, geometry, padding, view.lead, output, operation=call.operation)
     return call.trace.linear(view, op, call.zero, _channels(call), _other_kernel(call, op, gap))
@@ -43,7 +48,8 @@ def _fills(wrapped: Wrapped, stride: tuple[int, ...], output: tuple[int, ...]) -
     """Whether the windows on a circular padding are windows on the torus, each at most once."""
     size = wrapped.view.shape[2:]
     return (
-        len(wrapped.pads) == len(stride)
+        not wrapped.zeros
+        and len(wrapped.pads) == len(stride)
         and all(n % s == 0 for n, s in zip(size, stride, strict=True))
         and all(out * s <= n for out, s, n in zip(output, stride, size, strict=True))
     )

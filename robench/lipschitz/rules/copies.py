@@ -153,10 +153,11 @@ def pad(call: Call) -> Value:
     result = copy_view(call, call.zero, index)
     filling = call.get("value", 3 if call.operation == "pad" else 2)
     if mode == "constant" and filling is not None:
-        return replace(result, gap=max(view.gap, float(call.gap(filling).max())))
-    if mode == "circular" and all(side >= 0 for side in pads):
+        result = replace(result, gap=max(view.gap, float(call.gap(filling).max())))
+    zeros = mode == "constant" and (filling is None or float(call.constant(filling, "filling").abs().max()) == 0.0)
+    if (zeros or mode == "circular") and all(side >= 0 for side in pads):
         sides = tuple(zip(pads[::2], pads[1::2], strict=True))[::-1]
-        return replace(result, wrapped=Wrapped(view, sides))
+        return replace(result, wrapped=Wrapped(view, sides, zeros))
     return result
 
 

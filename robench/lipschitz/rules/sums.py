@@ -15,6 +15,7 @@ from robench.lipschitz.norms.rounding import NOTHING, Growth, Slack
 from robench.lipschitz.norms.windows import Convolution
 from robench.lipschitz.rules.axes import per_axis
 from robench.lipschitz.rules.constants import one_sample, other_constants, per_sample
+from robench.lipschitz.rules.powers import Polynomial, polynomial_sum
 from robench.lipschitz.rules.residual import residual_block
 from robench.lipschitz.rules.squares import add_squares
 from robench.lipschitz.trace.linear import Linear
@@ -141,26 +142,43 @@ def _same_source(call: Call, left: View, right: View, weights: tuple[float, floa
     if right.signal.source is not source:
         return None
     sides = [_Side(view, weight, gap) for view, weight in zip((left, right), weights, strict=True)]
-    bound, absolute = (round_up(sum(values), 3) for values in ((s.bound for s in sides), (s.absolute for s in sides)))
+    polynomial = polynomial_sum(call.trace, left, right, weights)
+    slope = polynomial.slope if polynomial is not None and len(polynomial.coefficients) > 2 else None
+    absolute = round_up(sum(side.absolute for side in sides), 3)
     terms = 4 + sum(side.chain.terms + side.view.copies for side in sides)
     offset = 0.0
     for side in sides:
         offset = round_up(offset + side.offset, 4)
-    for plain, branch, own in ((left, right, weights), (right, left, weights[::-1])):
+    for plain, branch, own in ((left, right, weights), (right, left, weights[::-1])) if slope is None else ():
         signal = branch.signal
         if not isinstance(signal, Linear) or not branch.whole or not signal.view.same_as(plain):
             continue
         joined = _residual_kernel(signal.op, own)
         if joined is not None:
             joined.terms = terms
-            return call.trace.linear(signal.view, joined, call.zero, offset, _of_residual(signal, weights, gap))
+            result = call.trace.linear(signal.view, joined, call.zero, offset, _of_residual(signal, weights, gap))
+            return _remembered(call, result, polynomial)
     slack = Slack(
         constants=sum((growth for side in sides for growth in side.constants), NOTHING),
         units=sum((side.chain.slack.units.scale(side.view.norm * side.size) for side in sides), NOTHING),
         underflow=sum((side.chain.slack.underflow.scale(side.view.norm * side.size) for side in sides), NOTHING),
     )
-    op = Combination(tuple(side.apply for side in sides), weights, bound, absolute, terms=terms)
-    return call.trace.linear(source.whole, op, call.zero, offset, slack)
+    if polynomial is not None and slope is not None:
+        bound = _Side(polynomial.base, round_up(slope), 0.0).bound
+    else:
+        bound = round_up(sum(side.bound for side in sides), 3)
+    op = Combination(tuple(side.apply for side in sides), weights, round_up(bound), absolute, terms=terms)
+    result = call.trace.linear(source.whole, op, call.zero, offset, slack)
+    if polynomial is not None and slope is not None and isinstance(result.signal, Linear):
+        result.signal.block = Block(polynomial.base, slope)
+    return _remembered(call, result, polynomial)
+
+
+def _remembered(call: Call, result: View, polynomial: Polynomial | None) -> View:
+    """The result, of which the polynomial is kept."""
+    if polynomial is not None:
+        call.trace.polynomials[result.signal.order] = polynomial
+    return result
 
 
 def _of_residual(branch: Linear, weights: tuple[float, float], gap: float) -> Slack:

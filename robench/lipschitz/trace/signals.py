@@ -35,7 +35,7 @@ class View:
         signal: the signal whose entries these are.
         index: for each entry of the traced batch, 1 + its position in the flat batch of the signal; 0 marks a constant.
         zero: what the network computes here for the input 0; it has the shape of the view.
-        wrapped: what this view is a circular padding of, if it is one.
+        wrapped: what this view is a padding of, circular or with zeros, if it is one.
         gap: bound of the difference between a constant among the entries and the same constant in float32.
     """
 
@@ -124,10 +124,11 @@ class View:
 
 
 class Wrapped(NamedTuple):
-    """A circular padding: of which view, and the entries (before, after) on each spatial axis."""
+    """A padding that is circular, or of zeros: of which view, and the entries (before, after) on the last axes."""
 
     view: View
     pads: tuple[tuple[int, int], ...]
+    zeros: bool = False
 
 
 class Chain(NamedTuple):

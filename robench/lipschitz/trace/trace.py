@@ -124,6 +124,7 @@ class Trace:
         path: names of the modules around the current operation.
         signals: all signals so far.
         sorts: of views, along an axis.
+        polynomials: of a convolution, that sums are, by the number of their signal.
         steps: what was walked, one after the other, as functions of a batch of `BATCH` samples.
         ranges: what values signals take, where the input stays in a box.
     """
@@ -133,6 +134,7 @@ class Trace:
     path: list[str] = field(default_factory=list)
     signals: list[Signal] = field(default_factory=list)
     sorts: list[Sorted] = field(default_factory=list)
+    polynomials: dict[int, Any] = field(default_factory=dict)
     steps: list[Callable[[Tensor], Any]] = field(default_factory=list)
     ranges: Ranges | None = None
 
