@@ -22,9 +22,10 @@ from robench.data.memory import ImageSet, ImagesLike, LabelsLike, images
 from robench.devices import own_settings, resolve_device
 from robench.errors import SpecError
 from robench.models import HeldModel, Model, hold, output_flags
+from robench.models.identity.contents import contents_digest
 from robench.models.output_flags import LOOKED_AT
 from robench.models.user_code.blame import late_blamed
-from robench.records.certificates import Proofs, Proven, identities, proofs_of
+from robench.records.certificates import Proofs, Proven, check_same_model, identities, proofs_of
 from robench.records.crosscheck import Contradictions, contradictions
 from robench.records.record import AttackRecord, AttackStatus
 from robench.specs.attacks import check_radii
@@ -47,6 +48,7 @@ class AttackResult:
         by_attack: attack to distances; infinite where it found nothing, NaN where it was not asked, since a
             certificate or another attack had answered.
         records: of each image, as in a run folder; the index is the row, or the position in the split of a data set.
+        fingerprint: SHA-256 of the model, as in its `LipschitzBound` and `Certificates`.
         eps: the radii asked, as written, ascending.
         contradictions: adversarials within a certified radius. The certificate or the attack is then wrong.
         passes: forward and backward passes spent.
@@ -59,6 +61,7 @@ class AttackResult:
     predicted: Int64[Integers, " n"]
     by_attack: Mapping[str, Float64[Array, " n"]]
     records: tuple[AttackRecord, ...] = field(repr=False)
+    fingerprint: str = field(repr=False)
     eps: tuple[str, ...]
     contradictions: Contradictions
     passes: Mapping[str, int]
@@ -124,7 +127,7 @@ def attack(
 
     Raises:
         ModelError: the model is in training mode, does not fit the images, or gives no finite logits; or an attack that
-            was given fails.
+            was given fails; or the certificates are of another model.
         DataError: images, labels or certificates do not serve.
         SpecError: a radius, attack, bound, seed, batch size or device does not serve.
 
@@ -149,17 +152,22 @@ def attack(
     where = resolve_device(device)
     with own_settings(), late_blamed():
         held = hold(model, data.shape)
-        proofs = Proofs(np.zeros(len(data))) if certificates is None else proofs_of(identities(data), certificates)
+        mark = contents_digest(held.module)
+        proofs = Proofs(np.zeros(len(data)))
+        if certificates is not None:
+            check_same_model(certificates, mark)
+            proofs = proofs_of(identities(data), certificates)
         plan = AttackPlan({text: epsilon_value(text) for text in radii}, chosen(attacks, data.bounds, seed), bool(full))
         passes = PassCounter()
         batches = list(
             attack_batches(held, data, proofs.radius, plan, batch_size=batch_size, device=where, passes=passes)
         )
-        return _result(held, data, batches, proofs, passes, where)
+        return _result(held, mark, data, batches, proofs, passes, where)
 
 
 def _result(
     held: HeldModel,
+    mark: str,
     data: ImageSet,
     batches: Sequence[AttackedBatch],
     proofs: Proofs,
@@ -176,6 +184,7 @@ def _result(
         predicted=np.concatenate([batch.predicted for batch in batches]),
         by_attack={name: np.array([_distance(record, name) for record in records]) for name in records[0].attacks},
         records=records,
+        fingerprint=mark,
         eps=records[0].eps,
         contradictions=found,
         passes=passes.to_dict(),

@@ -232,6 +232,7 @@ def certify_batches(
             **vars(found),
             index=images.index[batch],
             input_sha256=tuple(input_digest(image) for image in inputs),
+            fingerprint=bound.fingerprint,
             labels=None if images.labels is None else images.labels[batch],
         )
 

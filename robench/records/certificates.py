@@ -14,7 +14,7 @@ from jaxtyping import Float64, Int64
 from robench.arrays import Array, Integers
 from robench.data.dataset import input_digest
 from robench.data.memory import ImageSet, LabelsLike, as_array, classes_of
-from robench.errors import DataError
+from robench.errors import DataError, ModelError, SpecError
 from robench.records.record import CertifyRecord, Rule, Status
 from robench.records.smoothed import SmoothedCertificates, SmoothedRecord
 from robench.specs.epsilon import Epsilon, epsilon_or_zero
@@ -49,6 +49,7 @@ class Certificates:
         margin: lower bound of f_predicted − f_runner_up (one logit: |f|), rounding errors subtracted.
         index: position in the split; the row where there is no split.
         input_sha256: of each input as float32 little-endian bytes, so that certificates are told to be of other images.
+        fingerprint: SHA-256 of the model, as in its `LipschitzBound`, so that they are told to be of another model.
         labels: true classes; None where they are not known.
         notes: how the class is read where that is not plain, and flags (docs/flags.md).
     """
@@ -59,6 +60,7 @@ class Certificates:
     margin: Float64[Array, " n"]
     index: Int64[Integers, " n"]
     input_sha256: tuple[str, ...] = field(repr=False)
+    fingerprint: str = field(repr=False)
     labels: Int64[Integers, " n"] | None = None
     notes: tuple[str, ...] = ()
 
@@ -82,24 +84,24 @@ class Certificates:
         """
         return dataclasses.replace(self, labels=classes_of(y, len(self)))
 
-    def certified_accuracy(self, eps: Epsilon, y: LabelsLike | None = None, *, rule: Rule = "pairwise") -> float:
+    def certified_accuracy(self, eps: Epsilon, y: LabelsLike | None = None, *, rule: Rule | None = None) -> float:
         """The share of images that are right, and proven to stay so for every change up to `eps`; accuracy for 0.
 
         Args:
             eps: L2 radius: a number, a fraction, or a text such as `36/255`.
             y: (N,) true classes, unless they were given before.
-            rule: one of `by_rule`.
+            rule: one of `by_rule`; None for the largest radius by any.
 
         Raises:
             DataError: no true classes are known.
-            SpecError: `eps` is no radius.
+            SpecError: `eps` is no radius, or there are no radii by this rule.
         """
         value = epsilon_or_zero(eps)
-        records = (self if y is None else self.labelled(y)).records()
-        right = [
-            record.label == record.predicted if value == 0 else record.certified_to(rule, value) for record in records
-        ]
-        return sum(right) / len(right)
+        if rule is not None and rule not in self.by_rule:
+            raise SpecError(f"there are no radii by the rule `{rule}`", hint=f"known: {', '.join(self.by_rule)}")
+        radii = self.radius if rule is None else self.by_rule[rule]
+        right = self.predicted == (_known(self) if y is None else classes_of(y, len(self)))
+        return float(np.mean(right if value == 0 else right & (radii > value)))
 
     def records(self) -> list[CertifyRecord]:
         """One record for each image, as in a run folder.
@@ -160,6 +162,7 @@ def join(batches: Sequence[Certificates]) -> Certificates:
         margin=whole("margin"),
         index=whole("index"),
         input_sha256=tuple(sha256 for batch in batches for sha256 in batch.input_sha256),
+        fingerprint=batches[0].fingerprint,
         labels=np.concatenate(labels) if labels else None,
     )
 
@@ -225,6 +228,24 @@ def proofs_of(images: Sequence[Identity], certificates: Proven) -> Proofs:
     if not (radii >= 0).all():
         raise DataError("a certified radius is negative or NaN", hint="give 0 where nothing is proven")
     return Proofs(np.minimum(radii.astype(np.float64), np.finfo(np.float64).max))
+
+
+def check_same_model(certificates: Proven, fingerprint: str) -> None:
+    """Refuse certificates of another model, where they say of which they are.
+
+    Args:
+        certificates: what a user gives.
+        fingerprint: of the model that is attacked.
+
+    Raises:
+        ModelError: they are of another.
+    """
+    if isinstance(certificates, Certificates) and certificates.fingerprint != fingerprint:
+        raise ModelError(
+            "the certificates are of a model with other weights, constants or code than the one that is attacked",
+            hint="certify this model; if the two are one function in two forms, give the radii alone: "
+            "`certificates.radius`",
+        )
 
 
 def _of_smoothed(certificates: Proven) -> bool:

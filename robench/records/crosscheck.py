@@ -11,8 +11,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from robench.errors import RunError
-from robench.records.certificates import Identity, Proven, proofs_of
+from robench.errors import DataError, RunError
+from robench.records.certificates import Identity, Proven, check_same_model, proofs_of
 from robench.records.record import AttackRecord, CertifyRecord, Rule
 
 
@@ -57,6 +57,10 @@ class Attacked(Protocol):
     def records(self) -> Sequence[AttackRecord]:
         """One for each image."""
 
+    @property
+    def fingerprint(self) -> str:
+        """Of the model that was attacked."""
+
 
 def crosscheck(certificates: Proven, found: Attacked | Sequence[AttackRecord]) -> Contradictions:
     """Hold attacks against certificates of the same images, in the same order.
@@ -69,7 +73,9 @@ def crosscheck(certificates: Proven, found: Attacked | Sequence[AttackRecord]) -
         found: what `attack` gives, or records.
 
     Raises:
-        DataError: the two are of other images or labels, or of another number of images; or radii are negative or NaN.
+        DataError: the two are of other images or labels, or of another number of images; radii are negative or NaN; or
+            `found` is no result of an attack.
+        ModelError: the two are of different models.
 
     Example:
         A radius of 1 is claimed at a hyperplane that is 0.25 away:
@@ -85,7 +91,14 @@ def crosscheck(certificates: Proven, found: Attacked | Sequence[AttackRecord]) -
         >>> len(wrong), wrong[0].index, wrong[0].radius, round(wrong[0].distance, 2), wrong[0].attack
         (1, 0, 1.0, 0.25, 'deepfool')
     """
-    records = found if isinstance(found, Sequence) else found.records
+    records = found if isinstance(found, Sequence) else getattr(found, "records", None)
+    if not isinstance(records, Sequence) or not all(isinstance(record, AttackRecord) for record in records):
+        raise DataError(
+            f"what was found is of type {type(found).__name__}, no result of an attack",
+            hint="give what `attack` returns, or its records, after the certificates",
+        )
+    if not isinstance(found, Sequence):
+        check_same_model(certificates, found.fingerprint)
     proofs = proofs_of([Identity(record.index, record.input_sha256, record.label) for record in records], certificates)
     judged = [
         dataclasses.replace(record, certified_radius=radius)

@@ -141,6 +141,43 @@ def test_attack_and_crosscheck_take_certificates_of_these_images_only(net: tuple
             robench.crosscheck(given, found)
 
 
+def test_certificates_of_another_model_spare_no_image_of_this_one(net: tuple[str, nn.Module]) -> None:
+    x, y = robench.load_data("digits", limit=6).arrays()
+    radii = robench.certify(net[1], x)
+    tuned = copy.deepcopy(net[1])
+    next(tuned.parameters()).data.mul_(100)
+    found = robench.attack(tuned, x, y, eps=0.1, attacks=["fgsm"])
+    for act in (
+        lambda: robench.attack(tuned, x, y, eps=0.1, attacks=["fgsm"], certificates=radii),
+        lambda: robench.crosscheck(radii, found),
+    ):
+        with pytest.raises(ModelError, match="a model with other weights") as caught:
+            act()
+        assert "`certificates.radius`" in caught.value.hint
+    assert not robench.crosscheck(robench.certify(tuned, x), found)
+    robench.crosscheck(radii.radius, found)  # of which no model is known
+
+
+def test_what_is_no_result_of_an_attack_is_refused_by_its_type(net: tuple[str, nn.Module]) -> None:
+    x, y = robench.load_data("digits", limit=3).arrays()
+    radii, found = robench.certify(net[1], x), robench.attack(net[1], x, y, eps=0.1, attacks=["fgsm"])
+    for given in (radii, found.distance, None, radii.labelled(y).records()):
+        with pytest.raises(DataError, match="no result of an attack"):
+            robench.crosscheck(found if given is radii else radii, given)
+
+
+def test_a_rate_is_by_the_largest_radius_or_by_a_rule_that_was_computed(net: tuple[str, nn.Module]) -> None:
+    x, _ = robench.load_data("digits", limit=4).arrays()
+    radii = robench.certify(net[1], x)
+    more = replace(radii, by_rule={**radii.by_rule, "scaled": radii.radius + 1})
+    assert (more.certified_accuracy(0.5, radii.predicted), more.certified_accuracy(0, radii.predicted)) == (1.0, 1.0)
+    for rule in ("paper", "pairwise"):
+        rate = float((radii.by_rule[rule] > 0.01).mean())
+        assert more.certified_accuracy(0.01, radii.predicted, rule=rule) == rate
+    with pytest.raises(SpecError, match="no radii by the rule `local`"):
+        more.certified_accuracy(0.5, radii.predicted, rule="local")
+
+
 def test_a_data_set_is_attacked_by_name_with_its_certificates(net: tuple[str, nn.Module]) -> None:
     radii = robench.certify(net[1], "digits", limit=6)
     by_name = robench.attack(net[1], "digits", eps=1, attacks=["fgsm"], certificates=radii, limit=6)
