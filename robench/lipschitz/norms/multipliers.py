@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import torch
 from jaxtyping import Float64, Inexact
+from scipy.optimize import minimize_scalar
 from torch import Tensor
 
 from robench.lipschitz.norms.rounding import vector_norm_upper
@@ -20,8 +21,8 @@ from robench.numerics import gamma, round_up
 UNIT = 2.0**-53
 ROUNDS, STEPS, GROWTH = 9, 60, 6.0
 """Of the interior point method: weights of the objective, Newton steps at each, and the ratio of the weights."""
-RANGE = 1e6
-"""Largest ratio of a multiplier and its first guess."""
+RAY = (math.log(1e-8), math.log(1e3))
+"""How far a multiple of given multipliers may be above the least one that is feasible: logarithms of the excess."""
 
 
 class Block(NamedTuple):
@@ -45,7 +46,9 @@ class Multipliers(NamedTuple):
     roots: Float64[Tensor, " m"]
 
 
-def block_slope_upper(skip: Tensor, outer: Tensor, inner: Tensor, lowest: Tensor, largest: Tensor) -> float:
+def block_slope_upper(
+    skip: Tensor, outer: Tensor, inner: Tensor, lowest: Tensor, largest: Tensor, weights: Tensor | None = None
+) -> float:
     """An upper bound of ‖P + V S A‖ over all diagonal S with lowest ≤ S ≤ largest.
 
     Args:
@@ -54,13 +57,14 @@ def block_slope_upper(skip: Tensor, outer: Tensor, inner: Tensor, lowest: Tensor
         inner: A (m, n).
         lowest: slopes (m,).
         largest: slopes (m,).
+        weights: multipliers, up to a factor; None to look for them, which takes longer.
     """
     middle, radius = (lowest + largest) / 2, (largest - lowest) / 2 * (1 + 4 * UNIT)
     centred = skip + (outer * middle) @ inner
     sizes = vector_norm_upper(outer) * float(middle.abs().max()) * vector_norm_upper(inner)
     off = gamma(inner.shape[0] + 8) * (vector_norm_upper(skip) + sizes) * 2
     block = Block(centred[None], (outer * radius)[None], inner[None])
-    proposed = propose(block)
+    proposed = propose(block) if weights is None else _along(block, weights)
     if proposed is None:
         return math.inf
     return round_up(
@@ -106,6 +110,29 @@ def propose(block: Block) -> Multipliers | None:
     if not (level > 0 and bool((multipliers > 0).all()) and bool(multipliers.isfinite().all())):
         return None
     return Multipliers(math.sqrt(level), multipliers.sqrt())
+
+
+def _along(block: Block, weights: Tensor) -> Multipliers | None:
+    """The best multiple of some multipliers: λ_max(P'ᵀ (I − V' T⁻¹ V'ᵀ)⁻¹ P' + Aᵀ T A) is convex in T."""
+    skip, outer, inner = (part[0] for part in block)
+    least = float(torch.linalg.matrix_norm(outer / weights.sqrt(), 2)) ** 2 * (1 + 1e-12)
+    if not (0 < least < math.inf and bool((weights > 0).all())):
+        return None
+    eye = torch.eye(len(skip), dtype=torch.float64)
+
+    def level(logarithm: float) -> float:
+        multipliers = weights * (least * (1 + math.exp(logarithm)))
+        factor, failed = torch.linalg.cholesky_ex(eye - (outer / multipliers) @ outer.T)
+        if bool(failed):
+            return math.inf
+        upper = torch.linalg.solve_triangular(factor, skip, upper=False)
+        lower = inner * multipliers.sqrt()[:, None]
+        return float(torch.linalg.eigvalsh(upper.T @ upper + lower.T @ lower)[-1])
+
+    found = minimize_scalar(level, bounds=RAY, method="bounded", options={"xatol": 0.1, "maxiter": 16})
+    if not (found.fun > 0 and math.isfinite(found.fun)):
+        return None
+    return Multipliers(math.sqrt(found.fun), (weights * (least * (1 + math.exp(found.x)))).sqrt())
 
 
 class _Barrier:

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
+from torch import Tensor
 
 from robench.lipschitz.norms.linear import Diagonal, LinearOp
 from robench.lipschitz.norms.multipliers import UNIT, block_slope_upper
@@ -23,6 +24,8 @@ from robench.numerics import gamma, round_up
 
 DENSE_SIDE = 320
 """Inputs and hidden units together, up to which multipliers are looked for."""
+RAY_SIDE = 1100
+"""The same where multipliers are known up to a factor."""
 MATRIX_SIDE, MATRIX_ENTRIES = 800, 4_000_000
 """Sides up to which a map that is no plain matrix or convolution is written down as a matrix."""
 
@@ -101,12 +104,15 @@ def sandwich_block(branch: View) -> Block | None:
         return None
     before = bend.inputs[0]
     steps, after = _up_to(before.signal), _up_to(branch.signal)
-    if not (_weighs(steps) and _weighs(after[:0:-1])) or not all(isinstance(each.op, Diagonal) for each in after[1:]):
+    if not after or not all(isinstance(each.op, Diagonal) for each in after[1:]):
+        return None
+    own, later = _factors(steps, bend.size), _factors(after[:0:-1], bend.size)
+    if own is None or later is None:
         return None
     start = next((each for each in steps[1:] if each.block is not None), before.signal.source)
-    if start.size + bend.size > DENSE_SIDE:
+    if start.size + bend.size > RAY_SIDE:
         return None
-    return Block(start.whole, _general(None, before, branch, (0.0, 1.0), start))
+    return Block(start.whole, _general(None, before, branch, (0.0, 1.0), start, later / own))
 
 
 def _up_to(signal: Signal) -> list[Linear]:
@@ -118,10 +124,16 @@ def _up_to(signal: Signal) -> list[Linear]:
     return found
 
 
-def _weighs(signals: Sequence[Linear]) -> bool:
-    """Whether factors are among the first operations."""
-    factors = itertools.takewhile(lambda op: isinstance(op, Diagonal), (signal.op for signal in signals))
-    return any(op.operation == "scale" for op in factors)
+def _factors(signals: Sequence[Linear], size: int) -> Tensor | None:
+    """The factors that the first operations multiply each unit by, without signs; None where there are none, or a 0."""
+    ops = list(itertools.takewhile(lambda op: isinstance(op, Diagonal), (signal.op for signal in signals)))
+    factors = torch.ones(size, dtype=torch.float64)
+    for op in ops:
+        if not isinstance(op, Diagonal) or op.factors.numel() not in (1, size):
+            return None
+        factors = factors * op.factors.abs()
+    stated = any(op.operation == "scale" for op in ops)
+    return factors if stated and bool((factors > 0).all()) else None
 
 
 def _symmetric(given: _Given, before: View, branch: View, weights: tuple[float, float]) -> float | None:
@@ -182,7 +194,14 @@ def _near_adjoint(inner: Taps, outer: Taps, factor: float) -> tuple[float, float
     return round_up(norm * norm, 4), round_up(left * (1 + gamma(16)), 4)
 
 
-def _general(skip: View | None, before: View, branch: View, weights: tuple[float, float], start: Signal) -> float:
+def _general(
+    skip: View | None,
+    before: View,
+    branch: View,
+    weights: tuple[float, float],
+    start: Signal,
+    multipliers: Tensor | None = None,
+) -> float:
     """Of a block of small matrices: by multipliers, the errors of the matrices included.
 
     Args:
@@ -191,6 +210,8 @@ def _general(skip: View | None, before: View, branch: View, weights: tuple[float
         branch: V φ.
         weights: factors of skip and branch.
         start: x.
+        multipliers: up to a factor, if they are known.
+        multipliers: up to a factor, if they are known.
     """
     bend = branch.signal.source
     assert isinstance(bend, Nonlinear)
@@ -202,4 +223,6 @@ def _general(skip: View | None, before: View, branch: View, weights: tuple[float
     errors = abs(weights[0]) * (plain_error + 2 * UNIT * sizes[0])
     outer_error += 2 * UNIT * sizes[2]
     errors += abs(weights[1]) * steepest * (outer_error * sizes[1] + (sizes[2] + outer_error) * inner_error)
-    return round_up(block_slope_upper(weights[0] * plain, weights[1] * outer, inner, lowest, largest) + errors, 8)
+    return round_up(
+        block_slope_upper(weights[0] * plain, weights[1] * outer, inner, lowest, largest, multipliers) + errors, 8
+    )
