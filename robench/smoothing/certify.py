@@ -161,16 +161,24 @@ def on_grid(image: Singles) -> tuple[Pixels, float]:
         DataError: the image is not in [0, 1].
     """
     exact = image.astype(np.float64).ravel()
-    if exact.min() < 0 or exact.max() > 1:
-        raise DataError(
-            f"an image goes from {exact.min():g} to {exact.max():g}, and smoothing adds noise on the grid of pixels "
-            "k/255 in [0, 1]",
-            hint="give pixels in [0, 1], and let the model scale them; for data that are no images, certify by a "
-            "Lipschitz bound",
-        )
+    check_range(float(exact.min()), float(exact.max()))
     pixels = np.rint(exact * LEVELS).astype(np.uint8)
     distance = distance_upper(exact, pixels / LEVELS) + math.sqrt(exact.size) * 2.0**-53  # of the quotients
     return pixels, round_up(distance, 2)
+
+
+def check_range(low: float, high: float) -> None:
+    """Refuse what is not in [0, 1].
+
+    Raises:
+        DataError: it goes beyond.
+    """
+    if low < 0 or high > 1:
+        raise DataError(
+            f"the images go from {low:g} to {high:g}, and smoothing adds noise on the grid of pixels k/255 in [0, 1]",
+            hint="give pixels in [0, 1], and let the model scale them; for data that are no images, certify by a "
+            "Lipschitz bound",
+        )
 
 
 def _certificate(

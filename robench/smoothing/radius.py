@@ -101,6 +101,8 @@ def _power(base: Decimal, exponent: int) -> Decimal:
 def _proven(candidate: float, holds: Callable[[float], bool]) -> float:
     """The first of ever smaller numbers below a candidate that is seen to hold; 0 always does."""
     value, step = candidate, 2.0**-50
-    while value > 0 and not holds(value):
+    while value > 0:  # neither 0 nor NaN
+        if holds(value):
+            return value
         value, step = candidate * (1 - step), 2 * step
-    return max(value, 0.0)
+    return 0.0

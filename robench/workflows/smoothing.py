@@ -18,7 +18,7 @@ from robench.records.smoothed import (
     smoothed_record,
 )
 from robench.runs.folder import RunFolder
-from robench.smoothing.certify import certify_each
+from robench.smoothing.certify import certify_each, check_range
 from robench.specs.epsilon import DEFAULT_EPS, Epsilons, ascending, epsilons
 from robench.specs.smoothing import Sampling, SmoothingSpec
 from robench.statistics.smoothed import smoothed_summary
@@ -71,6 +71,7 @@ def certify_smoothed(
     execution = execution or Execution()
     device, progress = execution.start(), execution.progress
     pair = load_pair(model, data, progress)
+    check_range(*pair.dataset.bounds)
     spec = SmoothingSpec(data=pair.data.spec, split=pair.data.split, sampling=sampling)
     request = run_request(pair, spec, None, output_flags(pair, progress), device)
     with RunFolder(run_folder(out, request), request, parse=smoothed_record, to_line=smoothed_line) as run:

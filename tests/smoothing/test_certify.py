@@ -19,7 +19,7 @@ from robench.smoothing.noise import GridNoise
 from robench.smoothing.radius import lower_end
 from tests.smoothing.planes import DISTANCE, beside, half_space
 
-SIGMA, ALPHA, DRAWS, IMAGES = 0.1, 0.05, 28, 600
+SIGMA, ALPHA, DRAWS, IMAGES = 0.1, 0.05, 28, 400
 
 
 def false_certificates() -> int:
@@ -115,6 +115,22 @@ def test_an_image_has_the_same_certificate_whatever_is_asked_beside_it() -> None
         for other in (alone, back[3 - row]):
             assert {**vars(other), "index": row} == vars(record)
     assert whole != robench.certify_smoothed(model, x, y, sigma=0.25, n=300, seed=3).records()
+
+
+def test_the_model_sees_nothing_but_the_grid() -> None:
+    """So it cannot tell from the digits of a number what was added to it (Voráček and Hein)."""
+    seen = []
+
+    class Seeing(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            seen.append(x.flatten().numpy())
+            return x.flatten(1)[:, :2]
+
+    base = BaseClassifier(HeldModel(Seeing().eval(), (1, 2, 2), 2), torch.device("cpu"))
+    pixels, _ = on_grid(np.float32([[0.1, 0.2, 0.9, 1.0]]))
+    base.classify(GridNoise(0.3, 0).draws(pixels, "image", "estimate", 0, 300))
+    grid = np.arange(256, dtype=np.float32) / np.float32(255)
+    assert np.isin(np.concatenate(seen), grid).all()
 
 
 class OfItsPlace(nn.Module):

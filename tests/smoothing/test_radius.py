@@ -59,6 +59,14 @@ def test_nothing_is_proven_of_a_class_without_a_majority() -> None:
     assert radius(1, 1, alpha=0.7, sigma=0.25, inputs=1, offset=0.0) > 0.0
 
 
+@pytest.mark.parametrize("alpha", [1e-300, 1e-12, 1 - 1e-12])
+@pytest.mark.parametrize("count", [1, 30, 49, 50])
+def test_extreme_chances_give_numbers(count: int, alpha: float) -> None:
+    p = lower_end(count, 50, alpha)
+    assert 0 < p < 1
+    assert exact_tail(count, 50, p) <= Fraction(alpha)
+
+
 def test_the_offset_from_the_grid_is_subtracted() -> None:
     whole = radius(90, 100, alpha=0.01, sigma=0.5, inputs=4, offset=0.0)
     assert 0 < whole - radius(90, 100, alpha=0.01, sigma=0.5, inputs=4, offset=0.1) - 0.1 < 1e-15 + 1e-12

@@ -193,6 +193,9 @@ def test_the_command(model: str, tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert command([*call, "--sigma", "1"]) == 2
     assert command([*smooth, "--deploy-dtype", "float32"]) == 2
     assert command([*smooth, "--sigma", "0"]) == 2
+    points = ["certify", model, "--data", "two-moons", "--method", "smoothing", "--out", str(tmp_path / "points")]
+    assert command(points) == 2
+    assert not (tmp_path / "points").exists()
     assert command([*smooth, "--rule", "local"]) == 2
 
 
