@@ -126,13 +126,17 @@ def certify(
     batch_size = whole("batch_size", batch_size, 1)
     if deploy_dtype not in get_args(DeployDtype):
         raise SpecError(f"`deploy_dtype` is {deploy_dtype!r}", hint="give `float64` or `float32`")
+    if not isinstance(bound, LipschitzBound | None):
+        raise SpecError(
+            f"`bound` is of type {type(bound).__name__}", hint="give what `lipschitz_bound` returns, or None"
+        )
     where = resolve_device(device)
     with own_settings(), late_blamed():
         held = hold(model, given.shape)
         if given.labels is not None:
             check_classes(given.labels, held.classes)
         check_deployable(held, deploy_dtype)
-        bound = bound or bound_module(held.module, held.input_shape)
+        bound = bound_module(held.module, held.input_shape) if bound is None else bound
         batches = certify_batches(
             held, bound, given, deploy_dtype=deploy_dtype, rules=rules, batch_size=batch_size, device=where
         )

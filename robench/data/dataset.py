@@ -120,12 +120,16 @@ class Dataset:
 
 
 def check_limit(limit: int | None) -> None:
-    """Refuse a number of images that is not above 0.
+    """Refuse a number of images that is no integer above 0.
 
     Raises:
         DataError: it is not.
     """
-    if limit is not None and limit < 1:
+    if limit is None:
+        return
+    if not isinstance(limit, int | np.integer) or isinstance(limit, bool):
+        raise DataError(f"the limit of {limit!r} images is no integer", hint="give 1 or more, or leave the limit out")
+    if limit < 1:
         raise DataError(f"the limit of {limit} images is not above 0", hint="give 1 or more, or leave the limit out")
 
 

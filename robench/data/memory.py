@@ -210,16 +210,29 @@ def as_array(values: Any, what: str) -> npt.NDArray[Any]:
         what: how to call them in a message.
 
     Raises:
-        DataError: rows of unequal length.
+        DataError: they are no numbers in memory, have gaps, or are rows of unequal length.
     """
     if hasattr(values, "detach"):  # a tensor of torch
+        if values.is_meta or str(values.layout) != "torch.strided":
+            raise DataError(
+                f"{what} in a tensor on the device {values.device} in the layout {values.layout} cannot be read",
+                hint="give a dense tensor with values: `x.to_dense()`",
+            )
         values = values.detach().cpu()
         values = values.float() if str(values.dtype) == "torch.bfloat16" else values
         return np.asarray(values.numpy())
+    if np.ma.is_masked(values):
+        raise DataError(f"{what} are a masked array, and some are masked", hint="fill or remove those: `x.filled(0)`")
     try:
-        return np.asarray(values)
+        array = np.asarray(values)
     except ValueError:
         raise DataError(f"{what} of unequal shapes are no array", hint="give one tensor or array") from None
+    if array.dtype == object:
+        raise DataError(
+            f"{what} of type {type(values).__name__} are no array of numbers",
+            hint="give one tensor or array; of a loader, `torch.cat([batch for batch, _ in loader])`",
+        )
+    return array
 
 
 def classes_of(y: Any, count: int) -> Labels:

@@ -68,7 +68,7 @@ class History:
             return
         allowed = 2 * (slope * torch.linalg.vector_norm(self.inputs.flatten(1), dim=1) + offset) + 1e-300
         for answer in self.answers[1:]:
-            moved = torch.linalg.vector_norm((answer - self.answers[0]).flatten(1), dim=1)
+            moved = torch.linalg.vector_norm((answer - self.answers[0]).reshape(len(answer), -1), dim=1)
             if answer.shape != self.answers[0].shape or not bool((moved <= allowed).all()):
                 raise BoundError(
                     "the model gives an input other logits after another evaluation: it changes its own state, "

@@ -54,6 +54,11 @@ def load_model(
         >>> model.name, model.classes, model.input_shape
         ('make', 3, (1, 2, 2))
     """
+    if not isinstance(path, str | os.PathLike):
+        raise ModelError(
+            f"a model is read from a path, and {type(path).__name__} is none",
+            hint=f"{HINT}; a module is given to `certify`, `attack` and `lipschitz_bound` as it is",
+        )
     ref, path = os.fspath(path), Path(path)
     weights = None if weights is None else Path(weights)
     shape = WantedShape(None if input_shape is None else tuple(input_shape), shape_of_data)

@@ -54,7 +54,11 @@ def read(*paths: str | PathLike[str]) -> pd.DataFrame:
         >>> len(frame), list(frame.columns[:3]), float(frame["certified_radius"].min()) >= 0
         (3, ['run', 'model', 'data'], True)
     """
-    runs = read_runs([Path(path) for path in paths])
+    try:
+        folders = [Path(path) for path in paths]
+    except TypeError:
+        raise RunError(f"{paths} are no paths", hint='name run folders: `read("run", "other-run")`') from None
+    runs = read_runs(folders)
     rows: list[dict[str, Any]] = []
     types = {**WORDS, **IMAGE}
     for run in runs:

@@ -126,6 +126,11 @@ def _splits(
         if not isinstance(validation, tuple | list) or len(validation) != 2:
             raise DataError("`validation` is no pair of images and classes", hint="give `validation=(x, y)`")
         held_out = images(*validation, bounds=examples.bounds)
+        if held_out.shape != examples.shape:
+            raise DataError(
+                f"the validation images have shape {held_out.shape}, the training images {examples.shape}",
+                hint="prepare both in the same way",
+            )
         return examples, _dataset(held_out, "validation", examples.class_names)
     if isinstance(whole, Dataset):
         place = None if data_dir is None else Path(data_dir)

@@ -347,7 +347,7 @@ HOSTILE = {
     "empty": ({"x": X[:0], "y": None}, DataError, "at least one"),
     "one image": ({"x": X[0], "y": None}, DataError, "no batch"),
     "ragged": ({"x": [[0.0], [1.0, 2.0]], "y": None}, DataError, "unequal"),
-    "nothing": ({"x": None}, DataError, "object"),
+    "nothing": ({"x": None}, DataError, "NoneType are no array of numbers"),
     "shape": ({"x": X[:, :3]}, ModelError, "batch of two inputs of shape"),
     "no set": ({"x": "mnits", "y": None}, DataError, "no data set `mnits`"),
     "labels of a set": ({"x": "digits"}, DataError, "its own labels"),
@@ -402,3 +402,50 @@ def test_positions_in_the_split_are_kept() -> None:
     model = nn.Sequential(nn.Flatten(), nn.Linear(64, 1)).eval()
     assert robench.certify(model, "digits:3-8", limit=5).index.tolist() == data.index.tolist()
     assert robench.certify(model, data.batch(slice(None))).index.tolist() == [0, 1, 2, 3, 4]
+
+
+class Flat(nn.Module):
+    """One number an input, in no row."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(4, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layer(x)[:, 0]
+
+
+def test_outputs_without_a_row_are_bounded_and_refused_as_logits() -> None:
+    model = Flat().eval()
+    exact = float(torch.linalg.vector_norm(model.layer.weight.detach().double()))
+    assert exact <= robench.lipschitz_bound(model, (4,)).upper <= exact * (1 + 1e-9)
+    with pytest.raises(ModelError, match=r"gives \[2\] for two inputs, not logits"):
+        robench.certify(model, torch.rand(3, 4))
+
+
+def test_what_is_no_array_of_numbers_is_refused_with_a_way_out() -> None:
+    model, x = nn.Linear(4, 2).eval(), torch.rand(3, 4)
+    loader = torch.utils.data.DataLoader(torch.utils.data.TensorDataset(x))
+    masked = np.ma.masked_array(x.numpy(), x.numpy() > 0.1)
+    for given, reason, hint in [
+        (x.to_sparse(), "in the layout torch.sparse_coo", "to_dense"),
+        (x.to("meta"), "on the device meta", "with values"),
+        (loader, "type DataLoader", "of a loader"),
+        (None, "type NoneType", "one tensor or array"),
+        (masked, "some are masked", "filled"),
+    ]:
+        with pytest.raises(DataError, match=reason) as caught:
+            robench.certify(model, given)
+        assert hint in caught.value.hint
+    assert len(robench.certify(model, np.ma.masked_array(x.numpy()))) == 3
+    for limit in (2.5, True, "2"):
+        with pytest.raises(DataError, match="is no integer"):
+            robench.certify(model, x, limit=limit)
+    assert len(robench.certify(model, x, limit=np.int64(2))) == 2
+    for bound in (0, 3.0):
+        with pytest.raises(SpecError, match="`bound` is of type"):
+            robench.certify(model, x, bound=bound)
+    with pytest.raises(ModelError, match="Linear is none"):
+        robench.load_model(model)
+    with pytest.raises(RobenchError, match="are no paths"):
+        robench.read(3)

@@ -117,6 +117,7 @@ def test_what_does_not_serve_is_refused(given, error, message):
         ({"validation": (X, Y)}, DataError, "validation labels go up to 3, but there are 2 classes"),
         ({"validation": ("two-moons", None)}, SpecError, "bounds"),
         ({"validation": X}, DataError, "no pair"),
+        ({"validation": (X[:, :1], Y % 2)}, DataError, "validation images have shape"),
         ({"changes": {"loss.alfa": 1}}, SpecError, "unknown field"),
     ],
 )
