@@ -156,11 +156,11 @@ def beyond_limits(network: nn.Module, shape: tuple[int, ...], inputs: Tensor, ra
 
 
 def below_least(network: nn.Module, shape: tuple[int, ...], inputs: Tensor, radius: float) -> tuple[int, int]:
-    """How many rows of logits fall by more than is allowed, of `least` and of `improved`; descent from 60 places."""
+    """How many rows of logits fall by more than is allowed, of `least` and of `improved`; descent from 40 places."""
     wide, own = graph(network, shape)
     ball = Ball(own, inputs.flatten(1))
     within, last = ball.within(torch.full((len(inputs),), radius, dtype=torch.float64)), len(own.nodes) - 1
-    outputs, starts = ball.values[-1].shape[1], 60
+    outputs, starts = ball.values[-1].shape[1], 40
     rows = torch.randn(len(inputs) * 4, outputs, dtype=torch.float64)
     images = torch.arange(len(inputs)).repeat(4)
     allowed = within.least(last, rows, images)
@@ -168,7 +168,7 @@ def below_least(network: nn.Module, shape: tuple[int, ...], inputs: Tensor, radi
     lowest = torch.zeros(len(rows), dtype=torch.float64)
     x, factors = (item.repeat_interleave(starts, 0) for item in (inputs[images], rows))
     step = torch.randn_like(x)
-    for place in range(60):
+    for place in range(30):
         scale = radius / step.flatten(1).norm(dim=1).clamp_min(1e-300)
         inside = scale if place == 0 else scale.clamp_max(1.0)
         step = (step * inside.reshape(-1, *(1 for _ in shape))).detach().requires_grad_(True)

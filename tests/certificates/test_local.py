@@ -44,7 +44,7 @@ def test_values_of_the_graph_are_those_of_the_network(kind: str) -> None:
     assert float(ball.distances[-1].max()) < 1e-8
 
 
-@pytest.mark.parametrize("kind", ["relu", "groupsort", "conv", "one logit"])
+@pytest.mark.parametrize("kind", ["relu", "one logit"])
 def test_no_attack_finds_another_class_in_the_ball(kind: str) -> None:
     assert false_radii(kind, 0, 3) == 0
 
@@ -52,8 +52,7 @@ def test_no_attack_finds_another_class_in_the_ball(kind: str) -> None:
 @pytest.mark.parametrize("kind", networks.KINDS)
 def test_no_descent_falls_by_more_than_is_allowed(kind: str) -> None:
     network, shape = networks.drawn(kind, 5)
-    for radius in (0.1, 1.0):
-        assert networks.below_least(network, shape, inputs_of(shape, 2, 3), radius) == (0, 0)
+    assert networks.below_least(network, shape, inputs_of(shape, 2, 2), 1.0) == (0, 0)
 
 
 @pytest.mark.parametrize("kind", networks.KINDS)
@@ -74,11 +73,11 @@ def test_no_radius_or_limit_is_false_in_a_sweep(kind: str, seed: int) -> None:
     assert networks.beyond_limits(network, shape, inputs_of(shape, seed, 3), radius) == 0
 
 
-@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.slow), pytest.param(2, marks=pytest.mark.slow)])
 def test_radius_is_below_the_exact_one_in_the_plane_and_near_it(seed: int) -> None:
-    """The nearest point of another class on rays of which there are 3000, with the root of each found by bisection."""
+    """The nearest point of another class among 200 on each of 3000 rays."""
     network, shape = networks.drawn("relu", seed, size=2)
-    inputs = inputs_of(shape, seed, 4)
+    inputs = inputs_of(shape, seed, 2)
     found, known, predicted = networks.radii(network, shape, inputs)
     wide = networks.graph(network, shape)[0]
     angles = torch.arange(3000, dtype=torch.float64) * (2 * math.pi / 3000)
@@ -138,7 +137,7 @@ def test_an_error_of_the_logits_costs_its_part_of_the_margin() -> None:
         assert bool((found >= wanted * 0.97)[wanted > 1e-6].all())
 
 
-@pytest.mark.parametrize("deploy_dtype", ["float64", "float32"])
+@pytest.mark.parametrize("deploy_dtype", ["float64", pytest.param("float32", marks=pytest.mark.slow)])
 def test_certify_gives_radii_that_attacks_do_not_contradict(deploy_dtype: DeployDtype) -> None:
     network, shape = networks.drawn("relu", 7)
     x = torch.rand(6, *shape, generator=torch.Generator().manual_seed(0))
@@ -164,7 +163,7 @@ class TestPlantedFaults:
     def refuted(self) -> int:
         """Rows that fall by more than is allowed, of a few networks."""
         count = 0
-        for kind in ("relu", "groupsort", "absolute"):
+        for kind in ("relu", "groupsort"):
             network, shape = networks.drawn(kind, 5)
             count += sum(networks.below_least(network, shape, inputs_of(shape, 2, 3), 1.0))
         return count
