@@ -21,13 +21,15 @@ from robench.numerics import gamma
 
 TINY = 1e-280
 """More than all that underflow does to a sum of a network of this kind."""
-BLOCK = 1_000_000
+BLOCK = 300_000
 """Entries of the largest factors that are pulled back at a time."""
-MULTIPLES = (0.0, 0.3, 0.6, 1.0, 2.0)
+MULTIPLES = (0.3, 0.6, 1.0)
 """Multipliers that are tried, in units of the one that would be best if all units bent at 0."""
-TILTS = (0.0, 0.5, 1.0)
+TILTS = (0.0, 1.0)
 """Slopes that are tried for units that hurt: between that at x and that of the chord."""
 
+SMALLEST = 1e-250
+"""In the place of a multiplier of 0: a minimum is then at an end."""
 STEPS, STEP, SMALL = 20, 0.05, 1e-6
 """Of the ascent: how many, how long, and the smallest multiplier that it starts from."""
 
@@ -474,21 +476,17 @@ def unit_minima(limits: Limits, row: Tensor, kept: Tensor, multiplier: Tensor) -
 
 
 def _minima(limits: Limits, row: Tensor, kept: Tensor, multiplier: Tensor) -> Tensor:
-    """The least of row·(φ(z + Δ) − φ(z)) − kept·Δ + multiplier·Δ²/2 of each unit (R, n)."""
-    center, curve = limits.center, multiplier[:, None] * limits.unstable
-    above = _least(row - kept, torch.where(center < 0, row * (1 - limits.below) * center, 0.0), curve,
-                   torch.maximum(-center, -limits.low), limits.high)  # fmt: skip
-    under = _least(row * limits.below - kept, torch.where(center >= 0, row * (limits.below - 1) * center, 0.0), curve,
-                   -limits.low, torch.minimum(-center, limits.high))  # fmt: skip
-    return torch.minimum(above, under).clamp_max(0.0)
+    """The least of row·(φ(z + Δ) − φ(z)) − kept·Δ + multiplier·Δ²/2 of each unit (R, n); 0 of one that cannot bend."""
+    center, curve, turn = limits.center, multiplier[:, None], row * (1 - limits.below)
+    above = _least(row - kept, turn * center.clamp_max(0.0), curve, -center, limits.high)
+    under = _least(row - turn - kept, -turn * center.clamp_min(0.0), curve, -limits.low, -center)
+    return torch.minimum(above, under).clamp_max(0.0) * limits.unstable
 
 
 def _least(slope: Tensor, constant: Tensor, curve: Tensor, start: Tensor, end: Tensor) -> Tensor:
-    """The least of slope·Δ + curve·Δ²/2 + constant for start ≤ Δ ≤ end; infinite where there is no such Δ."""
-    flat = curve <= 0
-    lowest = torch.where(flat, torch.where(slope > 0, start, end), -slope / torch.where(flat, 1.0, curve))
-    lowest = torch.minimum(torch.maximum(lowest, start), end)
-    return torch.where(start <= end, slope * lowest + curve * lowest.square() / 2 + constant, torch.inf)
+    """The least of slope·Δ + curve·Δ²/2 + constant for start ≤ Δ ≤ end."""
+    lowest = torch.minimum(torch.maximum(-slope / curve.clamp_min(SMALLEST), start), end)
+    return (slope + curve / 2 * lowest) * lowest + constant
 
 
 def joint_norms(rows: Tensor) -> Tensor:
