@@ -13,9 +13,11 @@ import torch
 from torch import Tensor
 
 from robench.lipschitz.norms.linear import Adding
+from robench.lipschitz.rules.transforms import structure
 from robench.lipschitz.trace.nonlinear import Function
 from robench.lipschitz.trace.signals import BATCH, View, Wrapped
-from robench.lipschitz.trace.trace import COMPLEX, Call
+from robench.lipschitz.trace.spectrum import spectrum_of
+from robench.lipschitz.trace.trace import Call
 from robench.lipschitz.trace.values import Squares, Value, concrete, depends
 
 IN_ORDER = (
@@ -137,8 +139,8 @@ def _reshaped_squares(call: Call, squares: Squares) -> Squares:
 
 def convert(call: Call) -> Value:
     """A change of dtype that changes nothing, as everything is traced in float64."""
-    if call.zero.is_complex():
-        raise call.refusal(COMPLEX)
+    if call.zero.dtype == torch.complex128:
+        return structure(replace(call, args=(spectrum_of(call.view()), *call.args[1:])), spectrum_of(call.view()))
     if call.zero.dtype != torch.float64:
         raise call.refusal(f"it changes the precision to {call.zero.dtype}")
     return call.view()

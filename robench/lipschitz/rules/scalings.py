@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
 from robench.lipschitz.norms.linear import Diagonal
 from robench.lipschitz.rules.constants import other_constants, per_sample
 from robench.lipschitz.rules.squares import product, scaled_squares
-from robench.lipschitz.trace.signals import BATCH
+from robench.lipschitz.rules.transforms import scaled
+from robench.lipschitz.trace.signals import BATCH, View
+from robench.lipschitz.trace.spectrum import spectrum_of
 from robench.lipschitz.trace.trace import Call
 from robench.lipschitz.trace.values import Squares, Value, apart, depends
 
@@ -25,6 +29,10 @@ def multiply(call: Call) -> Value:
     if depends(left) and depends(right):
         return product(call, left, right)
     value, constant = (left, right) if depends(left) else (right, left)
+    if call.zero.is_complex() and isinstance(value, View):
+        spectrum = spectrum_of(value)
+        args = (spectrum, right) if depends(left) else (left, spectrum)
+        return scaled(replace(call, args=args), spectrum)
     factors, narrow = call.constant(constant, "factor"), call.float32(constant)
     if call.operation == "div":
         if bool((factors == 0).any()):
@@ -41,9 +49,9 @@ def multiply(call: Call) -> Value:
             raise call.refusal("it makes a sum of squares negative")
         return scaled_squares(call, value, flat, gap)
     view = call.view(0 if depends(left) else 1)
-    scaled = Diagonal(flat, "scale", terms=3)
+    factor = Diagonal(flat, "scale", terms=3)
     other = Diagonal(gap) if bool(gap.any()) else None
-    return call.trace.linear(call.trace.spread(view, call.zero), scaled, call.zero, slack=other_constants(other, None))
+    return call.trace.linear(call.trace.spread(view, call.zero), factor, call.zero, slack=other_constants(other, None))
 
 
 def negate(call: Call) -> Value:

@@ -22,6 +22,7 @@ from robench.lipschitz.rules import (
     sorting,
     squares,
     sums,
+    transforms,
     writing,
 )
 from robench.lipschitz.trace.rulebook import ModuleRule, OperationRule, Rulebook
@@ -78,6 +79,7 @@ OPERATIONS: Mapping[OperationRule, str] = {
     sorting.kthvalue: "kthvalue",
     sorting.median: "median",
     sorting.extremum: "maximum minimum fmax fmin",
+    transforms.entering: "_fft_r2c view_as_complex",
     squares.power: "pow",
     squares.square: "square",
     squares.sign: "sign sgn",
@@ -167,6 +169,7 @@ RULES = Rulebook(
         for name in names.split()
     },
     reasons={f"aten.{name}": reason for reason, names in REASONS.items() for name in names.split()},
+    complex_numbers=transforms.on_spectrum,
     module_reasons={nn.MultiheadAttention: _ATTENTION},
 )
 for _rule, _kinds in MODULES.items():

@@ -27,6 +27,7 @@ class Rulebook:
         module_reasons: why classes have no rule.
         classes: of rules for classes that are here, with their `forward`, by qualified name.
         over_box: names of operations that have a rule where the input stays in a box, and none in the whole space.
+        complex_numbers: the rule of all operations on complex numbers that depend on the input.
     """
 
     operations: dict[str, OperationRule]
@@ -35,6 +36,7 @@ class Rulebook:
     module_reasons: Mapping[type[nn.Module], str] = field(default_factory=dict)
     classes: dict[str, tuple[type[nn.Module], Any]] = field(default_factory=dict)
     over_box: frozenset[str] = frozenset()
+    complex_numbers: OperationRule | None = None
 
     def hint(self, name: str) -> str:
         """What a user can do about an operation that has no bound."""

@@ -20,6 +20,7 @@ from robench.lipschitz.trace.operations import is_random, operation_name
 from robench.lipschitz.trace.ranges import Ranges
 from robench.lipschitz.trace.rulebook import Rulebook
 from robench.lipschitz.trace.signals import BATCH, Block, Input, Signal, View
+from robench.lipschitz.trace.spectrum import Spectrum
 from robench.lipschitz.trace.values import Number, Value, apart, concrete, depends, described, unusable
 
 COMPLEX = "it makes complex numbers of its input, and robench has rules for real ones alone"
@@ -288,6 +289,8 @@ class Trace:
         zero = target(*concrete(args), **{key: concrete(value) for key, value in kwargs.items()})
         if not depends(args) and not depends(tuple(kwargs.values())):
             return zero
+        if self.rules.complex_numbers is not None and (_has_spectrum(args) or _has_spectrum(tuple(kwargs.values()))):
+            return self.rules.complex_numbers(Call(self, target, args, kwargs, zero))
         if name not in rules:
             reason = COMPLEX if isinstance(zero, Tensor) and zero.is_complex() else self.rules.reasons.get(name)
             raise BoundError(
@@ -302,6 +305,13 @@ class Trace:
         if self.ranges is not None:
             self.ranges.note(call, value)
         return value
+
+
+def _has_spectrum(value: Value) -> bool:
+    """Whether complex numbers that depend on the input are among some values."""
+    if isinstance(value, list | tuple):
+        return any(_has_spectrum(item) for item in value)
+    return isinstance(value, Spectrum)
 
 
 def _refuse_other_precision(call: Call, value: Value) -> None:

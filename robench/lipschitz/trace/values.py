@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from robench.lipschitz.trace.signals import View
+from robench.lipschitz.trace.spectrum import Spectrum
 from robench.numerics import round_up
 
 
@@ -89,7 +90,7 @@ Value = Any
 
 def concrete(value: Value) -> Any:
     """What the network computes for the input 0."""
-    if isinstance(value, View | Squares | SignOf | Unusable):
+    if isinstance(value, View | Squares | SignOf | Unusable | Spectrum):
         return value.zero
     if isinstance(value, list | tuple):
         return type(value)(concrete(item) for item in value)
@@ -100,7 +101,7 @@ def depends(value: Value) -> bool:
     """Whether a value depends on the network's input."""
     if isinstance(value, list | tuple):
         return any(depends(item) for item in value)
-    return isinstance(value, View | Squares | SignOf | Unusable)
+    return isinstance(value, View | Squares | SignOf | Unusable | Spectrum)
 
 
 class Number(float):
