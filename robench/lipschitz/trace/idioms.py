@@ -282,7 +282,8 @@ def _argument(reader: _Reader, value: Any, name: str) -> Any:
 def _guarded(reader: _Reader, at: Node, high: Any, threshold: float, chosen: Any, other: Any) -> Node | None:
     """A softplus with the threshold of torch: x where β·x is above it, else log1p(exp(β·x)) / β."""
     (beta, x), (share, below) = reader.scaled(high), reader.scaled(other)
-    if _name(below) != "robench.softplus" or not reader.same(chosen, x):
+    plain = _name(below) == "softplus" and len(below.args) == 1 and not below.kwargs and threshold == 20.0
+    if not (plain or _name(below) == "robench.softplus") or not reader.same(chosen, x):
         return None
     rate, inner = reader.scaled(below.args[0])
     if not (reader.same(inner, x) and rate == beta and beta > 0 and math.isclose(share * beta, 1.0)):

@@ -60,6 +60,9 @@ class OnnxGraph(nn.Module):
         values: dict[str, Value] = {"": None, self._input: x, **self._constants}
         values |= {name: getattr(self, attribute) for name, attribute in self._buffer_of.items()}
         for node in self._nodes:
+            missing = [name for name in node.inputs if name not in values]
+            if missing:
+                raise Unsupported(f"an operation `{node.kind}` on a second output, such as the order of a sort,")
             values |= zip(node.outputs, self._run(node, [values[name] for name in node.inputs]), strict=False)
         result = values[self._output]
         assert isinstance(result, Tensor)
@@ -73,10 +76,11 @@ class OnnxGraph(nn.Module):
             given = dict(zip(node.inputs, inputs, strict=True))
             return _evaluated(self._numbers[node.outputs[0]], node.opset, given)
         if node.kind == "Cast" and node.get("to") in FLOATS:
-            return (inputs[0],)
+            return (inputs[0].float() if inputs[0].dtype == torch.bool else inputs[0],)
         if node.kind not in OPERATIONS:
             raise Unsupported(f"the operation `{node.kind}` on what depends on the input")
-        return (OPERATIONS[node.kind](node, *inputs),)
+        result = OPERATIONS[node.kind](node, *inputs)
+        return result if isinstance(result, tuple) else (result,)
 
 
 RANDOM = ("RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Bernoulli", "Multinomial")
