@@ -139,7 +139,10 @@ def _one_logit(bound: LipschitzBound, logit: Array, error: Array, growth: float)
     predicted = classes(logit[:, None])
     margin = _lower(np.abs(logit), error)
     radius = _divide_down(margin, bound.upper + growth)
-    return Radii(predicted, 1 - predicted, margin, {"paper": radius, "pairwise": radius.copy()})
+    by_rule: dict[Rule, Array] = {"paper": radius, "pairwise": radius.copy()}
+    if bound.scaled is not None:
+        by_rule["scaled"] = np.maximum(_divide_down(margin, float(bound.scaled[0, 0]) + growth), radius)
+    return Radii(predicted, 1 - predicted, margin, by_rule)
 
 
 def _argmax(bound: LipschitzBound, logits: Array, errors: Errors) -> Radii:
@@ -150,12 +153,21 @@ def _argmax(bound: LipschitzBound, logits: Array, errors: Errors) -> Radii:
     margins = _lower(logits[rows, predicted][:, None] - logits, errors.between(predicted))
     margins[rows, predicted] = np.inf
     pairs, paper = class_constants(bound, logits.shape[1])
-    lengths = _divide_down(margins, pairs[predicted] + growth)
-    lengths[rows, predicted] = np.inf
+    lengths = _lengths(margins, pairs, predicted, growth)
     runner_up = np.argmin(np.where(lengths > 0, lengths, margins - 1e300), axis=1)
     radius = lengths[rows, runner_up]
     by_paper = np.minimum(_divide_down(margins.min(axis=1), paper + growth), radius)
-    return Radii(predicted, runner_up, margins[rows, runner_up], {"paper": by_paper, "pairwise": radius})
+    by_rule: dict[Rule, Array] = {"paper": by_paper, "pairwise": radius}
+    if bound.scaled is not None:
+        by_rule["scaled"] = np.maximum(_lengths(margins, bound.scaled, predicted, growth).min(axis=1), radius)
+    return Radii(predicted, runner_up, margins[rows, runner_up], by_rule)
+
+
+def _lengths(margins: Array, pairs: Array, predicted: Integers, growth: float) -> Array:
+    """How far each class is (n, q), at least; infinite for the predicted one."""
+    lengths = _divide_down(margins, pairs[predicted] + growth)
+    lengths[np.arange(len(margins)), predicted] = np.inf
+    return lengths
 
 
 def _lower(difference: Array, error: Array) -> Array:

@@ -71,7 +71,8 @@ def certify(
 
     An image counts as certified at ε if it is classified correctly and its radius is above ε. The table shows each
     rule. `paper` is |f(x)|/L for one logit, and half the gap of the two largest logits over L otherwise. `pairwise`
-    divides the gap of each pair of classes by the constant of that pair, and is never smaller.
+    divides the gap of each pair of classes by the constant of that pair, and is never smaller. `scaled` does it with
+    smaller constants, which exist for chains of linear layers and functions such as ReLU.
     """
     from robench import workflows
     from robench.cli.results import certify_result, gate, show_flags, smoothed_result

@@ -7,6 +7,7 @@ import operator
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
@@ -24,6 +25,7 @@ from robench.lipschitz.norms.rounding import UNITS, Growth
 from robench.lipschitz.plain import in_float32, plain_copy
 from robench.lipschitz.rules.boxed import RULES_OVER_BOX
 from robench.lipschitz.rules.table import RULES
+from robench.lipschitz.scaled import ScaledChain, scaled_chain, scaled_constants
 from robench.lipschitz.state import History
 from robench.lipschitz.trace.box import Box, box_of
 from robench.lipschitz.trace.deployed import Deployed
@@ -40,6 +42,7 @@ from robench.numerics import gamma, round_down, round_up
 
 MAX_OUTPUTS = 2048
 """More outputs than this are not taken for classes: no head, no pairwise table."""
+GAIN = 0.999
 HEAD_ENTRIES = 32_000_000
 PROBES, POWER_STEPS, STEP, FAST_STEP = 2, 6, 1e-4, 1e-3
 """Points, steps of the power iteration at each, and the length of the differences, in input units, by arithmetic."""
@@ -95,6 +98,8 @@ class LipschitzBound:
         pairwise: upper bounds of Lip(f_i − f_j); of one logit Lip(f); None where the outputs are no row
             of logits, or more than 2048.
         paper: constant that the paper's rule divides by: radius = |f|/paper, or top-2 gap/paper; None as `pairwise`.
+        chain: the end of the network for which smaller constants of pairs are known than `pairwise`; None where it is
+            not of that kind.
         layers: the bound of each layer, in order.
         rounding: by arithmetic, (a, b): computed logits are within a·‖x‖ + b of the exact ones, L2 norm.
         by_class: of float64, (a, b, own): the error splits in a vector of norm at most a·‖x‖ + b, and own (q,) for each
@@ -118,11 +123,28 @@ class LipschitzBound:
     fingerprint: str = field(default="", repr=False)
     input_shape: tuple[int, ...] = ()
     box: tuple[float, float] | None = None
+    chain: ScaledChain | None = field(default=None, repr=False, compare=False)
 
     @property
     def rules(self) -> tuple[str, ...]:
         """The rules of certification that it has constants for; none where the outputs are no row of logits."""
-        return () if self.pairwise is None else ("paper", "pairwise")
+        if self.pairwise is None:
+            return ()
+        return ("paper", "pairwise") if self.scaled is None else ("paper", "pairwise", "scaled")
+
+    @cached_property
+    def scaled(self) -> Float64[Array, "q q"] | None:
+        """Upper bounds of Lip(f_i − f_j) by the rule `scaled`, never above `pairwise`.
+
+        None where there is no chain, or where no constant is smaller by more than a thousandth, as behind layers of
+        constant 1. They are computed when they are first asked for, which takes a second or two at the size of MNIST.
+        """
+        if self.chain is None or self.pairwise is None:
+            return None
+        found = scaled_constants(self.chain)
+        if found is None or not (found < GAIN * self.pairwise).any():
+            return None
+        return np.minimum(found, self.pairwise)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON data."""
@@ -259,6 +281,7 @@ def bound_module(module: nn.Module, input_shape: tuple[int, ...], box: Sequence[
         fingerprint=mark,
         input_shape=tuple(input_shape),
         box=None if within is None else (within.low, within.high),
+        chain=scaled_chain(output) if classes else None,
     )
 
 

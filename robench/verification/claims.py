@@ -43,14 +43,16 @@ def certificate_problems(claim: Claim, outputs: int, found: Decision) -> Iterato
         found: what it says of the input.
     """
     if isinstance(claim, ClaimedDistance):
-        if claim.certified_radius > found.limit:
-            yield f"the certified radius is above {found.limit!r}"
+        if claim.certified_radius > max(found.limit, found.limit_scaled):
+            yield f"the certified radius is above {max(found.limit, found.limit_scaled)!r}"
         return
     runner_up = claim.runner_up if outputs > 1 else 0
     if claim.margin > found.gaps[runner_up] + found.allowed[runner_up]:
         yield f"the margin is {found.gaps[runner_up]!r}"
     if claim.radii["pairwise"] > found.limit:
         yield f"the pairwise radius is above {found.limit!r}"
+    if claim.radii.get("scaled", 0.0) > found.limit_scaled:
+        yield f"the radius by scaled is above {found.limit_scaled!r}"
     for low, high in pairwise(claim.radii):
         if claim.radii[low] > claim.radii[high]:
             yield f"the radius by {low} is above that by {high}"

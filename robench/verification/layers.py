@@ -24,11 +24,13 @@ class Layer:
         forward: (N, *shape) -> (N, *shape').
         adjoint: of the linear part, (N, *shape') -> (N, *shape); None for a nonlinear layer, which is 1-Lipschitz.
         offset: whether it adds a constant, so that it is affine.
+        rising: a function of each entry with slopes between 0 and 1.
     """
 
     forward: Map
     adjoint: Map | None = None
     offset: bool = False
+    rising: bool = False
 
 
 def layers(description: dict[str, Any], tensors: dict[str, Array]) -> Iterator[Layer]:
@@ -68,7 +70,7 @@ def _layer(layer: dict[str, Any], name: str, tensors: dict[str, Array], shape: t
     if kind == "pool":
         return _pool(layer["kind"], layer["size"], shape)
     if kind == "activation":
-        return Layer(_activation(layer["kind"], tensors.get(f"{name}.angle")))
+        return Layer(_activation(layer["kind"], tensors.get(f"{name}.angle")), rising=layer["kind"] == "relu")
     raise RunError(f"the layer type `{kind}` is not known", hint="verify with the version that made the run")
 
 

@@ -28,13 +28,15 @@ class Decision(NamedTuple):
         predicted: the class.
         gaps: (q,) f_predicted − f_j for each class, inf for itself; (1,) |f| of one logit.
         allowed: what rounding may add to each gap: a share of the larger of the two logits compared.
-        limit: the radius that no certificate can exceed.
+        limit: the radius that no certificate by pairs can exceed.
+        limit_scaled: the same of the rule `scaled`.
     """
 
     predicted: int
     gaps: Array
     allowed: Array
     limit: float
+    limit_scaled: float
 
 
 @dataclass(frozen=True)
@@ -45,11 +47,13 @@ class Network:
         layers: one after the other.
         outputs: 1 for one logit, else the number of classes.
         pairwise: (q, q) lower bounds of the proven constants of f_i − f_j; (1, 1) of f for one logit.
+        scaled: the same of the rule `scaled`, which holds for all slopes between 0 and 1, and so for slopes of 1.
     """
 
     layers: tuple[Layer, ...]
     outputs: int
     pairwise: Array
+    scaled: Array
 
     @property
     def classes(self) -> int:
@@ -73,8 +77,8 @@ class Network:
             gaps[predicted] = np.inf
             allowed = AGREEMENT * np.maximum(np.abs(logits), abs(logits[predicted]))
         with np.errstate(divide="ignore"):
-            limit = float(np.min(gaps / self.pairwise[of])) * (1 + AGREEMENT)
-        return Decision(predicted, gaps, allowed, limit)
+            limits = [float(np.min(gaps / found[of])) * (1 + AGREEMENT) for found in (self.pairwise, self.scaled)]
+        return Decision(predicted, gaps, allowed, *limits)
 
 
 def read_network(folder: Path, sha256: str) -> Network:
@@ -101,10 +105,12 @@ def read_network(folder: Path, sha256: str) -> Network:
         made, outputs = tuple(layers(description, tensors)), int(description["outputs"])
     except KeyError as error:
         raise RunError(f"`{folder}` holds no {error}", hint=THIS_MODEL) from None
-    return Network(made, outputs, _pairwise_found(made, tuple(description["input_shape"]), outputs))
+    shape = tuple(description["input_shape"])
+    joined = tuple(layer for layer in made if not layer.rising)
+    return Network(made, outputs, _constants_found(made, shape, outputs), _constants_found(joined, shape, outputs))
 
 
-def _pairwise_found(network: tuple[Layer, ...], shape: tuple[int, ...], outputs: int) -> Array:
+def _constants_found(network: tuple[Layer, ...], shape: tuple[int, ...], outputs: int) -> Array:
     """Lower bounds of the proven constants of f_i − f_j: norms that a power iteration found, segment by segment."""
     body = 1.0
     segment: list[tuple[Layer, tuple[int, ...]]] = []

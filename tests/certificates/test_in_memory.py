@@ -127,7 +127,9 @@ def test_attack_and_crosscheck_take_certificates_of_these_images_only(net: tuple
     assert {item.index for item in wrong} == reached
     assert all(item.attack == "fgsm" and item.distance < item.radius for item in wrong)
     assert "is fooled by fgsm" in str(wrong)
-    assert robench.crosscheck(torch.from_numpy(twice.radius), found) == wrong
+    assert {item.rule for item in wrong} == {"scaled"}
+    as_given = robench.crosscheck(torch.from_numpy(twice.radius), found)
+    assert [replace(item, rule="scaled") for item in as_given] == list(wrong)
     for given, reason in [
         (robench.certify(net[1], x[::-1].copy()), "certificate 0 is not of image 0"),
         (robench.certify(net[1], x[:5]), "5 certificates"),
@@ -257,7 +259,7 @@ def test_a_softmax_is_taken_off_and_noted() -> None:
     soft = nn.Sequential(*logits, nn.Softmax(1)).eval()
     x = torch.randn(20, 4)
     one, other = robench.certify(logits, x), robench.certify(soft, x)
-    assert np.array_equal(one.radius, other.radius)
+    assert np.array_equal(one.by_rule["pairwise"], other.by_rule["pairwise"])
     assert one.notes == ()
     assert "softmax" in other.notes[0].lower()
     with pytest.raises(ModelError, match="may round two classes"):

@@ -9,6 +9,7 @@ from typing import Any
 
 from robench import lipschitz
 from robench.models import load_model
+from robench.records.record import RULES
 from tests.cli.conftest import invoke
 from tests.golden.cases import INPUT_SHAPE, Case
 
@@ -28,7 +29,11 @@ def measure(case: Case, folder: Path) -> dict[str, Any]:
         "bounds": _bounds(case),
         "classes": [[item["label"], item["predicted"], item["runner_up"], item["status"]] for item in certificates],
         "margin": [item["margin"] for item in certificates],
-        "radius": {rule: [item[f"radius_{rule}"] for item in certificates] for rule in ("paper", "pairwise")},
+        "radius": {
+            rule: [item[f"radius_{rule}"] for item in certificates]
+            for rule in RULES
+            if f"radius_{rule}" in certificates[0]
+        },
         "radius beside attacks": [item["certified_radius"] for item in attacks],
         "distance": {
             "combined": [item["distance"] for item in attacks],
@@ -54,7 +59,7 @@ def measure(case: Case, folder: Path) -> dict[str, Any]:
             "clean accuracy": attacked["clean_accuracy"],
             "robust accuracy": attacked["robust_accuracy"],
             "robust count": attacked["n_robust"],
-            "certified count": attacked["n_certified"]["pairwise"],
+            "certified count": list(attacked["n_certified"].values())[-1],
             "given": {name: item["given"] for name, item in attacked["budget"].items()},
             "broke": attacked["n_broke"],
             "alone": attacked["n_alone"],

@@ -167,3 +167,27 @@ def _tensors(folder: Path) -> dict[str, torch.Tensor]:
     from safetensors.torch import load_file
 
     return load_file(folder / "model.safetensors")
+
+
+def test_radii_by_the_rule_scaled_are_held_against_the_chain_with_all_slopes_1(tmp_path: Path) -> None:
+    torch.manual_seed(2)
+    layers = (Flatten(), Dense(units=24), Activation(kind="relu"), Dense(units=16), Activation(kind="relu"), Head())
+    spec = ModelSpec(input_shape=(1, 8, 8), classes=10, outputs=10, layers=layers)
+    save_model(tmp_path / "net", build(spec).eval(), ModelDescription(name="net", model=spec))
+    data = workflows.DataRef(spec=DataSpec(name="digits"), split="test", limit=20)
+    made = workflows.certify(str(tmp_path / "net"), data, out=tmp_path / "certify").folder
+    lines = [json.loads(line) for line in (made / "records.jsonl").read_text().splitlines()]
+    assert all(line["radius_scaled"] > line["radius_pairwise"] for line in lines)
+    assert verify(made)
+    smallest = min(line["radius_scaled"] for line in lines)
+    attacked = workflows.attack(
+        str(tmp_path / "net"), data, eps=[smallest, 2.0], attacks={"fgsm": {}}, out=tmp_path / "attack"
+    )
+    assert attacked.summary["certificate"]["rules"] == ["paper", "pairwise", "scaled"]
+    assert list(attacked.summary["n_certified"]) == ["pairwise", "scaled"]
+    assert attacked.summary["violations"] == 0
+    assert verify(attacked.folder)
+    lines[3]["radius_scaled"] *= 6
+    (made / "records.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    (problem,) = verify(made).problems
+    assert "the radius by scaled is above" in problem
