@@ -37,7 +37,9 @@ def smoothed_result(summary: Mapping[str, Any]) -> None:
         for rule in counts
     ]
     title = (
-        f"smoothed classifier, σ = {sampling['sigma']:g}, {sampling['n']} draws an image: {accuracy_line(summary)}, "
+        f"smoothed classifier, σ = {sampling['sigma']:g}, {sampling['n']} draws an image: {n} images, "
+        f"accuracy {lower_percent(summary['n_correct'], n, ' %')} ({summary['n_correct']} of {n}), base rate "
+        f"{upper_percent(summary['n_base'], n, ' %')}, "
         f"{summary['n_abstained']} abstentions; each radius holds with probability {summary['confidence']['each']:g}, "
         f"all together with {summary['confidence']['all']:g}"
     )
