@@ -266,15 +266,12 @@ def none_in_float32(bound: LipschitzBound) -> str:
 
 
 def _notes(model: HeldModel, images: CertifiedImages, found: Certificates) -> list[str]:
-    """How the class is read where that is not plain, and flags; the flags need labels."""
+    """How the class is read where that is not plain, and flags; some flags need labels."""
     notes = [] if model.link is None else [model.link.note]
-    if found.labels is not None:
-        flags = [
-            *output_flags(model, images.batch(slice(0, LOOKED_AT)), found.labels[:LOOKED_AT]),
-            *record_flags(found.records()),
-        ]
-        notes += [f"{flag.name}: {flag.message}" for flag in flags]
-    return notes
+    labels = None if found.labels is None else found.labels[:LOOKED_AT]
+    flags = output_flags(model, images.batch(slice(0, LOOKED_AT)), labels)
+    flags += [] if found.labels is None else record_flags(found.records())
+    return [*notes, *(f"{flag.name}: {flag.message}" for flag in flags)]
 
 
 def _network(model: Certifiable, bound: LipschitzBound) -> nn.Module:

@@ -18,13 +18,13 @@ BETTER = 0.05
 
 
 @torch.no_grad()
-def output_flags(model: HeldModel, inputs: npt.NDArray[np.float32], labels: npt.NDArray[np.int64]) -> list[Flag]:
+def output_flags(model: HeldModel, inputs: npt.NDArray[np.float32], labels: npt.NDArray[np.int64] | None) -> list[Flag]:
     """What is odd about the outputs on some images.
 
     Args:
         model: the model.
         inputs: (n, *shape), at least one.
-        labels: (n,).
+        labels: (n,); None where they are not known.
     """
     outputs = _asked(model.deployed, inputs)
     if model.link is not None:
@@ -38,19 +38,22 @@ def _asked(module: nn.Module, inputs: npt.NDArray[np.float32]) -> npt.NDArray[np
     return outputs
 
 
-def _probabilities(output: npt.NDArray[np.float32], labels: npt.NDArray[np.int64]) -> list[Flag]:
+def _probabilities(output: npt.NDArray[np.float32], labels: npt.NDArray[np.int64] | None) -> list[Flag]:
     """Outputs that look as if they were to be compared with 1/2, where class 1 is read from f > 0."""
-    at_zero, at_half = (float(np.mean((output > threshold) == (labels == 1))) for threshold in (0.0, 0.5))
+    rates, better = "", False
+    if labels is not None:
+        at_zero, at_half = (float(np.mean((output > threshold) == (labels == 1))) for threshold in (0.0, 0.5))
+        better = at_half >= at_zero + BETTER
+        rates = f", which is right for {at_zero:.1%} of {len(output)} images (above 0.5: {at_half:.1%})"
     within = bool(((output >= 0) & (output <= 1)).all())
-    if not (within and output.max() > 0) and at_half < at_zero + BETTER:
+    if not (within and output.max() > 0) and not better:
         return []
     seen = "all outputs lie in [0, 1]" if within else f"outputs go from {output.min():.3g} to {output.max():.3g}"
     return [
         Flag(
             "probability-output",
-            f"{seen}; class 1 is read where they are above 0, which is right for {at_zero:.1%} of {len(output)} images "
-            f"(above 0.5: {at_half:.1%}); give the threshold 0.5 (`--threshold 0.5`) if the model was trained to give "
-            "0 and 1, or the threshold 0 if it is a logit",
+            f"{seen}; class 1 is read where they are above 0{rates}; give the threshold 0.5 (`--threshold 0.5`) if the "
+            "model was trained to give 0 and 1, or the threshold 0 if it is a logit",
         )
     ]
 

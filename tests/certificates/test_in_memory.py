@@ -451,3 +451,22 @@ def test_what_is_no_array_of_numbers_is_refused_with_a_way_out() -> None:
         robench.load_model(model)
     with pytest.raises(RobenchError, match="are no paths"):
         robench.read(3)
+
+
+class Odd(nn.Module):
+    """A sigmoid that is not seen, since torch.export takes no batch of a size that Python asks for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(4, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.sigmoid(self.layer(x) * 1 if len(x) % 2 else self.layer(x))
+
+
+def test_outputs_that_look_like_probabilities_are_noted_without_labels_too() -> None:
+    torch.manual_seed(0)
+    model, x = Odd().eval(), torch.randn(20, 4)
+    (note,) = robench.certify(model, x).notes
+    assert note.startswith("probability-output: all outputs lie in [0, 1]; class 1 is read where they are above 0; ")
+    assert "which is right for" in robench.certify(model, x, [0, 1] * 10).notes[0]
