@@ -484,6 +484,16 @@ def blended(d: Draws, name: str) -> Recipe:
     return recipe(shape, aten.lerp.Tensor, *ends, d.constant(shape))
 
 
+def reflected(d: Draws, name: str) -> Recipe:
+    shape = d.shape(d.randint(1, 3))
+    sides = [1, *(side if d.random() < 0.5 else 1 for side in shape[1:])]
+    angle = d.tensor(*sides)
+    constants = (torch.sin(angle / 2), torch.cos(angle / 2), torch.cos(angle), torch.sin(angle))
+    other = same(d, shape)
+    axis = d.randint(1, len(shape) - 1)
+    return recipe(shape, torch.ops.robench.reflection.default, X, d.choice([X, other]), *constants, axis)
+
+
 WRITTEN_OUT = (
     "swish",
     "swish_rates",
@@ -526,6 +536,7 @@ RECIPES: dict[str, Callable[[Draws, str], Recipe]] = {
     "where": chosen, "masked_fill": chosen, "einsum": contraction, "bmm": batch_of_matrices,
     "baddbmm": batch_of_matrices, "im2col": patches, "col2im": patches, "_cdist_forward": far, "lerp": blended,
     **{f"robench.{name}": gated for name in WRITTEN_OUT},
+    "robench.reflection": reflected,
 }  # fmt: skip
 TENSOR_LIMITS = ("clamp", "clamp_min", "clamp_max")
 SQUARED = ("sqrt", "sign", "sgn")

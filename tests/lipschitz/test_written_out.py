@@ -41,9 +41,24 @@ def tanh_gelu(x: Tensor) -> Tensor:
     return 0.5 * x * (1 + torch.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x * x * x)))
 
 
+ANGLES = torch.tensor([0.7, 2.9])
+
+
+def householder(x: Tensor, *, masks: bool = False, shift: float = 0.0) -> Tensor:
+    """Reflections of pairs at lines; no longer continuous if one of the angles is shifted."""
+    (a, b), t = halves(x), ANGLES.to(x.dtype)
+    level = a * torch.sin(0.5 * t + shift) - b * torch.cos(0.5 * t + shift)
+    c, s = a * torch.cos(t) + b * torch.sin(t), a * torch.sin(t) - b * torch.cos(t)
+    if masks:
+        return torch.cat([a * (level <= 0) + c * (level > 0), b * (level <= 0) + s * (level > 0)], dim=1)
+    return torch.cat([torch.where(level <= 0, a, c), torch.where(level <= 0, b, s)], dim=1)
+
+
 FORMS: dict[str, tuple[Callable[[Tensor], Tensor], float]] = {
     "MinMax with where": (minmax_by_where, 1.0),
     "MinMax with masks": (minmax_by_mask, 1.0),
+    "HouseHolder": (householder, 1.0),
+    "HouseHolder with masks": (lambda x: householder(x, masks=True), 1.0),
     "ReLU with where": (lambda x: torch.where(x > 0, x, 0.0), 1.0),
     "ReLU with a mask": (lambda x: x * (x > 0), 1.0),
     "leaky ReLU with where": (lambda x: torch.where(x < 0, -3 * x, x), 3.0),
@@ -89,6 +104,8 @@ def test_a_written_out_activation_has_the_slope_of_the_operation(name: str) -> N
 NOT_QUITE: list[Callable[[Tensor], Tensor]] = [
     lambda x: torch.where(x > 0, x, x + 1),
     lambda x: torch.where(x > 1, x, 0.2 * x),
+    lambda x: householder(x, shift=0.1),
+    lambda x: torch.cat([torch.atan2(*halves(x)), halves(x)[0]], dim=1),
     lambda x: torch.where(x > 0, x, -0.5),
     lambda x: torch.where(x > x.flip(1), x, 2 * x.flip(1)),
     lambda x: torch.where(x > 0, torch.exp(x) - 1, x),

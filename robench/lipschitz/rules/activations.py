@@ -206,6 +206,30 @@ def written_elu(call: Call) -> Value:
     return call.trace.pointwise(function, view, call.zero)
 
 
+def reflection(call: Call) -> Value:
+    """(x, y), or beyond the line n·z = 0 its reflection z − 2(n·z)n, with n = (sine, −cosine) of length 1.
+
+    Both are isometries that agree on the line. The constants are near those of a reflection; 256 roundings cover what
+    they are off by, and which side of the line a point next to it is taken to be on.
+    """
+    x, y = call.view(0), call.view(1)
+    values = [call.constant(value, "angle") for value in call.args[2:6]]
+    sine, cosine, across, along = values
+    off = [sine.square() + cosine.square() - 1, across - (1 - 2 * sine.square()), along - 2 * sine * cosine]
+    if any(float(each.abs().max()) > 2.0**-48 for each in off):
+        raise call.refusal("its pieces are no reflection that agrees with the identity on the line between them")
+    shape = torch.broadcast_tensors(x.zero, *values)[0].shape
+    if x.shape != y.shape or tuple(shape) != x.shape:
+        raise call.refusal("it repeats its input")
+    for value in values:
+        rows = value.expand(shape).reshape(BATCH, -1)
+        if not torch.equal(rows[0], rows[1]):
+            raise call.refusal("its angle differs from sample to sample")
+    gap = round_up(4 * sum(float(call.gap(value).max()) for value in call.args[2:6]), 6)
+    slack = Slack(constants=Growth(gap, 0.0)) if gap else EXACT
+    return call.trace.nonlinear(Function("householder", 1.0, terms=256, slack=slack), [x, y], call.zero)
+
+
 def leaky(call: Call) -> Value:
     """The value x above 0, a·x below, with a constant a for each entry."""
     slopes = call.constant(call.args[1], "slope")

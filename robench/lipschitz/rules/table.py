@@ -110,6 +110,7 @@ WRITTEN_OUT: Mapping[OperationRule, str] = {
     activations.smooth: "softsign softplus hardsigmoid_gate",
     activations.written_elu: "elu",
     activations.leaky: "leaky",
+    activations.reflection: "reflection",
 }
 """Operations of `trace/written_out.py`."""
 
@@ -147,6 +148,7 @@ _JUMPS = (
 )
 _SHRINKS = "it jumps at its threshold; softshrink does not"
 _PRODUCT = "it multiplies two signals that depend on the input, so it grows without bound"
+_ANGLE = "an angle jumps; of a HouseHolder activation of order 2, register a rule for the layer: its constant is 1"
 _DEVIATION = "it divides by the deviation of its own input, which has no bounded slope where that is small"
 
 REASONS: Mapping[str, str] = {
@@ -154,6 +156,7 @@ REASONS: Mapping[str, str] = {
     _ATTENTION: "scaled_dot_product_attention _native_multi_head_attention",
     _DEVIATION: "layer_norm group_norm rms_norm",
     _STEPS: "rnn_tanh rnn_relu",
+    _ANGLE: "atan2",
     _JUMPS: "gt ge lt le eq ne",
     _PLACES: "upsample_bicubic2d grid_sampler",
     _SHRINKS: "hardshrink",

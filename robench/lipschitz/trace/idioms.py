@@ -211,11 +211,6 @@ class _Reader:
 Rewrite = Callable[[_Reader, Node], Node | None]
 
 
-def _where(reader: _Reader, node: Node) -> Node | None:
-    order = reader.order(node.args[0])
-    return None if order is None else _branches(reader, node, order, node.args[1], node.args[2])
-
-
 def _branches(reader: _Reader, at: Node, order: Order, chosen: Any, other: Any) -> Node | None:
     """`chosen` where `high` is larger than `low`, else `other`: a function that is known to be continuous."""
     high, low = order
@@ -302,11 +297,24 @@ def _masked_product(reader: _Reader, node: Node) -> Node | None:
     return None
 
 
-def _masked_sum(reader: _Reader, node: Node) -> Node | None:
-    """a·m + b·(1 − m) for a mask m."""
-    if node.kwargs or len(node.args) != 2 or not all(_name(side) == "mul" for side in node.args):
+class Choice(NamedTuple):
+    """One of two values by an order: `chosen` where `high` is larger than `low`."""
+
+    order: Order
+    chosen: Any
+    other: Any
+
+
+def _choice(reader: _Reader, node: Any) -> Choice | None:
+    """A choice written as where(m, a, b), or as a·m + b·(1 − m) for a mask m."""
+    if _name(node) == "where":
+        order = reader.order(node.args[0])
+        return None if order is None else Choice(order, node.args[1], node.args[2])
+    if _name(node) != "add" or node.kwargs or len(node.args) != 2:
         return None
-    first, second = ((side.args, side.args[::-1]) for side in node.args)  # type: ignore[union-attr]
+    if not all(_name(side) == "mul" and len(side.args) == 2 for side in node.args):
+        return None
+    first, second = ((side.args, side.args[::-1]) for side in node.args)
     for chosen, mask in first:
         order = reader.order(mask) if isinstance(mask, Node) else None
         if order is None:
@@ -314,8 +322,55 @@ def _masked_sum(reader: _Reader, node: Node) -> Node | None:
         for other, rest in second:
             opposite = reader.order(rest) if isinstance(rest, Node) else None
             if opposite is not None and reader.same(order.high, opposite.low) and reader.same(order.low, opposite.high):
-                return _branches(reader, node, order, chosen, other)
+                return Choice(order, chosen, other)
     return None
+
+
+def _chosen(reader: _Reader, node: Node) -> Node | None:
+    """One of two values by a mask."""
+    choice = _choice(reader, node)
+    return None if choice is None else _branches(reader, node, *choice)
+
+
+def _reflection(reader: _Reader, node: Node) -> Node | None:
+    """(x, y) on one side of a line, its reflection on the other: HouseHolder activations, channel by channel."""
+    given: Any = node.args[0]
+    if len(node.args) != 2 or len(given) != 2:
+        return None
+    sides = []
+    for part in given:
+        choice = _choice(reader, part)
+        if choice is None:
+            return None
+        order, turned, plain = choice
+        if reader.is_zero(order.high):  # chosen below 0
+            order, turned, plain = Order(order.low, order.high), plain, turned
+        if not reader.is_zero(order.low):
+            return None
+        sides.append((order.high, turned, plain))
+    (level, first, x), (again, second, y) = sides
+    parts = [_of_two(reader, value, x, y, minus) for value, minus in ((level, True), (first, False), (second, True))]
+    if not reader.same(level, again) or None in parts:
+        return None
+    (sine, cosine), (across, along), (along_too, across_too) = (part for part in parts if part is not None)
+    if not (reader.same(along, along_too) and reader.same(across, across_too)):
+        return None
+    return reader.make(node, written_out.REFLECTION, x, y, sine, cosine, across, along, node.args[1])
+
+
+def _of_two(reader: _Reader, value: Any, x: Any, y: Any, minus: bool) -> tuple[Node, Node] | None:
+    """The constants a, b of a value a·x + b·y, or a·x − b·y."""
+    value = reader.uncast(value)
+    if _name(value) != ("sub" if minus else "add") or value.kwargs or len(value.args) != 2:
+        return None
+    found = []
+    for term, of in zip(value.args, (x, y), strict=True):
+        pairs = (term.args, term.args[::-1]) if _name(term) == "mul" and len(term.args) == 2 else ()
+        constants = [c for c, v in pairs if isinstance(c, Node) and c not in reader.dependent and reader.same(v, of)]
+        if not constants:
+            return None
+        found.append(constants[0])
+    return found[0], found[1]
 
 
 def _gate(reader: _Reader, node: Node) -> Node | None:
@@ -452,9 +507,10 @@ def _logarithm(reader: _Reader, node: Node) -> Node | None:
 
 
 _REWRITES: dict[str, tuple[Rewrite, ...]] = {
-    "where": (_where,),
+    "cat": (_reflection,),
+    "where": (_chosen,),
     "mul": (_gate, _masked_product),
-    "add": (_masked_sum,),
+    "add": (_chosen,),
     "reciprocal": (_reciprocal,),
     "div": (_quotient,),
     "log": (_logarithm,),

@@ -50,6 +50,12 @@ def _hardsigmoid_gate(x: Tensor) -> Tensor:
     return x * functional.hardsigmoid(x)
 
 
+def _reflection(x: Tensor, y: Tensor, sine: Tensor, cosine: Tensor, across: Tensor, along: Tensor, dim: int) -> Tensor:
+    beyond = x * sine - y * cosine > 0
+    first = torch.where(beyond, x * across + y * along, x)
+    return torch.cat((first, torch.where(beyond, x * along - y * across, y)), dim)
+
+
 SWISH = _define("swish(Tensor x, float rate) -> Tensor", _swish)
 SWISH_RATES = _define("swish_rates(Tensor x, Tensor rates) -> Tensor", _swish)
 ERF_GATE = _define("erf_gate(Tensor x, float rate) -> Tensor", _erf_gate)
@@ -59,3 +65,7 @@ SOFTSIGN = _define("softsign(Tensor x) -> Tensor", _softsign)
 SOFTPLUS = _define("softplus(Tensor x) -> Tensor", _softplus)
 ELU = _define("elu(Tensor x, float scale, float fall) -> Tensor", _elu)
 LEAKY = _define("leaky(Tensor x, Tensor slopes) -> Tensor", _leaky)
+REFLECTION = _define(
+    "reflection(Tensor x, Tensor y, Tensor sine, Tensor cosine, Tensor across, Tensor along, int dim) -> Tensor",
+    _reflection,
+)
