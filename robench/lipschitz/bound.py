@@ -30,6 +30,7 @@ from robench.lipschitz.state import History
 from robench.lipschitz.trace.box import Box, box_of
 from robench.lipschitz.trace.deployed import Deployed
 from robench.lipschitz.trace.linear import Linear, linear_matrix
+from robench.lipschitz.trace.nonlinear import Nonlinear
 from robench.lipschitz.trace.ranges import Ranges
 from robench.lipschitz.trace.signals import BATCH, Row, View
 from robench.lipschitz.trace.trace import Trace
@@ -266,7 +267,8 @@ def bound_module(module: nn.Module, input_shape: tuple[int, ...], box: Sequence[
         )
     head, body, error = _head(output)
     classes = output.size if len(output.shape) == 2 and output.size <= MAX_OUTPUTS else 0
-    pairwise, paper = _constants(classes, head, error, body, upper) if classes else (None, None)
+    each = _of_each(output) if classes and head is None else None
+    pairwise, paper = _constants(classes, head, error, body, upper, each) if classes else (None, None)
     return LipschitzBound(
         upper=upper,
         lower=lower,
@@ -324,8 +326,37 @@ def _head(output: View) -> tuple[Head | None, float, float]:
     return Head(weight, bias.numpy(), kind), source.lipschitz, error
 
 
-def _constants(outputs: int, head: Head | None, error: float, body: float, upper: float) -> tuple[Array, float]:
-    """Lip(f_i − f_j) for each pair, and the constant of the paper's rule."""
+def _of_each(output: View) -> Array | None:
+    """An upper bound of the constant of each entry, where it is a known function of a linear map, or of constant 1."""
+    signal = output.signal
+    bounds: Array | None = None
+    if isinstance(signal, Linear):
+        head, body, error = _head(signal.whole)
+        if head is not None:
+            rows = np.linalg.norm(head.weight, axis=1) * (1 + gamma(head.weight.shape[1] + 16)) + error
+            bounds = rows * body * (1 + 2.0**-50)
+    elif isinstance(signal, Nonlinear) and len(signal.inputs) == 1:
+        if signal.function.each is not None:
+            bounds = np.full(signal.size, signal.function.each * signal.joint * (1 + 2.0**-50))
+        elif signal.function.entrywise:
+            before = _of_each(signal.inputs[0])
+            bounds = None if before is None else before * signal.function.slope * (1 + 2.0**-50)
+    return None if bounds is None else np.concatenate(([0.0], bounds))[output.flat_index.numpy()]
+
+
+def _constants(
+    outputs: int, head: Head | None, error: float, body: float, upper: float, each: Array | None = None
+) -> tuple[Array, float]:
+    """Lip(f_i − f_j) for each pair, and the constant of the paper's rule.
+
+    Args:
+        outputs: number of logits.
+        head: the last linear map, if there is one.
+        error: norm of the error of its matrix.
+        body: bound of what is before it.
+        upper: bound of all logits.
+        each: bounds of the logits one by one, where there is no head: Lip(f_i − f_j) ≤ Lip(f_i) + Lip(f_j).
+    """
     if outputs == 1:
         return np.full((1, 1), upper), upper
     joint = round_up(round_up(math.sqrt(2)) * upper)
@@ -338,6 +369,9 @@ def _constants(outputs: int, head: Head | None, error: float, body: float, upper
         pairwise = np.minimum(pairwise, distances)
         rows = float(np.linalg.norm(head.weight, axis=1).max()) * inflate + error
         paper = min(joint, round_up(2 * rows * body * (1 + 2.0**-50)))
+    elif each is not None:
+        sums = np.nextafter(each[:, None] + each, np.inf)
+        pairwise, paper = np.minimum(pairwise, sums), min(joint, float(sums.max()))
     np.fill_diagonal(pairwise, 0.0)
     return np.maximum(pairwise, pairwise.T), paper
 

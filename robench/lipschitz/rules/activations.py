@@ -218,7 +218,7 @@ def reflection(call: Call) -> Value:
     off = [sine.square() + cosine.square() - 1, across - (1 - 2 * sine.square()), along - 2 * sine * cosine]
     if any(float(each.abs().max()) > 2.0**-48 for each in off):
         raise call.refusal("its pieces are no reflection that agrees with the identity on the line between them")
-    shape = torch.broadcast_tensors(x.zero, *values)[0].shape
+    shape = (x.zero + sine + cosine + across + along).shape
     if x.shape != y.shape or tuple(shape) != x.shape:
         raise call.refusal("it repeats its input")
     for value in values:

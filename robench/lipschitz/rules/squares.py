@@ -172,4 +172,5 @@ def distances(call: Call) -> Value:
             whole = round_up(root * size * math.sqrt(view.size / side), 4)
             slack = replace(slack, units=Growth(round_up(root * math.sqrt(count), 3), whole))
             call.trace.refuse_float32("distances are roots of differences of large squares there")
-    return call.trace.overlapping(Function("distance", slope, terms=side + 8, slack=slack), [view], call.zero)
+    function = Function("distance", slope, terms=side + 8, slack=slack, each=own)
+    return call.trace.overlapping(function, [view], call.zero)

@@ -34,6 +34,7 @@ class Function:
         absolute_error: error of the definition itself, such as a threshold behind which torch replaces the function.
         entrywise: whether entry k is a function of entry k of the inputs, put one after the other, of constant `slope`.
         slack: what other constants and underflow add to the error.
+        each: the constant of one entry of the result, where that is known to be less.
         positive: for relu(−v), the signal relu(v): together they cost no more than the larger of the two.
         lowest: of a function of each entry, its least slope; −slope where none is stated.
         below: of a function of one entry that is the identity above 0, its slope below 0, for each entry.
@@ -48,6 +49,7 @@ class Function:
     entrywise: bool = False
     slack: Slack = EXACT
     positive: Signal | None = None
+    each: float | None = None
     lowest: float | None = None
     below: Tensor | float | None = None
     groups: Callable[[], Tensor] | None = None
