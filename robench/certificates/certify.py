@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from os import PathLike
 from typing import Protocol, get_args
 
@@ -20,7 +20,7 @@ from robench.certificates.radii import Radii, class_constants, radii, rounding
 from robench.data.dataset import input_digest
 from robench.data.memory import ImagesLike, LabelsLike, check_classes, inputs
 from robench.devices import exact_arithmetic, own_settings, resolve_device
-from robench.errors import BoundError, ModelError, SpecError
+from robench.errors import BoundError, DataError, ModelError, SpecError
 from robench.lipschitz import LipschitzBound, bound_module, fingerprint, plain_copy
 from robench.models import LOOKED_AT, HeldModel, Model, hold, output_flags
 from robench.models.networks.widened import widened
@@ -77,6 +77,7 @@ def certify(
     bound: LipschitzBound | None = None,
     deploy_dtype: DeployDtype = "float64",
     rules: Collection[ExtraRule] = (),
+    box: Sequence[float] | None = None,
     limit: int | None = None,
     split: Split = "test",
     data_dir: str | PathLike[str] | None = None,
@@ -97,6 +98,9 @@ def certify(
         deploy_dtype: arithmetic of the deployed model. `float32` subtracts a bound of its rounding error as well, and
             proves nothing of an image to which the float32 model gives another class.
         rules: rules that take their time, beyond those that are always there.
+        box: least and greatest value of an entry of the inputs that the certificates speak of: no x' in the box with
+            ‖x' − x‖ below the radius has another class, and nothing is said of others. None for the whole space, or
+            what `bound` holds for. Hold such certificates against attacks within the box alone.
         limit: at most this many images, the first ones; None for all.
         split: of a data set by name: `train`, `validation` or `test`.
         data_dir: folder with its files; None for the cache, which downloads what it lacks.
@@ -107,7 +111,7 @@ def certify(
         BoundError: the model has no Lipschitz bound, or none for this arithmetic.
         ModelError: the model is in training mode, does not fit the images, gives no finite logits, or is another one
             than the bound is of.
-        DataError: images or labels do not serve.
+        DataError: images or labels do not serve, or an image lies outside of the box.
         SpecError: an arithmetic, limit, batch size or device does not serve.
 
     Example:
@@ -136,7 +140,9 @@ def certify(
         if given.labels is not None:
             check_classes(given.labels, held.classes)
         check_deployable(held, deploy_dtype)
-        bound = bound_module(held.module, held.input_shape) if bound is None else bound
+        bound = bound_module(held.module, held.input_shape, box) if bound is None else bound
+        if box is not None and bound.box != tuple(box):
+            raise SpecError(f"`box` is {box!r}, and the bound is for {bound.box}", hint="give one of the two")
         batches = certify_batches(
             held, bound, given, deploy_dtype=deploy_dtype, rules=rules, batch_size=batch_size, device=where
         )
@@ -144,7 +150,7 @@ def certify(
         notes = _notes(held, given, found)
         if deploy_dtype == "float32" and not found.radius.any():
             notes.append(none_in_float32(bound))
-        return dataclasses.replace(found, notes=tuple(notes))
+        return dataclasses.replace(found, notes=tuple(notes), box=bound.box)
 
 
 def certify_records(
@@ -210,6 +216,7 @@ def certify_batches(
     Raises:
         BoundError: the constants are not finite, the deployed arithmetic has no bound, or was seen outside of it; or
             the model has no such rule.
+        DataError: an image lies outside of the box that the bound holds for.
         ModelError: the bound is of another module, or the images do not fit the model.
     """
     if images.shape != tuple(model.input_shape):
@@ -218,6 +225,8 @@ def certify_batches(
             hint="take the data that the model was trained on",
         )
     network = _network(model, bound).to(device)
+    if bound.box is not None and (others := sorted({*rules} - {*bound.rules})):
+        raise SpecError(f"rule `{others[0]}` has no form for a box of inputs", hint="leave out the rule, or the box")
     more = image_rules(rules, network, bound, deploy_dtype)
     deployed = _deployment(model, bound, device) if deploy_dtype == "float32" else None
     done = set(skip)
@@ -225,6 +234,7 @@ def certify_batches(
     for start in range(0, len(rows), batch_size):
         batch = rows[start : start + batch_size]
         inputs = images.batch(batch)
+        _check_in_box(bound, inputs, images.index[batch])
         logits = _logits(network, inputs, model.outputs, device)
         norms = _norms(inputs)
         found = radii(bound, logits, norms, deploy_dtype)
@@ -238,6 +248,22 @@ def certify_batches(
             input_sha256=tuple(input_digest(image) for image in inputs),
             fingerprint=bound.fingerprint,
             labels=None if images.labels is None else images.labels[batch],
+        )
+
+
+def _check_in_box(bound: LipschitzBound, inputs: Singles, index: Integers) -> None:
+    """Refuse inputs outside of the box that the bound holds for."""
+    if bound.box is None:
+        return
+    low, high = bound.box
+    flat = inputs.reshape(len(inputs), -1)
+    outside = ~((flat >= low) & (flat <= high)).all(axis=1)
+    if outside.any():
+        row = int(np.argmax(outside))
+        raise DataError(
+            f"image {int(index[row])} has values from {float(flat[row].min()):g} to {float(flat[row].max()):g}, and "
+            f"the bound holds for inputs in [{low:g}, {high:g}] alone",
+            hint="name a box that holds all of the data",
         )
 
 
@@ -276,6 +302,11 @@ def _notes(model: HeldModel, images: CertifiedImages, found: Certificates) -> li
 
 def _network(model: Certifiable, bound: LipschitzBound) -> nn.Module:
     """The float64 network, checked to be the one that was bounded."""
+    if bound.unproven:
+        raise BoundError(
+            f"there is no certificate: the rounding error of {bound.unproven} has no bound; its constant has one",
+            hint="name a smaller box, or give its norm layers a larger ε",
+        )
     if not (math.isfinite(bound.upper) and bound.rounding):
         raise BoundError("the Lipschitz bound is not finite, so there is no certificate", hint="bound the model again")
     if model.outputs > 1:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
 import click
 
@@ -36,6 +36,10 @@ if TYPE_CHECKING:
     type=click.Choice(get_args(ExtraRule)),
     help="Also certify by this rule, which takes its time. Repeatable.",
 )
+@options.box(
+    "Certify within a box of inputs alone, every entry from LOW to HIGH, or `data`: the bounds of the data. Products "
+    "of signals, attention and layer norm have a finite constant there.  [default: all inputs]"
+)
 @smoothing
 @options.out(required=False, help_text="Run folder. The same command resumes it.  [default: under runs/]")
 @options.fail_under(
@@ -52,6 +56,7 @@ def certify(
     deploy_dtype: DeployDtype,
     smoothing: Smoothing | None,
     rules: tuple[ExtraRule, ...],
+    box: tuple[float, float] | Literal["data"] | None,
     out: Path | None,
     fail_under: float | None,
     json_output: bool,
@@ -73,6 +78,9 @@ def certify(
     rule. `paper` is |f(x)|/L for one logit, and half the gap of the two largest logits over L otherwise. `pairwise`
     divides the gap of each pair of classes by the constant of that pair, and is never smaller. `scaled` does it with
     smaller constants, which exist for chains of linear layers and functions such as ReLU.
+
+    With `--box` a radius r says: no x' in the box with ‖x' − x‖ < r has another class. Nothing is said of inputs
+    outside, and images outside are refused.
     """
     from robench import workflows
     from robench.cli.results import certify_result, gate, show_flags, smoothed_result
@@ -92,6 +100,7 @@ def certify(
         eps=eps or DEFAULT_EPS,
         deploy_dtype=deploy_dtype,
         rules=rules,
+        box=box,
         out=out,
         execution=execution,
     )

@@ -11,7 +11,7 @@ import inspect
 import math
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import click
 
@@ -191,6 +191,22 @@ def eps(*, required: bool, default_text: str = "") -> Decorator:
     if default_text:
         help_text += f"  [default: {default_text}]"
     return click.option("--eps", multiple=True, required=required, callback=_epsilons, metavar="E", help=help_text)
+
+
+def _box(ctx: click.Context, param: click.Parameter, value: str | None) -> tuple[float, float] | Literal["data"] | None:
+    """Two numbers, or `data`."""
+    if value is None or value == "data":
+        return value  # type: ignore[return-value]
+    try:
+        low, high = (float(side) for side in value.split(","))
+    except ValueError:
+        raise click.BadParameter(f"`{value}` is not two numbers, such as `0,1`") from None
+    return low, high
+
+
+def box(help_text: str) -> Decorator:
+    """`--box`."""
+    return click.option("--box", callback=_box, metavar="LOW,HIGH", help=help_text)
 
 
 def out(*, required: bool, help_text: str) -> Decorator:

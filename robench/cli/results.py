@@ -87,9 +87,10 @@ def _budget_result(summary: Mapping[str, Any], eps: Sequence[str]) -> None:
 def audit_result(summary: Mapping[str, Any]) -> None:
     """The bound of each layer, and of the whole."""
     rows = [[layer["name"], layer["operation"], upper(layer["lipschitz_upper"], 6)] for layer in summary["layers"]]
+    box = summary["box"]
     title = (
-        f"{summary['model']}: Lipschitz constant at most {upper(summary['lipschitz_upper'], 6)}, "
-        f"at least {lower(summary['lipschitz_lower'], 6)}"
+        f"{summary['model']}: Lipschitz constant {'' if box is None else f'over inputs in [{box[0]:g}, {box[1]:g}] '}"
+        f"at most {upper(summary['lipschitz_upper'], 6)}, at least {lower(summary['lipschitz_lower'], 6)}"
     )
     print_table(title, ["layer", "operation", "at most"], rows)
 

@@ -109,6 +109,7 @@ class LipschitzBound:
         fingerprint: SHA-256 of the module that was bounded, parametrizations computed (see `fingerprint`).
         input_shape: of the inputs for which all this holds, without the batch.
         box: least and greatest value of an entry of the inputs for which all this holds; None for the whole space.
+        unproven: the operation of which the rounding error has no bound in float64, if there is one: no certificate.
     """
 
     upper: float
@@ -125,6 +126,7 @@ class LipschitzBound:
     input_shape: tuple[int, ...] = ()
     box: tuple[float, float] | None = None
     chain: ScaledChain | None = field(default=None, repr=False, compare=False)
+    unproven: str = ""
 
     @property
     def rules(self) -> tuple[str, ...]:
@@ -284,7 +286,19 @@ def bound_module(module: nn.Module, input_shape: tuple[int, ...], box: Sequence[
         input_shape=tuple(input_shape),
         box=None if within is None else (within.low, within.high),
         chain=scaled_chain(output) if classes else None,
+        unproven="" if errors["float64"].finite else _unproven(output),
     )
+
+
+def _unproven(output: View) -> str:
+    """The first operation that the output depends on of which the float64 error has no bound."""
+    found, queue = {}, [output.signal]
+    while queue:
+        signal = queue.pop()
+        if signal.order not in found and not signal.rough_error("float64").finite:
+            found[signal.order] = f"`{signal.operation}` in `{signal.name}`"
+            queue.extend(view.signal for view in signal.inputs)
+    return found[min(found)] if found else ""
 
 
 def _anywhere(error: Growth, box: Box | None) -> Growth:

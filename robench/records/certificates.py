@@ -52,6 +52,7 @@ class Certificates:
         fingerprint: SHA-256 of the model, as in its `LipschitzBound`, so that they are told to be of another model.
         labels: true classes; None where they are not known.
         notes: how the class is read where that is not plain, and flags (docs/flags.md).
+        box: least and greatest value of an entry of the inputs that all this is said of; None for the whole space.
     """
 
     predicted: Int64[Integers, " n"]
@@ -63,6 +64,7 @@ class Certificates:
     fingerprint: str = field(repr=False)
     labels: Int64[Integers, " n"] | None = None
     notes: tuple[str, ...] = ()
+    box: tuple[float, float] | None = None
 
     def __len__(self) -> int:
         return len(self.predicted)
@@ -142,6 +144,13 @@ def claim(
         model: the network itself (`base`), or what was made of it.
     """
     return {"rules": list(rules), "region": region, "arithmetic": deploy_dtype, "model": model}
+
+
+def region_of(box: Sequence[float] | None) -> str:
+    """Of which inputs a certificate speaks: all, or those in a box with this least and greatest value of an entry."""
+    if box is None:
+        return "all inputs"
+    return f"inputs in the box [{box[0]:g}, {box[1]:g}]: no x' in it with ‖x' − x‖ below the radius has another class"
 
 
 Proven: TypeAlias = Certificates | Sequence[CertifyRecord] | npt.ArrayLike

@@ -28,12 +28,14 @@ class CertifySpec(Spec):
         deploy_dtype: arithmetic of the deployed model that the certificate speaks of; `float32` subtracts a bound of
             the float32 forward error as well.
         rules: rules beyond those that are always there.
+        box: least and greatest value of an entry of the inputs that the certificates speak of; None for all inputs.
     """
 
     data: DataSpec
     split: Split = "test"
     deploy_dtype: DeployDtype = "float64"
     rules: tuple[ExtraRule, ...] = ()
+    box: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Sequence
 from os import PathLike
+from typing import Literal
 
 from robench import lipschitz
 from robench.certificates.certify import certify_records, check_deployable, none_in_float32
+from robench.errors import SpecError
 from robench.progress import Progress
 from robench.records.record import CertifyRecord, certify_record, to_line
 from robench.runs.folder import RunFolder
@@ -26,6 +28,7 @@ def certify(
     eps: Epsilons = DEFAULT_EPS,
     deploy_dtype: DeployDtype = "float64",
     rules: Sequence[ExtraRule] = (),
+    box: Sequence[float] | Literal["data"] | None = None,
     out: str | PathLike[str] | None = None,
     execution: Execution | None = None,
 ) -> Outcome:
@@ -38,6 +41,8 @@ def certify(
             change a record. The summary in the run folder keeps those that were ever asked there.
         deploy_dtype: arithmetic of the deployed model.
         rules: rules that take their time, beyond those that are always there.
+        box: least and greatest value of an entry of the inputs that the certificates speak of, or `data` for the bounds
+            of the data, which it must hold; None for all inputs.
         out: run folder; None is a folder under `runs/` named after the model, the data and the spec.
         execution: device, threads, batch size, progress.
 
@@ -48,15 +53,18 @@ def certify(
         BoundError: the model has no Lipschitz bound, so there is no certificate.
         ModelError: the model does not fit the data.
         RunError: the folder holds another run or cannot be written.
-        SpecError: a radius is no finite number above 0.
+        SpecError: a radius is no finite number above 0, or the box does not hold the bounds of the data.
     """
     eps = epsilons(eps)
     execution = execution or Execution()
     device, progress = execution.start(), execution.progress
     pair = load_pair(model, data, progress)
     check_deployable(pair.loaded, deploy_dtype)
-    bound = lipschitz.lipschitz_bound(pair.loaded)
-    spec = CertifySpec(data=pair.data.spec, split=pair.data.split, deploy_dtype=deploy_dtype, rules=tuple(rules))
+    sides = _box(box, pair.dataset.bounds)
+    bound = lipschitz.lipschitz_bound(pair.loaded, box=sides)
+    spec = CertifySpec(
+        data=pair.data.spec, split=pair.data.split, deploy_dtype=deploy_dtype, rules=tuple(rules), box=bound.box
+    )
     request = run_request(pair, spec, bound.to_dict(), output_flags(pair, progress), device)
     with RunFolder(run_folder(out, request), request, parse=certify_record, to_line=to_line) as run:
         records = run.records()
@@ -85,6 +93,18 @@ def certify(
         run.finish(certify_summary(records, run.manifest["facts"]["eps"], bound.to_dict()) | also)
         shown = certify_summary(records, eps, bound.to_dict()) | also
         return Outcome(run.path, {**shown, "reused": len(done)})
+
+
+def _box(given: Sequence[float] | Literal["data"] | None, bounds: tuple[float, float]) -> Sequence[float] | None:
+    """The sides of the box. Attacks search the bounds of the data: a smaller box says nothing of what they find."""
+    if given == "data":
+        return bounds
+    if given is not None and len(given) == 2 and not (given[0] <= bounds[0] and bounds[1] <= given[1]):
+        raise SpecError(
+            f"the box [{given[0]}, {given[1]}] does not hold the bounds {list(bounds)} of the data",
+            hint="name a larger box; `--box data` takes the bounds of the data",
+        )
+    return given
 
 
 def _written(

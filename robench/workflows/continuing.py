@@ -16,7 +16,7 @@ from robench.data.dataset import input_digest
 from robench.devices import device_facts
 from robench.errors import RunError
 from robench.progress import Progress
-from robench.records.certificates import claim
+from robench.records.certificates import claim, region_of
 from robench.records.record import AttackRecord, CertifyRecord
 from robench.records.smoothed import RULE, SMOOTHED_COMMAND, SmoothedRecord
 from robench.runs.folder import RunFolder, RunRequest
@@ -73,7 +73,7 @@ def _certificate(spec: CertifySpec | AttackSpec | SmoothingSpec, bound: dict[str
     if "refused" in bound:
         return None
     if isinstance(spec, CertifySpec):
-        return claim([*bound["rules"], *spec.rules], spec.deploy_dtype)
+        return claim([*bound["rules"], *spec.rules], spec.deploy_dtype, region=region_of(spec.box))
     return claim(bound["rules"], "float64")
 
 

@@ -124,7 +124,7 @@ BUILDERS: dict[str, Callable[[], Boxed]] = {
     "squeeze": lambda: _images(nn.Hardswish(), SqueezeExcitation(4, nn.Sigmoid())),
     "hard squeeze": lambda: _images(nn.ReLU(), SqueezeExcitation(4, nn.Hardsigmoid()), nn.MaxPool2d(2, 1)),
     "quotient": lambda: Boxed(
-        Function(lambda m, x: m[0](x) / (1.5 + torch.sigmoid(m[1](x))), nn.Linear(4, 3), nn.Linear(4, 1)), (4,)
+        Function(lambda m, x: m[0](x) / (1.5 + torch.sigmoid(m[1](x))), nn.Linear(4, 3), nn.Linear(4, 3)), (4,)
     ),
     "unit length": lambda: Boxed(
         Function(lambda m, x: m[1](functional.normalize(m[0](x), eps=0.5)), nn.Linear(4, 3), nn.Linear(3, 2)), (4,)
