@@ -15,7 +15,9 @@ from torch.nn import functional
 from robench.errors import BoundError
 from robench.lipschitz import bound_module
 from robench.lipschitz.norms import multipliers, taps
+from robench.lipschitz.norms.banded import banded_norm_upper
 from robench.lipschitz.norms.multipliers import block_slope_upper
+from robench.lipschitz.norms.torus import Geometry
 from robench.lipschitz.rules import residual
 from tests.lipschitz.families import (
     AOLDense,
@@ -28,7 +30,7 @@ from tests.lipschitz.families import (
     SLLDense,
     stack,
 )
-from tests.lipschitz.oracles import steepest
+from tests.lipschitz.oracles import exact_norm, steepest
 
 Shape = tuple[int, ...]
 WITH_A_THEOREM: dict[str, tuple[Callable[[], nn.Module], Shape]] = {
@@ -39,6 +41,7 @@ WITH_A_THEOREM: dict[str, tuple[Callable[[], nn.Module], Shape]] = {
     "SLL convolution, large": (lambda: SLLConv(3, 3), (3, 17, 17)),
     "CPL": (lambda: CPLDense(12, 18), (12,)),
     "CPL convolution, circular, large": (lambda: CPLConv(3, 3, 17, circular=True), (3, 17, 17)),
+    "CPL convolution, zeros, large": (lambda: CPLConv(3, 3, 17, steps=4000), (3, 17, 17)),
     "AOL": (lambda: nn.Sequential(AOLDense(12, 12), nn.ReLU()), (12,)),
     "BRO": (lambda: nn.Sequential(BRODense(12, 5), nn.ReLU()), (12,)),
     "sandwich": (lambda: Sandwich(12, 12), (12,)),
@@ -186,9 +189,32 @@ def test_planted_sign_of_the_branch_is_contradicted(monkeypatch: pytest.MonkeyPa
     slope = steepest(network, (6,))
     assert 1.5 < slope <= bound_module(network, (6,)).upper
     right = residual._near_adjoint
-    monkeypatch.setattr(residual, "_near_adjoint", lambda inner, outer, factor: right(inner, outer, -factor))
+    monkeypatch.setattr(
+        residual, "_near_adjoint", lambda inner, outer, factor, enough: right(inner, outer, -factor, enough)
+    )
     with pytest.raises(BoundError, match="above the bound"):
         bound_module(network, (6,))
+
+
+ONE_OR_TWO = st.integers(1, 2)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(1, 3), ONE_OR_TWO, ONE_OR_TWO, st.integers(0, 2), ONE_OR_TWO, st.integers(0, 999))
+def test_a_band_is_the_convolution_that_it_stands_for(
+    axes: int, stride: int, dilation: int, pad: int, groups: int, seed: int
+) -> None:
+    torch.manual_seed(seed)
+    convolution = (nn.Conv1d, nn.Conv2d, nn.Conv3d)[axes - 1](
+        2 * groups, 3 * groups, 2 if axes > 2 else 3, stride, pad, dilation, groups, dtype=torch.float64
+    )
+    size = tuple(torch.randint(5, 7 if axes > 1 else 14, (axes,)).tolist())
+    kernel = convolution.weight.detach().reshape(groups, 3, *convolution.weight.shape[1:])
+    pads = ((pad, pad),) * axes
+    geometry = Geometry(size, (stride,) * axes, (dilation,) * axes, padding=pads)
+    exact, bound = exact_norm(convolution, (2 * groups, *size)), banded_norm_upper(kernel, geometry, pads)
+    assert exact * (1 - 1e-14) <= bound
+    assert bound <= exact * (1 + 1e-6) or bound == float("inf")
 
 
 class Padded(nn.Module):

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from robench.lipschitz.norms.banded import banded_norm_upper
 from robench.lipschitz.norms.groups import convolution_norm_upper
 from robench.lipschitz.norms.linear import Dense, Diagonal, LinearOp, schur_bound
 from robench.lipschitz.norms.rounding import vector_norm_upper
@@ -47,11 +48,14 @@ class Taps:
         own, theirs = ((taps.kernel.shape, taps.geometry, taps.padding, taps.lead) for taps in (self, other))
         return own == theirs
 
-    def norm(self, kernel: Tensor) -> float:
-        """Upper bound of the norm with another kernel."""
+    def norm(self, kernel: Tensor, enough: float) -> float:
+        """Upper bound of the norm with another kernel; one that is `enough` need not be the best."""
         if self.geometry is None:
             return spectral_norm_upper(kernel[0])
-        return convolution_norm_upper(kernel, self.geometry)
+        bound = convolution_norm_upper(kernel, self.geometry)
+        if bound <= enough or self.geometry.circular:
+            return bound
+        return min(bound, banded_norm_upper(kernel, self.geometry, self.padding))
 
     def size(self, kernel: Tensor) -> float:
         """Upper bound of the norm of absolute values with another kernel, which costs nothing."""

@@ -7,6 +7,7 @@ bounded by multipliers. docs/design/0015-residual-blocks.md.
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -156,11 +157,12 @@ def _symmetric(given: _Given, before: View, branch: View, weights: tuple[float, 
         outer = taps_of(after, bend.size, adjoint=True)
         if inner is None or outer is None or not inner.like(outer):
             return None
-    found = _near_adjoint(inner, outer, -weights[1])
+    lowest, largest = bend.function.slopes
+    enough = math.sqrt(2 * max(0.0, weights[0]) / largest) if lowest >= 0 and largest > 0 else 0.0
+    found = _near_adjoint(inner, outer, -weights[1], enough)
     if found is None:
         return None
     square, left = found
-    lowest, largest = bend.function.slopes
     ends = (weights[0] - max(0.0, largest) * square, weights[0] - min(0.0, lowest) * square)
     size = max(map(abs, (weights[0], *ends))) * (1 + 16 * UNIT)
     return round_up(size + max(abs(lowest), abs(largest)) * left, 8)
@@ -176,8 +178,15 @@ def _matrices(given: _Given, before: View, branch: View) -> tuple[Taps | None, T
     return Taps(inner[None], off=inner_error), Taps(outer.T[None], off=outer_error)
 
 
-def _near_adjoint(inner: Taps, outer: Taps, factor: float) -> tuple[float, float] | None:
-    """‖D^½ A‖² and a bound of ‖V − Aᵀ D‖‖A‖, all errors included, for the best D ≥ 0; None if much is left of V."""
+def _near_adjoint(inner: Taps, outer: Taps, factor: float, enough: float) -> tuple[float, float] | None:
+    """‖D^½ A‖² and a bound of ‖V − Aᵀ D‖‖A‖, all errors included, for the best D ≥ 0; None if much is left of V.
+
+    Args:
+        inner: A.
+        outer: Vᵀ.
+        factor: of V.
+        enough: ‖D^½ A‖ that needs no better bound.
+    """
     kernel, wanted = inner.kernel, factor * outer.kernel
     roots = (best_scales(inner, outer) * factor).clamp_min(0.0).sqrt()
     if not bool(roots.isfinite().all()):
@@ -190,7 +199,7 @@ def _near_adjoint(inner: Taps, outer: Taps, factor: float) -> tuple[float, float
     if not left < min(1.0, 0.5 * wanted_size * size):
         return None
     scaled = inner.spread(roots) * kernel
-    norm = inner.norm(scaled) + 4 * UNIT * inner.size(scaled)
+    norm = inner.norm(scaled, enough) + 4 * UNIT * inner.size(scaled)
     return round_up(norm * norm, 4), round_up(left * (1 + gamma(16)), 4)
 
 
