@@ -145,23 +145,28 @@ class _Reader:
         return value
 
     def scaled(self, value: Any) -> tuple[float, Any]:
-        """A value as a number times another value."""
+        """A value as a number times another value, which is no such product itself."""
+        return list(self.factored(value))[-1]
+
+    def factored(self, value: Any) -> Iterator[tuple[float, Any]]:
+        """The ways to read a value as a number times another value, the value itself first."""
         factor, value = 1.0, self.uncast(value)
+        yield factor, value
         while _name(value) in ("mul", "div", "neg"):
+            left, right = value.args[0], value.args[-1]
+            number, other = self.number(right), self.number(left)
             if _name(value) == "neg":
-                factor, value = -factor, value.args[0]
-                continue
-            number = self.number(value.args[1])
-            if number is not None and len(value.args) == 2 and not value.kwargs:
-                if _name(value) == "div" and number == 0.0:
-                    break
-                factor, value = (factor * number if _name(value) == "mul" else factor / number), value.args[0]
-            elif _name(value) == "mul" and self.number(value.args[0]) is not None:
-                factor, value = factor * float(self.number(value.args[0]) or 0.0), value.args[1]
+                factor, value = -factor, left
+            elif value.kwargs or len(value.args) != 2 or (_name(value) == "div" and not number):
+                return
+            elif number is not None:
+                factor, value = factor * number if _name(value) == "mul" else factor / number, left
+            elif other is not None:
+                factor, value = factor * other, right
             else:
-                break
+                return
             value = self.uncast(value)
-        return factor, value
+            yield factor, value
 
     def multiple(self, value: Any, of: Any) -> float | None:
         """The number c of a value that is c·`of`."""
@@ -276,14 +281,13 @@ def _argument(reader: _Reader, value: Any, name: str) -> Any:
 
 def _guarded(reader: _Reader, at: Node, high: Any, threshold: float, chosen: Any, other: Any) -> Node | None:
     """A softplus with the threshold of torch: x where β·x is above it, else log1p(exp(β·x)) / β."""
-    (beta, x), (share, below) = reader.scaled(high), reader.scaled(other)
+    beta, (share, below) = reader.multiple(high, chosen), reader.scaled(other)
     plain = _name(below) == "softplus" and len(below.args) == 1 and not below.kwargs and threshold == 20.0
-    if not (plain or _name(below) == "robench.softplus") or not reader.same(chosen, x):
+    if beta is None or beta <= 0 or not (plain or _name(below) == "robench.softplus"):
         return None
-    rate, inner = reader.scaled(below.args[0])
-    if not (reader.same(inner, x) and rate == beta and beta > 0 and math.isclose(share * beta, 1.0)):
+    if reader.multiple(below.args[0], chosen) != beta or not math.isclose(share * beta, 1.0):
         return None
-    return reader.make(at, aten.softplus.default, x, beta, threshold)
+    return reader.make(at, aten.softplus.default, chosen, beta, threshold)
 
 
 def _masked_product(reader: _Reader, node: Node) -> Node | None:
@@ -378,13 +382,11 @@ def _gate(reader: _Reader, node: Node) -> Node | None:
     for left, right in (node.args, node.args[::-1]):
         if not (isinstance(left, Node) and isinstance(right, Node)) or {left, right} - reader.dependent:
             continue
-        (own, x), (share, gate) = reader.scaled(left), reader.scaled(right)
-        made = _gated(reader, node, x, gate)
-        if made is None and own != 1.0:
-            own, x = 1.0, reader.uncast(left)
+        share, gate = reader.scaled(right)
+        for own, x in reader.factored(left):
             made = _gated(reader, node, x, gate)
-        if made is not None:
-            return reader.times(node, made[0], own * share * made[1])
+            if made is not None:
+                return reader.times(node, made[0], own * share * made[1])
     return None
 
 
