@@ -160,6 +160,21 @@ def test_a_planted_norm_is_seen(name: str, owner: type, norm: Any, monkeypatch: 
         tried(name, 30, seed=1)
 
 
+def test_distances_from_differences_of_squares_are_within_their_error() -> None:
+    d, off = Draws(0), 0.0
+    for size in (0.0, 1e-3, 1.0, 1e3, 1e6):
+        centers = size * d.tensor(30, 3)
+        trace = Trace(RULES)
+        view = trace.call(aten._cdist_forward.default, trace.start((3,)), centers, 2.0, 1)
+        x = centers[:2] + 1e-7 * size * d.tensor(2, 3)
+        computed, exact = (aten._cdist_forward.default(x, centers, 2.0, mode) for mode in (1, 2))
+        error, lengths = view.error("float64"), x.norm(dim=1)
+        allowed = error.slope * lengths + error.offset
+        assert bool(((computed - exact).norm(dim=1) <= allowed).all())
+        off = max(off, float((computed - exact).norm()) / max(size, 1e-300))
+    assert off > 1e-12, "the formula is not the one of squares"
+
+
 @pytest.mark.parametrize("name", OPERATIONS)
 def test_a_rule_bounds_the_jacobian_of_its_operation(name: str) -> None:
     if name in ELSEWHERE:
