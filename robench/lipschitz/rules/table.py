@@ -148,6 +148,9 @@ _JUMPS = (
 )
 _SHRINKS = "it jumps at its threshold; softshrink does not"
 _PRODUCT = "it multiplies two signals that depend on the input, so it grows without bound"
+_GROWS = "it grows without bound; robench knows it as a part of sigmoid, SiLU, softplus and ELU"
+_STEEP = "it has no bounded slope next to 0"
+_PLACE = "a position is not continuous"
 _ANGLE = "an angle jumps; of a HouseHolder activation of order 2, register a rule for the layer: its constant is 1"
 _DEVIATION = "it divides by the deviation of its own input, which has no bounded slope where that is small"
 
@@ -156,9 +159,12 @@ REASONS: Mapping[str, str] = {
     _ATTENTION: "scaled_dot_product_attention _native_multi_head_attention",
     _DEVIATION: "layer_norm group_norm rms_norm",
     _STEPS: "rnn_tanh rnn_relu",
+    _GROWS: "exp expm1 exp2",
+    _STEEP: "reciprocal rsqrt log log2 log10",
+    _PLACE: "argmax argmin argsort bucketize searchsorted",
     _ANGLE: "atan2",
     _JUMPS: "gt ge lt le eq ne",
-    _PLACES: "upsample_bicubic2d grid_sampler",
+    _PLACES: "upsample_bicubic2d grid_sampler _upsample_bilinear2d_aa _upsample_bicubic2d_aa",
     _SHRINKS: "hardshrink",
     _PRODUCT: "glu",
 }
