@@ -129,6 +129,14 @@ def test_a_quotient_by_what_may_be_0_is_refused() -> None:
     assert lipschitz_bound(model.eval(), (2,), box=(1.0, 2.0)).upper >= math.sqrt(5) - 1e-6
 
 
+def test_ranges_need_no_bound_of_the_error() -> None:
+    norm = nn.LayerNorm(4, eps=1e-30)
+    model = Function(lambda m, x: m[1](m[0](x)) * m[2](m[0](x)), norm, nn.Linear(4, 3), nn.Linear(4, 3)).eval()
+    bound = lipschitz_bound(model, (4,), box=(0.0, 1.0))
+    assert math.isfinite(bound.upper)
+    assert "normalization" in bound.unproven
+
+
 def test_samples_of_a_batch_are_not_multiplied() -> None:
     for function in (lambda m, x: x * x.flip(0), lambda m, x: x @ x.T, lambda m, x: (x[:, None] @ x.T)[:, 0]):
         with pytest.raises((BoundError, ModelError)):

@@ -131,7 +131,7 @@ class Ranges:
         """The range of a signal, without a norm that is not known yet."""
         for each in _before(signal, self._ranges):
             low, high = self._computed(each)
-            self._ranges[each.order] = Range(low.nan_to_num(-math.inf), high.nan_to_num(math.inf))
+            self._ranges[each.order] = Range(_known(low, -math.inf), _known(high, math.inf))
         return self._ranges[signal.order]
 
     def of_view(self, view: View) -> Range:
@@ -184,7 +184,7 @@ class Ranges:
             return values.meet(self._rules[signal.order]())
         match signal:
             case Linear():
-                return values.meet(self._linear(signal))
+                return values.meet(self._linear(signal)).meet(self._linear_alone(signal))
             case Sum():
                 return values.meet(self._sum(signal))
             case Nonlinear() if signal.function.entrywise:
@@ -224,6 +224,20 @@ class Ranges:
         reach = _absolute(signal.op, half + before + rounded)
         reach = up(reach * (1 + gamma(signal.op.terms + 16)) + error)
         return around(zero + signal.op.apply(shift[None])[0], reach + 4 * gamma(4) * zero.abs() + TINY)
+
+    def _linear_alone(self, signal: Linear) -> Range:
+        """A m + A (v(x) − m) + shift, without the value at the center, of which the error may have no bound."""
+        values = self._roughly(signal.view)
+        middle = values.low / 2 + values.high / 2
+        half = up(torch.maximum(values.high - middle, middle - values.low))
+        if signal.shift is not None:
+            added = signal.shift.reshape(-1).abs()  # rules give a bound of it, some without the sign
+        else:
+            added = torch.full((1,), signal.offset, dtype=torch.float64)
+        if not bool(middle.isfinite().all() & half.isfinite().all()):
+            return around(signal.zero.reshape(BATCH, -1)[0], math.inf)
+        reach = _absolute(signal.op, half + gamma(signal.op.terms + 8) * middle.abs())
+        return around(signal.op.apply(middle[None])[0], up((reach + added) * (1 + gamma(signal.op.terms + 16))) + TINY)
 
     def _sum(self, signal: Sum) -> Range:
         low = high = size = torch.zeros(signal.size, dtype=torch.float64)
@@ -270,6 +284,10 @@ def _selected(view: View, values: Range) -> Range:
     at, fixed = view.flat_index, view.zero.reshape(BATCH, -1)[0]
     low, high = (torch.where(at == 0, fixed, torch.cat((fixed.new_zeros(1), side))[at]) for side in values)
     return Range(low, high)
+
+
+def _known(side: Tensor, unknown: float) -> Tensor:
+    return torch.where(side.isnan(), unknown, side)
 
 
 def _rising(call: Any) -> bool:
