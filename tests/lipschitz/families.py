@@ -69,7 +69,7 @@ class CPLDense(nn.Module):
 class CPLConv(nn.Module):
     """The same with convolutions."""
 
-    def __init__(self, channels: int, inner: int, size: int, circular: bool = False, steps: int = 400) -> None:
+    def __init__(self, channels: int, inner: int, size: int, circular: bool = False, steps: int = 4000) -> None:
         super().__init__()
         self.circular = circular
         self.kernel, self.bias = nn.Parameter(torch.randn(inner, channels, 3, 3)), nn.Parameter(torch.randn(inner))

@@ -118,7 +118,10 @@ def _own(core: LinearOp) -> Taps | None:
         case Dense():
             return Taps(core.weight[None])
         case Convolution():
-            return Taps(core.kernel, core.geometry, core.padding, core.lead)
+            geometry = core.geometry
+            if geometry.circular and not any(map(any, core.padding)):  # a circular padding of nothing
+                geometry = Geometry(geometry.size, geometry.stride, geometry.dilation, padding=core.padding)
+            return Taps(core.kernel, geometry, core.padding, core.lead)
         case TransposedConvolution() if _plain(core.geometry):
             turned = _turned(core.kernel, core.geometry, core.padding, core.input_size)
             return None if turned is None else replace(turned, lead=core.lead)
