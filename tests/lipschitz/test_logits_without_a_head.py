@@ -58,3 +58,7 @@ def test_planted_halves_are_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bound, "_of_each", lambda output: each(output) / 2)
     pairs = torch.from_numpy(lipschitz.bound_module(network("leaky ReLU"), (4,)).pairwise)
     assert not bool((slopes(network("leaky ReLU")) <= pairs + 1e-12).all())
+
+
+def test_a_model_that_is_nothing_but_a_link_has_constant_1() -> None:
+    assert lipschitz.lipschitz_bound(Form(lambda x: torch.softmax(x, dim=1)).eval(), (3,)).upper == 1.0

@@ -54,7 +54,7 @@ def _several(module: nn.Module, peeled: Peeled) -> tuple[nn.Module, Link | None]
     operations = tuple(step.name for step in peeled.steps if step.name)
     if not operations:
         return module, None
-    return peeled.module or nn.Identity(), Link(module, operations, None, asked=False)
+    return peeled.module or nn.Identity().eval(), Link(module, operations, None, asked=False)
 
 
 def _one(module: nn.Module, peeled: Peeled, asked: float | None) -> tuple[nn.Module, Link | None]:
@@ -70,7 +70,7 @@ def _one(module: nn.Module, peeled: Peeled, asked: float | None) -> tuple[nn.Mod
             ends = step.carried(*ends) if ends is not None else None
             sign = sign if step.increasing else -sign
         if ends is not None:
-            inner = peeled.module or nn.Identity()
+            inner = peeled.module or nn.Identity().eval()
             return _between(inner, ends, sign), Link(module, operations, threshold, asked=asked is not None)
     return _below(module, threshold, 1.0), Link(module, (), threshold, asked=asked is not None)
 
