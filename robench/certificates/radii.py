@@ -79,7 +79,9 @@ class Errors(NamedTuple):
     growth: float
 
     def between(self, predicted: Int64[Integers, " n"]) -> Float64[Array, "n q"]:
-        """Of the difference of the logit of a class and each other one, at the input."""
+        """Of the difference of the logit of a class and each other one, at the input; of one logit, of that."""
+        if len(self.own) == 1:
+            return self.shared[:, None] + self.own
         errors: Array = (self.shared[:, None] + self.own[predicted][:, None] + self.own) * (1 + 2.0**-50)
         return errors
 

@@ -207,3 +207,13 @@ class TestPlantedFaults:
 
         monkeypatch.setattr(balls, "unit_minima", free)
         assert self.refuted() > 0
+
+
+def test_one_logit_has_local_radii_too() -> None:
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Linear(4, 16), nn.ReLU(), nn.Linear(16, 1)).eval()
+    x = torch.rand(6, 4)
+    found = robench.certify(network, x, rules=["local"])
+    assert found.by_rule["local"].sum() > 1.2 * found.by_rule["pairwise"].sum()
+    attacked = robench.attack(network, x, found.predicted, eps=[2.0], certificates=found)
+    assert not robench.crosscheck(found.labelled(found.predicted), attacked)
