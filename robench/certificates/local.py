@@ -16,13 +16,16 @@ from torch import Tensor, nn
 from robench.arrays import Array, Singles
 from robench.certificates.radii import Radii, logit_errors
 from robench.devices import exact_arithmetic
+from robench.errors import BoundError
 from robench.lipschitz import LipschitzBound
 from robench.lipschitz.local import Ball, Graph, Within, network_graph
 from robench.numerics import gamma
 from robench.specs.evaluation import DeployDtype
 
 PROBE = 0.01
-"""The first radius that is tried, by how much it is above the one that is known; where that fails nothing is gained."""
+"""The first radius that is tried, by how much it is above the one that is known.
+
+Where that fails, or the linear function at x has another class so near already, nothing is gained."""
 BEYOND = 1.5
 """The largest radius that is tried, in units of the distance at which the linear function at x changes class."""
 TOGETHER = 20
@@ -60,6 +63,7 @@ class Local:
         flat = inputs.reshape(len(inputs), -1).astype(np.float64)
         norms = np.sqrt(np.einsum("ij,ij->i", flat, flat)) * (1 + gamma(flat.shape[1] + 8))
         errors = logit_errors(self._bound, logits.shape[1], norms, self._deploy_dtype)
+        self._compare(flat, logits, norms)
         known = np.max(list(found.by_rule.values()), axis=0)
         given = (flat, found.predicted, errors.between(found.predicted), known)
         tensors = [torch.from_numpy(np.ascontiguousarray(item)) for item in given]
@@ -69,6 +73,17 @@ class Local:
                 for x, predicted, error, start in zip(*(torch.split(item, TOGETHER) for item in tensors), strict=True)
             ]
         return torch.cat(parts).numpy() if parts else known
+
+    def _compare(self, flat: Array, logits: Array, norms: Array) -> None:
+        """Refuse a graph that is seen to be another function than the network."""
+        ball = Ball(self._graph, torch.from_numpy(flat))
+        slope, offset = self._bound.rounding["float64"]
+        apart = np.linalg.norm(ball.values[-1].numpy() - logits, axis=1)
+        if not (apart <= ball.distances[-1].numpy() + slope * norms + offset).all():
+            raise BoundError(
+                f"the rule `local` computes logits that are {apart.max():.3g} from those of the network",
+                hint="certify without it, and report the model",
+            )
 
 
 def local_radii(
@@ -88,8 +103,8 @@ def local_radii(
     search = _Search(Ball(graph, inputs), predicted, errors, growth)
     low, linear = known.clone(), search.linear()
     high = torch.maximum(linear * BEYOND, known)
-    tried = (known > 0) & (high > known * (1 + PROBE))
     probe = known * (1 + PROBE)
+    tried = (known > 0) & (linear > probe)
     gained = search.holds(probe, tried, ascent=False)
     late = tried & ~gained
     late[late.clone()] = search.holds(probe, late, ascent=True)[late]

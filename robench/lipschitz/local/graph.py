@@ -29,6 +29,8 @@ from robench.numerics import gamma, round_up
 
 LARGEST = 16_000_000
 """Entries of the factors that are pulled back at a time, and of a matrix that is kept."""
+MOST_UNITS = 20_000
+"""Units of a network: each may need a bound of its own for each image."""
 GRAM_SIDE = 1024
 """Units of which joint norms are computed."""
 UP = 1 + 2.0**-40
@@ -267,6 +269,12 @@ def graph_of(output: View, signals: Sequence[Signal]) -> Graph:
         places[signal.order] = _build(graph, places, signal)
     if not output.whole:
         graph.add(Affine(output.size, output.lipschitz, (_edge(places, output),)))
+    units = sum(node.size for node in graph.nodes if isinstance(node, Bend))
+    if units > MOST_UNITS:
+        raise BoundError(
+            f"the network has {units} units, and the rule `local` takes {MOST_UNITS} at most",
+            hint="certify without it",
+        )
     return graph
 
 
@@ -307,9 +315,9 @@ def _build(graph: Graph, places: dict[int, int], signal: Signal) -> int:
     raise _refusal(signal)
 
 
-def _refusal(signal: Signal) -> BoundError:
+def _refusal(signal: Signal, what: str = "") -> BoundError:
     return BoundError(
-        f"the rule `local` does not know `{signal.operation}` in `{signal.name}`",
+        f"the rule `local` does not know `{signal.operation}` in `{signal.name}`{what}",
         hint="it takes affine maps, ReLU, leaky ReLU, absolute values, maxima, and sorts of pairs; certify without it",
     )
 
@@ -340,7 +348,7 @@ def _nonlinear(graph: Graph, places: dict[int, int], signal: Nonlinear) -> int:
     groups = function.groups()
     sort = len(groups) * groups.shape[1] == signal.size and signal.operation != "max_pool"
     if sort and groups.shape[1] != 2:
-        raise _refusal(signal)
+        raise _refusal(signal, f", which puts {groups.shape[1]} entries in order")
     copies = int(torch.bincount(groups.reshape(-1)).max())
     joint = round_up(math.sqrt(copies) * signal.joint, 2)
     gathered = _gather(graph, places, signal.inputs, groups.T.reshape(-1), joint)
