@@ -1,7 +1,7 @@
 """Certificates of a smoothed classifier, image by image: Cohen, Rosenfeld and Kolter, ICML 2019 (arXiv 1902.02918).
 
 The class is chosen on n0 draws, and its frequency is bounded from below on n others. The noise is drawn on the grid of
-pixels, as in Voráček and Hein, ICLR 2023, so that rounding cannot make a certificate false: docs/design/0015.
+pixels, as in Voráček and Hein, ICLR 2023, so that rounding cannot make a certificate false: docs/design/0020.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 An image is K = 0..255 for each input, which stands for K / 255. A noisy image is the pixel nearest to x + ε, ε normal:
 the pixel K + m, cut off at 0 and 255, with m ≤ j in the fraction Φ((j + ½) / (255 σ)) of all draws. Integers of 64 bits
-are compared with these fractions. docs/design/0015 has the proof.
+are compared with these fractions. docs/design/0020 has the proof.
 """
 
 from __future__ import annotations

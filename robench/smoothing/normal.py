@@ -1,4 +1,4 @@
-"""The normal distribution function to thirty digits, for what double precision cannot prove: docs/design/0015."""
+"""The normal distribution function to thirty digits, for what double precision cannot prove: docs/design/0020."""
 
 from __future__ import annotations
 

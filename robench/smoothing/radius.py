@@ -1,6 +1,6 @@
 """From counts to a radius, every step proven: SciPy proposes a number, decimal arithmetic rounded one way judges it.
 
-docs/design/0015 has the proof.
+docs/design/0020 has the proof.
 """
 
 from __future__ import annotations

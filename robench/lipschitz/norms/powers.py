@@ -1,6 +1,6 @@
 """A polynomial p(A) of a map A that is skew or symmetric: its norm is the largest |p| over what eigenvalues A can have.
 
-docs/design/0017-polynomials-of-a-map.md
+docs/design/0021-polynomials-of-a-map.md
 """
 
 from __future__ import annotations

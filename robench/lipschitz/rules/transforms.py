@@ -1,6 +1,6 @@
 """Rules for Fourier transforms, and for what is done to complex numbers until they are real again.
 
-docs/design/0018-fourier-transforms.md
+docs/design/0022-fourier-transforms.md
 """
 
 from __future__ import annotations
