@@ -2,7 +2,8 @@
 
 The parts of such an activation have no bound of their own: a comparison jumps, a product of two signals and an
 exponential grow without bound. The whole is recognised by its structure, and replaced by an operation that computes the
-same function (docs/design/0016-written-out-activations.md). What is not recognised stays as it is, and is refused by its parts.
+same function (docs/design/0016-written-out-activations.md). What is not recognised stays as it is, and is refused by
+its parts.
 """
 
 from __future__ import annotations
