@@ -53,7 +53,7 @@ def _largest(kernel: Tensor, geometry: Geometry, padding: tuple[tuple[int, int],
     gram = (matrix.T @ matrix).tocoo()
     start = np.random.default_rng(0).standard_normal(size)
     try:
-        found = eigsh(gram.tocsr(), k=1, which="LA", return_eigenvectors=False, tol=1e-10, v0=start)
+        found = eigsh(gram.tocsr(), k=1, which="LA", return_eigenvectors=False, tol=1e-8, v0=start, maxiter=60)
     except ArpackError:
         return math.inf
     table = np.zeros((band + 1, size))

@@ -53,7 +53,7 @@ class Taps:
         if self.geometry is None:
             return spectral_norm_upper(kernel[0])
         bound = convolution_norm_upper(kernel, self.geometry)
-        if bound <= enough or self.geometry.circular:
+        if bound <= enough * (1 + 1e-6) or self.geometry.circular:
             return bound
         return min(bound, banded_norm_upper(kernel, self.geometry, self.padding))
 
