@@ -456,7 +456,7 @@ HOSTILE = {
     "ragged": ({"x": [[0.0, 1.0], [0.5]]}, "unequal"),
     "other shape": ({"x": X[:, :5]}, "batch of"),
     "channels": ({"x": X.reshape(len(X), 3, 4)}, "batch of"),
-    "none": ({"x": None}, "object"),
+    "none": ({"x": None}, "no array of numbers"),
     "label too large": ({"y": Y + 1}, "labels go from"),
     "label negative": ({"y": Y - 1}, "count from 0"),
     "one-hot": ({"y": np.eye(3)[Y]}, "one row an image"),

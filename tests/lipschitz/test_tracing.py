@@ -293,7 +293,6 @@ REASONS = [
     (Model(lambda m, x: x / (1 + x.norm(dim=1, keepdim=True))), "divides by something"),
     (Model(lambda m, x: x / x), "divides by something"),
     (Model(lambda m, x: (x * 3).long() @ torch.ones(4, 2, dtype=torch.long)), "int64"),
-    (Model(lambda m, x: torch.fft.ifft(torch.fft.fft(x)).real), "complex"),
     (Model(lambda m, x: (x + 1j).abs()), "complex"),
     (Model(lambda m, x: torch.complex(x, x).real), "complex"),
     (Model(lambda m, x: torch.sparse.mm(m.weight.detach().to_sparse(), x.T).T), "sparse"),
