@@ -175,12 +175,7 @@ def gate(call: Call) -> Value:
     rates, narrow = call.constant(call.args[1], "rate"), call.float32(call.args[1])
     per_sample(call, rates, "rate")
     name = call.operation
-    slope, bend = {
-        "swish": (1.1, 0.45),
-        "swish_rates": (1.1, 0.45),
-        "erf_gate": (1.13, 0.21),
-        "hard_gate": (1.5, 0.25),
-    }[name]
+    slope, bend = GATES[name]
     slack, gap = EXACT, float(call.gap(call.args[1]).max())
     if gap:  # |d/dk x g(k x)| = |t² g'(t)| / k² is at most bend / k²
         least = float(torch.minimum(rates.abs(), narrow.abs()).min())
