@@ -51,7 +51,11 @@ WITH_A_THEOREM: dict[str, tuple[Callable[[], nn.Module], Shape]] = {
 
 @pytest.mark.parametrize(
     ("family", "blocks"),
-    [(name, blocks) for name in WITH_A_THEOREM for blocks in ((1,) if "large" in name else (1, 4, 8))],
+    [
+        pytest.param(name, blocks, marks=[pytest.mark.slow] * (blocks == 4))
+        for name in WITH_A_THEOREM
+        for blocks in ((1,) if "large" in name else (1, 4, 8))
+    ],
 )
 def test_a_family_with_a_theorem_keeps_it(family: str, blocks: int) -> None:
     make, shape = WITH_A_THEOREM[family]
@@ -82,7 +86,15 @@ def test_no_corner_of_a_block_is_above_its_bound(out: int, size: int, wide: int,
     assert corners(skip, outer, inner, *ends) <= bound <= (norms[0] + norms[1] * norms[2] * float(ends.abs().max())) * 2
 
 
-@pytest.mark.parametrize("activation", [torch.relu, torch.abs, torch.sin, lambda x: functional.leaky_relu(x, -0.7)])
+@pytest.mark.parametrize(
+    "activation",
+    [
+        torch.relu,
+        pytest.param(torch.abs, marks=pytest.mark.slow),
+        pytest.param(torch.sin, marks=pytest.mark.slow),
+        lambda x: functional.leaky_relu(x, -0.7),
+    ],
+)
 @pytest.mark.parametrize("skips", [True, False])
 def test_blocks_that_are_not_symmetric(activation: Callable[[Tensor], Tensor], skips: bool) -> None:
     class Block(nn.Module):

@@ -57,7 +57,7 @@ def traced(boxed_model: Boxed, box: tuple[float, float]) -> tuple[nn.Module, Ran
         return network, trace.over_box.of_view(output)
 
 
-@pytest.mark.parametrize("box", BOXES)
+@pytest.mark.parametrize("box", [BOXES[0], *(pytest.param(box, marks=pytest.mark.slow) for box in BOXES[1:])])
 @pytest.mark.parametrize("name", BUILDERS)
 def test_jacobians_values_and_float32_stay_within_their_bounds(name: str, box: tuple[float, float]) -> None:
     model, shape = built(name)

@@ -66,6 +66,7 @@ def test_on_a_module_made_on_the_spot(tmp_path: Path) -> None:
     run(ON_THE_SPOT, tmp_path)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not (DATA / "mnist").is_dir(), reason="no MNIST files; set ROBENCH_TEST_DATA")
 def test_on_mnist(tmp_path: Path) -> None:
     run(ON_MNIST, tmp_path, ROBENCH_DATA_DIR=str(DATA))
