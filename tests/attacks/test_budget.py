@@ -127,7 +127,7 @@ def said(outcome):
     return {key: value for key, value in outcome.summary.items() if key not in ("seconds", "reused")}
 
 
-@pytest.mark.parametrize("full", [False, True])
+@pytest.mark.parametrize("full", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_a_stopped_run_goes_on_to_the_same_summary(run_it, tmp_path, full):
     whole = run_it(tmp_path / "whole", full)
     with pytest.raises(KeyboardInterrupt):

@@ -43,7 +43,7 @@ def lines(records):
 
 
 @pytest.mark.parametrize("threads", [1, pytest.param(2, marks=pytest.mark.slow)])
-@pytest.mark.parametrize("kind", ["binary", "plain"])
+@pytest.mark.parametrize("kind", [pytest.param("binary", marks=pytest.mark.slow), "plain"])
 def test_records_do_not_depend_on_batch_size_or_shards(kind, threads, request):
     model, data = request.getfixturevalue(kind)
     data = data.take(9)
@@ -122,7 +122,7 @@ def test_the_ensemble_answers_as_running_everything_does(binary, multi):
         assert spent.forward + spent.backward < 0.9 * (spent_full.forward + spent_full.backward)
 
 
-@pytest.mark.parametrize("kind", ["multi", "plain"])
+@pytest.mark.parametrize("kind", [pytest.param("multi", marks=pytest.mark.slow), "plain"])
 def test_logit_scale_changes_no_answer(kind, request):
     model, data = request.getfixturevalue(kind)
     data = data.take(12)
