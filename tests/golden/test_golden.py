@@ -15,6 +15,7 @@ The numbers in `expected/` were made by the commit 72fd6c0 with the weights in `
 
 from __future__ import annotations
 
+import importlib.util
 import json
 from collections.abc import Iterator
 from fnmatch import fnmatch
@@ -54,8 +55,13 @@ def differences(found: Any, expected: Any, name: str = "") -> Iterator[str]:
 
 
 @pytest.mark.usefixtures("blank_figures")
+OF_ADV_LIB = ("unit-row-head",)
+
+
 @pytest.mark.parametrize("name", CASES)
 def test_the_numbers_are_those_of_before(name: str, tmp_path: Path) -> None:
+    if name in OF_ADV_LIB and importlib.util.find_spec("adv_lib") is None:
+        pytest.skip("docs/design/0005-attacks.md says how to install adv-lib")
     expected = json.loads((EXPECTED / f"{name}.json").read_text())
     found = json.loads(json.dumps(measure(CASES[name], tmp_path)))
     assert list(differences(found, expected)) == []
