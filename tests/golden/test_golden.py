@@ -54,10 +54,10 @@ def differences(found: Any, expected: Any, name: str = "") -> Iterator[str]:
         yield f"{name}: {found!r}, and was {expected!r}"
 
 
-@pytest.mark.usefixtures("blank_figures")
 OF_ADV_LIB = ("unit-row-head",)
 
 
+@pytest.mark.usefixtures("blank_figures")
 @pytest.mark.parametrize("name", CASES)
 def test_the_numbers_are_those_of_before(name: str, tmp_path: Path) -> None:
     if name in OF_ADV_LIB and importlib.util.find_spec("adv_lib") is None:
