@@ -15,27 +15,16 @@ SHOWN = 6
 
 def certify_result(summary: Mapping[str, Any]) -> None:
     """Certified accuracy by rule and ε."""
-    n, counts = summary["n"], summary["n_certified"]
-    columns = ["rule", "mean radius", *(f"certified at {eps}" for eps in counts["pairwise"])]
-    rows = [
-        [rule, lower(summary["mean_radius"][rule]), *(lower_percent(k, n, " %") for k in counts[rule].values())]
-        for rule in counts
-    ]
     title = (
         f"{accuracy_line(summary)}, Lipschitz constant at most {upper(summary['lipschitz_upper'])} "
         f"(found slope {lower(summary['lipschitz_lower'])})"
     )
-    print_table(f"{title}; {claim_line(summary['certificate'])}", columns, rows)
+    _certified_table(f"{title}; {claim_line(summary['certificate'])}", summary)
 
 
 def smoothed_result(summary: Mapping[str, Any]) -> None:
     """Certified accuracy of the smoothed classifier by ε, and with which probability."""
-    n, counts, sampling = summary["n"], summary["n_certified"], summary["sampling"]
-    columns = ["rule", "mean radius", *(f"certified at {eps}" for eps in counts["smoothed"])]
-    rows = [
-        [rule, lower(summary["mean_radius"][rule]), *(lower_percent(k, n, " %") for k in counts[rule].values())]
-        for rule in counts
-    ]
+    n, sampling = summary["n"], summary["sampling"]
     title = (
         f"smoothed classifier, σ = {sampling['sigma']:g}, {sampling['n']} draws an image: {n} images, "
         f"accuracy {lower_percent(summary['n_correct'], n, ' %')} ({summary['n_correct']} of {n}), base rate "
@@ -43,6 +32,17 @@ def smoothed_result(summary: Mapping[str, Any]) -> None:
         f"{summary['n_abstained']} abstentions; each radius holds with probability {summary['confidence']['each']:g}, "
         f"all together with {summary['confidence']['all']:g}"
     )
+    _certified_table(title, summary)
+
+
+def _certified_table(title: str, summary: Mapping[str, Any]) -> None:
+    """One row a rule: the mean radius, and the certified rate at each ε."""
+    n, counts = summary["n"], summary["n_certified"]
+    columns = ["rule", "mean radius", *(f"certified at {eps}" for eps in next(iter(counts.values())))]
+    rows = [
+        [rule, lower(summary["mean_radius"][rule]), *(lower_percent(k, n, " %") for k in counts[rule].values())]
+        for rule in counts
+    ]
     print_table(title, columns, rows)
 
 
