@@ -15,6 +15,7 @@ would be a little less.
 from __future__ import annotations
 
 import argparse
+import copy
 import json
 import time
 from collections.abc import Callable
@@ -41,6 +42,7 @@ from robench.specs.data import DataSpec
 from robench.specs.evaluation import AttackSpec, SuiteName
 from robench.statistics.attacked import attack_summary
 
+CPU = torch.device("cpu")
 EPS = ("0.25", "0.5", "0.75", "1", "1.25", "1.5", "1.75", "2", "2.25", "2.5", "2.75", "3")
 TUNED_CW = {"binary_search_steps": 3, "steps": 300, "stepsize": 0.05, "initial_const": 10.0}
 FOOLBOX_PGD = {"steps": 50, "rel_stepsize": 0.025, "random_start": True}
@@ -63,11 +65,13 @@ class Logits(nn.Module):
         return torch.cat([-f / 2, f / 2], dim=1) if f.shape[1] == 1 else f
 
 
-def script(model: LoadedModel, data: Dataset, cw: dict[str, Any], batch: int = 100) -> dict[str, Any]:
+def script(
+    model: LoadedModel, data: Dataset, cw: dict[str, Any], batch: int = 100, device: torch.device = CPU
+) -> dict[str, Any]:
     """Every attack on every image at every ε."""
     torch.manual_seed(0)
-    module = Logits(model.module).eval().requires_grad_(False)
-    target = foolbox.PyTorchModel(module, bounds=(0, 1), device="cpu")
+    module = Logits(copy.deepcopy(model.module)).to(device).eval().requires_grad_(False)
+    target = foolbox.PyTorchModel(module, bounds=(0, 1), device=device)
     attacks = {
         "fgsm": foolbox.attacks.L2FastGradientAttack(),
         "pgd": foolbox.attacks.L2ProjectedGradientDescentAttack(),
@@ -78,10 +82,10 @@ def script(model: LoadedModel, data: Dataset, cw: dict[str, Any], batch: int = 1
     success: dict[str, list[Tensor]] = {name: [] for name in attacks}
     for start in range(0, len(data.labels), batch):
         rows = slice(start, start + batch)
-        x, y = torch.from_numpy(data.batch(rows)), torch.from_numpy(data.labels[rows])
+        x, y = torch.from_numpy(data.batch(rows)).to(device), torch.from_numpy(data.labels[rows]).to(device)
         for name, attack in attacks.items():
             _, _, fooled = attack(target, x, y, epsilons=epsilons)
-            success[name].append(fooled)
+            success[name].append(fooled.cpu())
     tables = {name: torch.cat(parts, dim=1) for name, parts in success.items()}
     tables["combined"] = torch.stack(list(tables.values())).any(dim=0)
     robust = {name: dict(zip(EPS, (~table).sum(dim=1).tolist(), strict=True)) for name, table in tables.items()}
@@ -92,28 +96,32 @@ def script(model: LoadedModel, data: Dataset, cw: dict[str, Any], batch: int = 1
 
 
 def robench_attack(
-    model: LoadedModel, data: Dataset, suite: SuiteName, options: dict[str, dict[str, Any]], batch: int = 500
+    model: LoadedModel,
+    data: Dataset,
+    suite: SuiteName,
+    options: dict[str, dict[str, Any]],
+    batch: int = 500,
+    device: torch.device = CPU,
 ) -> dict[str, Any]:
     """What `robench attack` computes: certificates, verified attacks, crosscheck; then the diagnostics."""
     start = time.process_time()
     spec = AttackSpec(data=DataSpec(name=data.name), eps=EPS, suite=suite, attacks=options)
-    cpu = torch.device("cpu")
     certificates = {}
     try:
         bounds = bound_module(model.module, model.input_shape)
-        found = certify_records(model, bounds, data, deploy_dtype="float64", batch_size=500, device=cpu)
+        found = certify_records(model, bounds, data, deploy_dtype="float64", batch_size=500, device=device)
         certificates = {record.index: record for record in found}
     except BoundError as error:
         print(f"no certificates: {error.message}")
     radii = certified_radii(data.index, certificates)
     plan, passes = planned(spec, data.bounds), PassCounter()
-    batches = attack_batches(model, data, radii, plan, batch_size=batch, device=cpu, passes=passes)
+    batches = attack_batches(model, data, radii, plan, batch_size=batch, device=device, passes=passes)
     records = [record for found in batches for record in found.records()]
     summary = attack_summary(
         records, EPS, full=False, audited=bool(certificates), certificates=list(certificates.values())
     )
     answered = time.process_time() - start
-    flags = diagnose(model, data, records, radii, spec, batch_size=batch, device=cpu)
+    flags = diagnose(model, data, records, radii, spec, batch_size=batch, device=device)
     return {
         **summary,
         "passes": passes.to_dict(),

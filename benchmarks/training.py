@@ -105,12 +105,12 @@ def build(net: str, name: str) -> nn.Sequential:
 class Trainer:
     """One network and its optimiser, stepped one batch at a time on fixed random images."""
 
-    def __init__(self, net: str, name: str, batch: int) -> None:
-        self.model = build(net, name).train()
+    def __init__(self, net: str, name: str, batch: int, device: str = "cpu") -> None:
+        self.model = build(net, name).to(device).train()
         self.optimizer = torch.optim.Adam(self.model.parameters(), lr=1e-3)
         generator = torch.Generator().manual_seed(1)
-        self.inputs = torch.rand(batch, 1, 28, 28, generator=generator)
-        self.labels = torch.randint(10, (batch,), generator=generator)
+        self.inputs = torch.rand(batch, 1, 28, 28, generator=generator).to(device)
+        self.labels = torch.randint(10, (batch,), generator=generator).to(device)
 
     def step(self) -> float:
         """Seconds of one training step."""
@@ -118,6 +118,8 @@ class Trainer:
         self.optimizer.zero_grad()
         nn.functional.multi_margin_loss(self.model(self.inputs), self.labels).backward()
         self.optimizer.step()
+        if self.inputs.is_cuda:
+            torch.cuda.synchronize()
         return time.perf_counter() - start
 
     @torch.no_grad()
