@@ -12,6 +12,7 @@ from collections.abc import Callable
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from robench.attacks.passes import PassCounter
 from robench.errors import ModelError
@@ -23,6 +24,10 @@ LogitLoss = Callable[[Tensor], Tensor]
 
 CPU_SIZES = (1, 2, 4, 8, 16, 32, 64)
 CUDA_SIZES = (1, 8, 64, 256)
+CUDA_LARGE_SIZES = (1024, 4096)
+CUDA_AT_ONCE = 4e9
+"""Floating-point operations of a tile up to which a CUDA device takes about as long for any number of rows: padding is
+then free, and a large tile saves calls. A model with fewer to a row gets larger tiles."""
 
 
 def two_logits(output: Float[Tensor, "n ..."]) -> Float[Tensor, "n q"]:
@@ -64,7 +69,7 @@ class Classifier:
         self.single = single_precision(module, device)
         self._double = widened(module).eval().to(device)
         self.classes = self._check_outputs()
-        self.sizes = self._stable_sizes(CUDA_SIZES if device.type == "cuda" else CPU_SIZES)
+        self.sizes = self._stable_sizes(self._cuda_sizes() if device.type == "cuda" else CPU_SIZES)
 
     def fit(self, rows: int) -> int:
         """The smallest tile that holds `rows`, or the largest there is."""
@@ -107,6 +112,15 @@ class Classifier:
                 hint="attack a model that returns a tensor (N, q), or (N, 1) for one logit",
             )
         return two_logits(output).shape[1]
+
+    @torch.no_grad()
+    def _cuda_sizes(self) -> tuple[int, ...]:
+        """Sizes for the work of one row; a count, not a time, so that the sizes are the same in every run."""
+        counter = FlopCounterMode(display=False)
+        with counter:
+            self.single(torch.zeros((1, *self.input_shape), device=self.device))
+        rows = CUDA_AT_ONCE / max(counter.get_total_flops(), 1)
+        return (*CUDA_SIZES, *(size for size in CUDA_LARGE_SIZES if size <= rows))
 
     def _stable_sizes(self, sizes: tuple[int, ...]) -> tuple[int, ...]:
         """The sizes whose rows are equal bit by bit in any place, and to those of the largest such size."""

@@ -151,10 +151,16 @@ class Ensemble:
         if not len(hits):
             return
         verified = self._moved(chosen.rows(hits), claims.points[hits])
-        for row, point, found in zip(rows[hits.cpu().numpy()].tolist(), verified.points, verified.found, strict=True):
-            predicted = predict_alone(self.classifier, point[None], int(batch.label[row])) if found else None
-            if predicted is not None:
-                batch.found(name, row, point.cpu().numpy(), predicted)
+        kept = verified.found.nonzero().squeeze(1)
+        if not len(kept):
+            return
+        points, label = verified.points[kept], chosen.label[hits[kept]]
+        predicted = predict_alone(self.classifier, points, label).tolist()
+        for row, point, other in zip(
+            rows[hits[kept].cpu().numpy()].tolist(), points.cpu().numpy(), predicted, strict=True
+        ):
+            if other >= 0:
+                batch.found(name, row, point, other)
 
     def _moved(self, examples: Examples, claimed: Tensor) -> Claims:
         """Claimed points moved towards their images, to the boundary."""

@@ -55,18 +55,18 @@ def nearest_on_segment(
     return in_tiles(classifier, segments, lambda tile, real: _LineSearch(classifier, tile, real, bounds).run())
 
 
-def predict_alone(classifier: Classifier, point: Float32[Tensor, "1 ..."], label: int) -> int | None:
-    """The class of one point in float64, evaluated alone; None if it is not clearly wrong.
+def predict_alone(
+    classifier: Classifier, points: Float32[Tensor, "n ..."], label: Int[Tensor, " n"]
+) -> Int[Tensor, " n"]:
+    """Classes in float64, each point evaluated alone; -1 where one is not clearly wrong.
 
     Args:
         classifier: the model.
-        point: (1, *shape).
-        label: the true class.
+        points: (n, *shape).
+        label: true classes.
     """
-    logits = classifier.exact_logits(point, 1)
-    if not bool(clearly_wrong(logits, torch.tensor([label], device=logits.device))):
-        return None
-    return int(logits.argmax(dim=1))
+    logits = torch.cat([classifier.exact_logits(point, 1) for point in torch.split(points, 1)])
+    return torch.where(clearly_wrong(logits, label), logits.argmax(dim=1), -1)
 
 
 def clearly_wrong(logits: Float[Tensor, "n q"], label: Int[Tensor, " n"]) -> Bool[Tensor, " n"]:
