@@ -91,8 +91,9 @@ def bjorck_by_eigenvectors(matrix: Tensor, iterations: int) -> Tensor:
 class _Steps(torch.autograd.Function):
     """Q with Q W = the result of `iterations` steps on a wide W, from the symmetric G = W W^T; differentiable once.
 
-    Q_0 = I, S_k = 3/2 I - 1/2 G_k, Q_{k+1} = S_k Q_k and G_{k+1} = S_k G_k S_k. All are polynomials of G and symmetric, so
-    the symmetric part of each gradient is enough. On a GPU small products cost what their calls cost: these are few.
+    Q_0 = I, S_k = 3/2 I - 1/2 G_k, Q_{k+1} = S_k Q_k and G_{k+1} = S_k G_k S_k. All are polynomials of G and symmetric,
+    so the symmetric part of each gradient is enough. On a GPU small products cost what their calls cost: here they are
+    few.
     """
 
     @staticmethod
