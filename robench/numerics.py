@@ -10,6 +10,7 @@ it. JSON rounds no rate: it has the exact count beside it. Rates come as counts,
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from fractions import Fraction
 
 import numpy as np
@@ -130,6 +131,14 @@ def upper(value: float | Fraction | None, decimals: int = 4, unit: str = "") -> 
 def broke(count: int, given: int) -> str:
     """What an attack of an ensemble did at one ε: no rate, since others chose the images it was given."""
     return f"broke {count} of {given}" if given else ABSENT
+
+
+def spread(rates: Sequence[float | Fraction]) -> str:
+    """The mean of rates that hold from above, in percent, with the least and the greatest; of one, the rate alone."""
+    mean, least, greatest = sum(rates, Fraction(0)) / len(rates), min(rates), max(rates)
+    if len(rates) == 1:
+        return upper(100 * mean, 1)
+    return f"{upper(100 * mean, 1)} ({upper(100 * least, 1)} to {upper(100 * greatest, 1)})"
 
 
 def _digits(n: int) -> int:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from fractions import Fraction
 from typing import Any
 
 from robench.cli.console import print_reason, print_table
 from robench.cli.main import FINDING
-from robench.numerics import ABSENT, broke, lower, lower_percent, upper, upper_percent
+from robench.numerics import ABSENT, broke, lower, lower_percent, spread, upper, upper_percent
 
 SHOWN = 6
 """Columns of radii that fit a terminal; the report has all."""
@@ -115,11 +116,14 @@ def potential_result(summary: Mapping[str, Any]) -> None:
 
 
 def bench_result(rows: Sequence[Mapping[str, Any]]) -> None:
-    """One table a data set; certified and attacked accuracy are of the same images, so the left is never the larger."""
+    """One table a data set, and one of means where models have several seeds.
+
+    Certified and attacked accuracy are of the same images, so the left is never the larger.
+    """
     for data in dict.fromkeys(row["data"] for row in rows):
         chosen = [row for row in rows if row["data"] == data]
-        every = list(chosen[0]["n_robust"]["combined"])
-        eps = every[:: -(-len(every) // SHOWN)]
+        eps = _shown_eps(chosen)
+        seeds = len({row["seed"] for row in chosen}) > 1
         columns = ["model", "clean", "base rate", "Lipschitz <=", "mean radius", *(f"ε = {text}" for text in eps)]
         cells = []
         for row in chosen:
@@ -128,7 +132,7 @@ def bench_result(rows: Sequence[Mapping[str, Any]]) -> None:
             high = [upper_percent(row["n_robust"]["combined"][text], row["n_attacked"]) for text in eps]
             cells.append(
                 [
-                    row["model"],
+                    f"{row['model']}, seed {row['seed']}" if seeds else row["model"],
                     upper_percent(row["n_correct"], row["n"], " %"),
                     upper_percent(row["n_base"], row["n"], " %"),
                     upper(row["lipschitz_upper"], 2),
@@ -141,6 +145,41 @@ def bench_result(rows: Sequence[Mapping[str, Any]]) -> None:
             f"clean accuracy, base rate and mean certified radius on all {chosen[0]['n']}"
         )
         print_table(title, columns, cells)
+        if seeds:
+            _seeds_result(data, chosen, eps)
+
+
+def _seeds_result(data: str, rows: Sequence[Mapping[str, Any]], eps: Sequence[str]) -> None:
+    """Means over the seeds, with the least and the greatest."""
+    cells = []
+    for model in dict.fromkeys(row["model"] for row in rows):
+        chosen = [row for row in rows if row["model"] == model]
+        clean = [Fraction(row["n_correct"], row["n"]) for row in chosen]
+        robust = [[Fraction(row["n_robust"]["combined"][text], row["n_attacked"]) for row in chosen] for text in eps]
+        cells.append([model, str(len(chosen)), *map(spread, (clean, *robust))])
+    title = f"{data}: attacked accuracy in %, mean over the seeds (least to greatest)"
+    print_table(title, ["model", "seeds", "clean", *(f"ε = {text}" for text in eps)], cells)
+
+
+def _shown_eps(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """As many of the radii as fit."""
+    every = list(rows[0]["n_robust"]["combined"])
+    return every[:: -(-len(every) // SHOWN)]
+
+
+def training_result(rows: Sequence[Mapping[str, Any]]) -> None:
+    """What the trainings of a bench came to."""
+    cells = [
+        [
+            f"{row['model']}, seed {row['seed']}",
+            row["data"],
+            f"{row['kept_epoch']} of {row['epochs']}",
+            upper(100 * row["clean_accuracy"], 2, " %"),
+            f"{row['seconds']:.0f}",
+        ]
+        for row in rows
+    ]
+    print_table("trainings", ["model", "data", "epoch kept", "validation accuracy", "seconds"], cells)
 
 
 def show_flags(flags: Sequence[Mapping[str, Any]], note: Callable[[str], None]) -> None:

@@ -107,7 +107,9 @@ ARCHITECTURES: Mapping[str, Callable[[Shape, Style], Layers]] = {
     "dense-512": _dense(512, 512, 256),
     "conv-small": _conv((8, 16), 1, 64),
     "conv": _conv((16, 32), 1, 100),
+    "cifar-small": _conv((32, 64, 128), 1, 256),
     "cifar": _conv((128, 256, 512), 2, 512, 512),
+    "faces": _conv((16, 32, 64, 128), 1, 128),
     "celeba": _conv((16, 32, 64, 128, 256), 2, 512, 512),
 }
 """By name. `dense`, `conv`, `cifar` and `celeba` have the paper's widths (appendix D.1)."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -90,6 +90,38 @@ class BoundFacts:
     lipschitz_upper: float | None = None
     lipschitz_lower: float | None = None
     layers: Sequence[LayerFacts] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingFacts:
+    """How the model was trained, as `robench.workflows.training_folder.training_facts` wrote it.
+
+    Fields:
+        seconds: of the whole training, by the clock.
+        device: name of the processor it ran on.
+        settings: digest of all settings but the seed: trainings with an equal one differ in nothing else.
+        loss: its fields.
+        points: epochs at which the curves have their values.
+        curves: by name, one value a point, on the validation split.
+    """
+
+    recipe: str = ""
+    arch: str = ""
+    constraint: str = ""
+    seed: int = 0
+    epochs: int = 0
+    kept_epoch: int = 0
+    seconds: float = 0.0
+    device: str | None = None
+    settings: str = ""
+    loss: Mapping[str, Any] = field(default_factory=dict)
+    points: Sequence[int] = ()
+    curves: Mapping[str, Sequence[float]] = field(default_factory=dict)
+
+
+def training_facts(data: Mapping[str, Any] | None) -> TrainingFacts | None:
+    """The facts of a training; None where the manifest has none."""
+    return _known(TrainingFacts, data) if data else None
 
 
 def model_facts(data: Mapping[str, Any] | None) -> ModelFacts:

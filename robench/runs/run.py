@@ -19,10 +19,12 @@ from robench.runs.facts import (
     CertificateFacts,
     DataFacts,
     ModelFacts,
+    TrainingFacts,
     bound_facts,
     certificate_facts,
     data_facts,
     model_facts,
+    training_facts,
 )
 from robench.runs.reading import MANIFEST, SUMMARY, check_unchanged, find_runs, read_effort, read_records
 
@@ -119,6 +121,11 @@ class Run(Generic[R]):
     def certificate(self) -> CertificateFacts:
         """What the manifest says of the certificates."""
         return certificate_facts(self.facts.get("certificate"))
+
+    @cached_property
+    def training(self) -> TrainingFacts | None:
+        """What the manifest says of how the model was trained; None where it was not trained by robench."""
+        return training_facts(self.facts.get("training"))
 
     @property
     def facts(self) -> Mapping[str, Any]:

@@ -26,6 +26,20 @@ AUDIT = {
     "layers": ([LAYER], None),
 }
 CERTIFICATE = {"rules": [str], "region": str, "arithmetic": str, "model": str}
+TRAINING = {
+    "recipe": str,
+    "arch": str,
+    "constraint": str,
+    "seed": int,
+    "epochs": int,
+    "kept_epoch": int,
+    "seconds": float,
+    "device": MAYBE_TEXT,
+    "settings": str,
+    "loss": {ANY: (str, float)},
+    "points": [int],
+    "curves": {ANY: [float]},
+}
 FLAGS = ([{"name": str, "message": str}], None)
 MANIFEST = {
     "status": str,
@@ -37,6 +51,7 @@ MANIFEST = {
         "data": (DATA, None),
         "audit": (AUDIT, None),
         "certificate": (CERTIFICATE, None),
+        "training": (TRAINING, None),
         "flags": FLAGS,
         "eps": [str],
         "device": MAYBE_TEXT,

@@ -15,6 +15,7 @@ import torch
 from robench import lipschitz, models
 from robench.attacks.batch import AttackedBatch
 from robench.attacks.diagnostics import diagnose
+from robench.attacks.directions import directions
 from robench.attacks.ensemble import attack_batches
 from robench.attacks.gallery import make_gallery
 from robench.attacks.passes import PassCounter
@@ -25,7 +26,8 @@ from robench.errors import BoundError
 from robench.files import write_json
 from robench.records.certificates import certified_radii
 from robench.records.record import AttackRecord, CertifyRecord, attack_record, to_line
-from robench.runs.adversarials import write_adversarials
+from robench.runs.adversarials import read_adversarials, write_adversarials
+from robench.runs.directions import write_directions
 from robench.runs.folder import RunFolder
 from robench.runs.gallery import write_gallery
 from robench.specs.epsilon import Epsilons, epsilons
@@ -210,6 +212,8 @@ def _summarize(job: _Job, run: RunFolder[AttackRecord], records: Sequence[Attack
     )
     gallery = make_gallery(job.loaded, job.dataset, job.spec, device=job.device)
     write_gallery(run.path, gallery.tensors(), gallery.facts())
+    points = read_adversarials(run.path)
+    write_directions(run.path, directions(job.loaded, job.dataset, records, points, device=job.device))
     progress.close()
     spent = run.spent()
     return {

@@ -1,119 +1,164 @@
-"""`robench bench`: train, certify, attack and report several recipes in one resumable go."""
+"""`robench bench`: train, certify, attack and report the models of a suite in one resumable go."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal
 
 from robench import workflows
-from robench.errors import SpecError, did_you_mean
+from robench.errors import SpecError
 from robench.records.record import SCHEMA_VERSION
 from robench.specs.data import DataSpec
-from robench.training.recipes import RECIPES
+from robench.specs.suite import Suite, SuiteAttack, SuiteModel, Track, read_suite
+from robench.specs.training import TrainSpec
 
-
-class Entry(NamedTuple):
-    """One model of a suite.
-
-    Fields:
-        label: folder name of the model.
-        recipe: key of `RECIPES`.
-        changes: fields of the training spec that differ from the recipe's.
-    """
-
-    label: str
-    recipe: str
-    changes: Mapping[str, Any] = {}
+Stage = Literal["train", "certify", "attack", "report"]
+STAGES: tuple[Stage, ...] = ("train", "certify", "attack", "report")
+"""What a bench does with its models, in this order."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Track:
-    """The models of a suite that share a data set.
+class Place:
+    """Where a bench reads and writes, and how.
 
     Fields:
-        data: name of the data set.
-        entries: the models.
-        eps: L2 radii, as written, in input units.
-        attacked: number of test images attacked; certificates cover the whole test split.
-        full: run every attack on every open image, for per-attack columns.
+        out: folder for `models/`, `runs/`, `potentials/` and `report/`.
+        data_dir: folder with the data set's own files.
+        execution: device, threads, batch size, progress.
     """
 
-    data: str
-    entries: tuple[Entry, ...]
-    eps: tuple[str, ...]
-    attacked: int
-    full: bool
+    out: Path
+    data_dir: Path | None
+    execution: workflows.Execution
 
 
 @dataclass(frozen=True, kw_only=True)
-class Suite:
-    """A benchmark: tracks run one after the other, reported together."""
+class Contender:
+    """One model of a bench: an entry of a track, with a seed.
 
-    name: str
-    tracks: tuple[Track, ...]
+    Fields:
+        track: what it shares with others.
+        model: the entry.
+        seed: of its training and its attacks.
+        place: of the bench.
+    """
 
+    track: Track
+    model: SuiteModel
+    seed: int
+    place: Place
 
-PAPER_APPROACHES = (
-    Entry("adv", "adv"),
-    Entry("1lip-log", "1lip-log"),
-    Entry("gnp-hinge", "gnp-hinge"),
-    Entry("gnp-log", "gnp-log"),
-    Entry("hkr", "hkr"),
-)
-"""The five approaches of the paper, §5, in its order."""
+    @property
+    def data(self) -> DataSpec:
+        """The data set.
 
-BENCH_SUITES: Mapping[str, Suite] = {
-    "embedded": Suite(
-        name="embedded",
-        tracks=(
-            Track(
-                data="two-moons",
-                entries=tuple(Entry(name, name) for name in RECIPES),
-                eps=("0.05", "0.1", "0.2", "0.3"),
-                attacked=200,
-                full=False,
-            ),
-            Track(
-                data="digits",
-                entries=tuple(Entry(name, name) for name in RECIPES),
-                eps=("0.1", "0.25", "0.5", "1"),
-                attacked=200,
-                full=False,
-            ),
-        ),
-    ),
-    "mnist": Suite(
-        name="mnist",
-        tracks=(
-            Track(
-                data="mnist",
-                entries=PAPER_APPROACHES,
-                eps=("0.25", "0.5", "0.75", "1", "1.25", "1.58", "2", "2.5", "3", "3.5", "4", "5"),
-                attacked=500,
-                full=True,
-            ),
-        ),
-    ),
-}
+        Raises:
+            SpecError: neither the suite nor the user names one.
+        """
+        if self.track.data is None:
+            raise SpecError(
+                f"the suite does not say on which data `{self.model.label}` is trained",
+                hint="name them: `--data npz:PATH`, or another data set of two classes",
+            )
+        return DataSpec(name=self.track.data)
+
+    @property
+    def name(self) -> str:
+        """Of its folders: track, label and seed; seed 0 is not named."""
+        stem = re.sub(r"[^A-Za-z0-9._-]+", "-", self.track.name or self.data.name)
+        return f"{stem}-{self.model.label}" + (f"-seed-{self.seed}" if self.seed else "")
+
+    @property
+    def folder(self) -> Path:
+        """The model folder."""
+        return self.place.out / "models" / self.name
+
+    @property
+    def ref(self) -> workflows.ModelRef:
+        """The trained model."""
+        return workflows.ModelRef(ref=str(self.folder))
+
+    def images(self, limit: int | None) -> workflows.DataRef:
+        """The first so many images of the test split; None for all."""
+        return workflows.DataRef(self.data, data_dir=self.place.data_dir, limit=limit)
+
+    def spec(self) -> TrainSpec:
+        """How it is trained."""
+        model = self.model
+        return workflows.train_spec(
+            model.recipe,
+            self.data,
+            data_dir=self.place.data_dir,
+            arch=model.arch,
+            epochs=model.epochs,
+            seed=self.seed,
+            changes=model.changes,
+            progress=self.place.execution.progress,
+        )
+
+    def train(self) -> dict[str, Any]:
+        """Its training; the summary."""
+        place = self.place
+        return workflows.train(self.spec(), self.folder, data_dir=place.data_dir, execution=place.execution).summary
+
+    def certify(self) -> dict[str, Any]:
+        """Its certificates on the whole test split; the summary."""
+        place = self.place
+        out = place.out / "runs" / f"certify-{self.name}"
+        return workflows.certify(
+            self.ref, self.images(None), eps=self.track.eps, out=out, execution=place.execution
+        ).summary
+
+    def attack(self, plan: SuiteAttack) -> dict[str, Any]:
+        """One of its attack runs; the summary."""
+        place = self.place
+        out = place.out / "runs" / "-".join(filter(None, ("attack", plan.label, self.name)))
+        return workflows.attack(
+            self.ref,
+            self.images(plan.images),
+            eps=self.track.eps,
+            attacks=plan.attacks,
+            full=plan.full,
+            seed=self.seed,
+            out=out,
+            execution=place.execution,
+        ).summary
+
+    def potentials(self) -> Iterator[dict[str, Any]]:
+        """Held against the optimum of Theorem 2, split by split, where the track asks for it; the summaries."""
+        plan, place = self.track.potential, self.place
+        if plan is None or self.model.label not in plan.labels:
+            return
+        for split in plan.splits:
+            data = workflows.DataRef(self.data, split=split, data_dir=place.data_dir, limit=plan.images)
+            out = place.out / "potentials" / f"{self.name}-{split}"
+            yield workflows.potential(
+                self.ref, data, out=out, alpha=plan.alpha, margin=plan.margin, execution=place.execution
+            ).summary
 
 
 def bench(
     name: str = "embedded",
     *,
+    suite: Suite | None = None,
     out: Path | None = None,
     data_dir: Path | None = None,
-    seed: int = 0,
+    seeds: tuple[int, ...] | None = None,
+    until: Stage = "report",
     execution: workflows.Execution | None = None,
 ) -> workflows.Outcome:
     """Train, certify, attack and report; each part that is done already is only read.
 
     Args:
-        name: of the suite, a key of `BENCH_SUITES`.
+        name: of the suite, one of `robench.specs.suite.suite_names()`, or the path of a JSON file.
+        suite: what is done; None for the whole suite of that name.
         out: folder for `models/`, `runs/` and `report/`; None is `runs/bench-NAME`.
         data_dir: folder with the data set's own files.
-        seed: of every training and attack.
+        seeds: of trainings and attacks; None for those of the suite.
+        until: the last stage; all models pass a stage before the next one starts.
         execution: device, threads, batch size, progress.
 
     Raises:
@@ -121,61 +166,58 @@ def bench(
         DataError: the data cannot be read.
         RunError: a folder cannot be written or holds something else.
     """
-    if name not in BENCH_SUITES:
-        raise SpecError(f"there is no suite `{name}`", hint=did_you_mean(name, BENCH_SUITES))
-    out = out or Path("runs") / f"bench-{name}"
-    execution = execution or workflows.Execution()
+    suite = suite or read_suite(name)
+    place = Place(
+        out=out or Path("runs") / f"bench-{Path(name).stem}",
+        data_dir=data_dir,
+        execution=execution or workflows.Execution(),
+    )
+    contenders = [
+        Contender(track=track, model=model, seed=seed, place=place)
+        for seed in seeds or suite.seeds
+        for track in suite.tracks
+        for model in track.models
+    ]
+    stages = STAGES[: STAGES.index(until) + 1]
+    trained = [item.train() for item in contenders]
+    certified = [item.certify() for item in contenders] if "certify" in stages else []
+    attacked = [_attacked(item) for item in contenders] if "attack" in stages else []
+    violations = sum(run["violations"] for runs in attacked for run in runs)
     rows = [
-        run_entry(track, entry, out, data_dir=data_dir, seed=seed, execution=execution)
-        for track in BENCH_SUITES[name].tracks
-        for entry in track.entries
+        _row(item, certificates, runs[0])
+        for item, certificates, runs in zip(contenders, certified, attacked, strict=False)
     ]
     summary = {
         "schema_version": SCHEMA_VERSION,
         "command": "bench",
+        "trainings": [_training(item, result) for item, result in zip(contenders, trained, strict=True)],
         "models": rows,
-        "violations": sum(row["violations"] for row in rows),
-        "report": str(workflows.report([out / "runs"], out / "report")),
+        "violations": violations,
+        "report": str(workflows.report([place.out / "runs"], place.out / "report")) if "report" in stages else None,
     }
-    return workflows.Outcome(out, summary)
+    return workflows.Outcome(place.out, summary)
 
 
-def run_entry(
-    track: Track, entry: Entry, out: Path, *, data_dir: Path | None, seed: int, execution: workflows.Execution
-) -> dict[str, Any]:
-    """Train, certify and attack one model; its row of the comparison.
+def _attacked(item: Contender) -> list[dict[str, Any]]:
+    """All attack runs of a model, the main one first, and what is held against Theorem 2."""
+    runs = [item.attack(plan) for plan in item.track.attacks]
+    for _ in item.potentials():
+        pass
+    return runs
 
-    Args:
-        track: the suite on one data set.
-        entry: the model.
-        out: folder of the whole bench.
-        data_dir: folder of the data set's own files.
-        seed: of the training.
-        execution: where, and who is told.
-    """
-    name = f"{track.data}-{entry.label}"
-    folder = out / "models" / name
-    spec = workflows.train_spec(
-        entry.recipe, DataSpec(name=track.data), data_dir=data_dir, seed=seed, changes=entry.changes
-    )
-    workflows.train(spec, folder, data_dir=data_dir, execution=execution)
-    model = workflows.ModelRef(ref=str(folder))
-    everything = workflows.DataRef(spec=spec.data, data_dir=data_dir)
-    certified = workflows.certify(
-        model, everything, eps=track.eps, out=out / "runs" / f"certify-{name}", execution=execution
-    ).summary
-    attacked = workflows.attack(
-        model,
-        workflows.DataRef(spec=spec.data, data_dir=data_dir, limit=track.attacked),
-        eps=track.eps,
-        full=track.full,
-        seed=seed,
-        out=out / "runs" / f"attack-{name}",
-        execution=execution,
-    ).summary
+
+def _training(item: Contender, result: dict[str, Any]) -> dict[str, Any]:
+    """What a training came to, in a row."""
+    taken = ("epochs", "kept_epoch", "clean_accuracy", "base_rate", "certified_estimate", "seconds", "finished_before")
+    return {"data": item.data.name, "model": item.model.label, "seed": item.seed} | {key: result[key] for key in taken}
+
+
+def _row(item: Contender, certified: dict[str, Any], attacked: dict[str, Any]) -> dict[str, Any]:
+    """A model of the comparison."""
     return {
-        "data": track.data,
-        "model": entry.label,
+        "data": item.data.name,
+        "model": item.model.label,
+        "seed": item.seed,
         "n": certified["n"],
         "n_correct": certified["n_correct"],
         "n_base": certified["n_base"],

@@ -24,6 +24,7 @@ from robench.specs.base import digest
 from robench.specs.evaluation import AttackSpec, CertifySpec
 from robench.specs.smoothing import SmoothingSpec
 from robench.workflows.pairs import Pair
+from robench.workflows.training_folder import training_facts
 
 ROUNDED = 1e-6
 """Share of a certified radius by which threads and processors may change it."""
@@ -60,6 +61,7 @@ def run_request(
             "data": {**dataset.describe(), "data_dir": None if data_dir is None else str(data_dir.resolve())},
             **({} if bound is None else {"audit": bound}),
             "certificate": _certificate(spec, bound),
+            "training": training_facts(Path(pair.model.ref)),
             "flags": flags,
             **device_facts(device),
         },

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from robench.errors import RunError
+from robench.errors import RobenchError, RunError
 from robench.files import read_json, write_atomic
 from robench.models import DESCRIPTION, HISTORY, STATE, TRAINING, WEIGHTS
 from robench.records.record import SCHEMA_VERSION
@@ -23,6 +24,8 @@ RENAMED = {
     "accuracy": "clean_accuracy",
 }
 """Fields of a spec, of its loss and of a result that older versions of robench called otherwise."""
+POINTS = 60
+"""Of a curve in a manifest."""
 
 
 class TrainingFolder(KeptFolder):
@@ -98,6 +101,53 @@ def read_training(folder: Path) -> dict[str, Any]:
     loss, result = _renamed(spec.get("loss")), _renamed(record.get("result"))
     version = SCHEMA_VERSION if record.get("status") == "success" else record.get("schema_version")
     return {**record, "schema_version": version, "spec": {**_renamed(spec), "loss": loss}, "result": result}
+
+
+def training_facts(folder: Path) -> dict[str, Any] | None:
+    """What a manifest says of how a model was trained; None where its folder does not say it.
+
+    The curves are of the validation split, at some epochs, so that a reader sees whether the training had settled.
+    """
+    try:
+        record = read_training(folder)
+        spec, result = TrainSpec.from_dict(record["spec"]), record["result"]
+        rows = _thinned([json.loads(line) for line in (folder / HISTORY).read_text(encoding="utf-8").splitlines()])
+        curves = {key: [_rate(row[key]) for row in rows] for key in ("clean_accuracy", "certified_estimate")}
+        device = record.get("facts", {}).get("device_name")
+        return {
+            "recipe": spec.recipe,
+            "arch": spec.arch,
+            "constraint": spec.constraint,
+            "loss": spec.loss.to_dict(),
+            "seed": spec.seed,
+            "epochs": spec.epochs,
+            "points": [int(row["epoch"]) for row in rows],
+            "kept_epoch": int(result["kept_epoch"]),
+            "seconds": float(result["seconds"]),
+            "device": None if device is None else str(device),
+            "settings": _without_seed(spec),
+            "curves": {key: values for key, values in curves.items() if None not in values},
+        }
+    except (RobenchError, OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None  # a copied folder may lack it, and certificates do not depend on it
+
+
+def _thinned(rows: list[Any]) -> list[Any]:
+    """At most `POINTS` of the rows, evenly, the last one among them."""
+    step = -(-len(rows) // POINTS)
+    return rows[::-1][::step][::-1] if step else rows
+
+
+def _rate(value: Any) -> float | None:
+    """A share of images from 0 to 1."""
+    if value is not None and not 0.0 <= float(value) <= 1.0:
+        raise ValueError(f"{value} is no share")
+    return None if value is None else float(value)
+
+
+def _without_seed(spec: TrainSpec) -> str:
+    """Digest of what trainings that differ in their seed alone have in common."""
+    return dataclasses.replace(spec, seed=0).digest()
 
 
 def _renamed(fields: Any) -> Any:
