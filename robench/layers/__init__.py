@@ -12,8 +12,10 @@ from robench.layers.constrain import (
 )
 from robench.layers.normalization import InputNormalization
 from robench.layers.pooling import L2NormPool2d, ScaledAvgPool2d
+from robench.layers.shift import CircularShift
 
 __all__ = [
+    "CircularShift",
     "Constraint",
     "ConvScheme",
     "FullSort",

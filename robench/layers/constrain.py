@@ -87,7 +87,8 @@ def constrain_conv(
     require_plain(conv)
     require_single_cover(conv, input_size)
     if scheme == "orthogonal":
-        _register(conv, [OrthogonalKernel(conv)])
+        one_pixel = conv.kernel_size == (1, 1)  # a matrix: nothing to be built from parts
+        _register(conv, [Polar(conv.weight) if one_pixel else OrthogonalKernel(conv)])
         return conv
     factor = paper_factor(conv, input_size) if scheme == "paper" else strict_factor(conv)
     _register(conv, [*maps, Scale(1.0 / factor)])

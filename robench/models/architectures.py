@@ -25,6 +25,8 @@ from robench.specs.model import (
     Pool,
     PoolKind,
     Shape,
+    Shift,
+    Unshuffle,
     shapes_through,
 )
 
@@ -78,11 +80,7 @@ def conv_layers(input_shape: Shape, style: Style, blocks: Sequence[int], convs: 
     Raises:
         SpecError: the input is no image.
     """
-    if len(input_shape) != 3:
-        raise SpecError(
-            f"convolutions need images (C, H, W), and the input shape is {list(input_shape)}",
-            hint="use a dense architecture, such as `dense-small`",
-        )
+    _require_image(input_shape)
     layers: list[LayerSpec] = []
     for channels in blocks:
         layers += [Conv(channels=channels), Activation(kind=style.conv)] * convs
@@ -93,12 +91,58 @@ def conv_layers(input_shape: Shape, style: Style, blocks: Sequence[int], convs: 
     return (*layers, Head())
 
 
+def shift_layers(input_shape: Shape, style: Style, blocks: Sequence[tuple[int, int]], widths: Sequence[int]) -> Layers:
+    """Stages of blocks (shift, 1x1 convolution, activation) after windows folded into channels, and dense layers.
+
+    Windows are folded where both sides are even.
+
+
+    Args:
+        input_shape: of one image.
+        style: gives activations.
+        blocks: of each stage, its channels and its number of blocks.
+        widths: of the dense layers, in order.
+
+    Raises:
+        SpecError: the input is no image.
+    """
+    _require_image(input_shape)
+    layers: list[LayerSpec] = []
+    height, width = input_shape[1:]
+    for channels, count in blocks:
+        if height % 2 == width % 2 == 0:
+            layers.append(Unshuffle())
+            height, width = height // 2, width // 2
+        layers += _mixed(channels, style)
+        layers += [Shift(), *_mixed(channels, style)] * count
+    layers.append(Flatten())
+    for units in widths:
+        layers += [Dense(units=units), Activation(kind=style.dense)]
+    return (*layers, Head())
+
+
+def _mixed(channels: int, style: Style) -> Layers:
+    return (Conv(channels=channels, kernel=1, padding=0), Activation(kind=style.conv))
+
+
+def _require_image(input_shape: Shape) -> None:
+    if len(input_shape) != 3:
+        raise SpecError(
+            f"convolutions need images (C, H, W), and the input shape is {list(input_shape)}",
+            hint="use a dense architecture, such as `dense-small`",
+        )
+
+
 def _dense(*widths: int) -> Callable[[Shape, Style], Layers]:
     return lambda input_shape, style: dense_layers(input_shape, style, widths)
 
 
 def _conv(blocks: Sequence[int], convs: int, *widths: int) -> Callable[[Shape, Style], Layers]:
     return lambda input_shape, style: conv_layers(input_shape, style, blocks, convs, widths)
+
+
+def _shift(blocks: Sequence[tuple[int, int]], *widths: int) -> Callable[[Shape, Style], Layers]:
+    return lambda input_shape, style: shift_layers(input_shape, style, blocks, widths)
 
 
 ARCHITECTURES: Mapping[str, Callable[[Shape, Style], Layers]] = {
@@ -111,6 +155,9 @@ ARCHITECTURES: Mapping[str, Callable[[Shape, Style], Layers]] = {
     "cifar": _conv((128, 256, 512), 2, 512, 512),
     "faces": _conv((16, 32, 64, 128), 1, 128),
     "celeba": _conv((16, 32, 64, 128, 256), 2, 512, 512),
+    "shift-small": _shift(((64, 3), (128, 3)), 256),
+    "shift": _shift(((64, 4), (128, 4), (256, 4)), 512),
+    "shift-large": _shift(((128, 6), (256, 6), (512, 6)), 512),
 }
 """By name. `dense`, `conv`, `cifar` and `celeba` have the paper's widths (appendix D.1)."""
 

@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from robench.layers import (
+    CircularShift,
     FullSort,
     GroupSort2,
     HouseHolder,
@@ -23,7 +24,19 @@ from robench.layers import (
     constrain_linear,
     export_weight,
 )
-from robench.specs.model import Activation, Conv, Dense, Flatten, Head, LayerSpec, ModelSpec, Pool, Shape
+from robench.specs.model import (
+    Activation,
+    Conv,
+    Dense,
+    Flatten,
+    Head,
+    LayerSpec,
+    ModelSpec,
+    Pool,
+    Shape,
+    Shift,
+    Unshuffle,
+)
 from robench.specs.training import Constraint, ConvScheme, HeadKind
 
 HEAD = "head"
@@ -61,6 +74,10 @@ def _module(layer: LayerSpec, shape: Shape, outputs: int) -> nn.Module:
         )
     if isinstance(layer, Flatten):
         return nn.Flatten()
+    if isinstance(layer, Shift):
+        return CircularShift(shape[0], layer.moved(shape[0]))
+    if isinstance(layer, Unshuffle):
+        return nn.PixelUnshuffle(layer.size)
     if isinstance(layer, Activation):
         return _activation(layer, shape[0])
     return _pool(layer)

@@ -69,6 +69,25 @@ class Pool(Spec):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Shift(Spec):
+    """An eighth of the channels moves by one pixel in each of four directions, around the border: an isometry."""
+
+    type: Literal["shift"] = "shift"
+
+    def moved(self, channels: int) -> int:
+        """How many of so many channels move in each direction."""
+        return channels // 8
+
+
+@dataclass(frozen=True, kw_only=True)
+class Unshuffle(Spec):
+    """`nn.PixelUnshuffle`: a window of size x size pixels becomes channels, (N, C, H, W) to (N, size² C, H/size, ...)."""
+
+    type: Literal["unshuffle"] = "unshuffle"
+    size: Size = 2
+
+
+@dataclass(frozen=True, kw_only=True)
 class Flatten(Spec):
     """(N, C, H, W) to (N, C*H*W)."""
 
@@ -83,7 +102,7 @@ class Head(Spec):
     bias: bool = True
 
 
-LayerSpec = Dense | Conv | Activation | Pool | Flatten | Head
+LayerSpec = Dense | Conv | Activation | Pool | Shift | Unshuffle | Flatten | Head
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -188,6 +207,17 @@ def _shape_after(layer: LayerSpec, shape: Shape, outputs: int) -> Shape:
         return (layer.units if isinstance(layer, Dense) else outputs,)
     if len(shape) != 3:
         raise SpecError(f"needs an image (C, H, W), got {list(shape)}", hint="use `dense` layers on flat inputs")
+    if isinstance(layer, Shift):
+        if layer.moved(shape[0]) < 1:
+            raise SpecError(f"needs 8 channels, got {shape[0]}", hint="put a convolution with more channels before it")
+        return shape
+    if isinstance(layer, Unshuffle):
+        if shape[1] % layer.size or shape[2] % layer.size:
+            raise SpecError(
+                f"windows of {layer.size} do not fill {shape[1]}x{shape[2]} pixels",
+                hint="give a size that divides both sides",
+            )
+        return (shape[0] * layer.size**2, shape[1] // layer.size, shape[2] // layer.size)
     if isinstance(layer, Conv):
         sides = [(side + 2 * layer.padding - layer.kernel) // layer.stride + 1 for side in shape[1:]]
         channels = layer.channels

@@ -71,7 +71,21 @@ class PairwiseMarginLossSpec(Spec):
     width: PositiveFloat = 0.2
 
 
-LossSpec = HKRLossSpec | KRLossSpec | HingeLossSpec | LogLossSpec | PairwiseMarginLossSpec
+@dataclass(frozen=True, kw_only=True)
+class PairwiseLogLossSpec(Spec):
+    """Log-entropy of the pairwise radii r_j = (f_y - f_j) / ||w_y - w_j||: t log(1 + sum_j exp((offset - r_j) / t)).
+
+    Fields:
+        offset: radius up to which an example is pushed, in L2 units of the input; twice the ε of interest is usual.
+        temperature: t, in the same units; a small one comes near to a hinge on the smallest radius.
+    """
+
+    type: Literal["pairwise-log"] = "pairwise-log"
+    offset: NonNegativeFloat = 0.0
+    temperature: PositiveFloat = 0.25
+
+
+LossSpec = HKRLossSpec | KRLossSpec | HingeLossSpec | LogLossSpec | PairwiseMarginLossSpec | PairwiseLogLossSpec
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,6 +134,8 @@ class TrainSpec(Spec):
         head: `unit_rows` makes each output 1-Lipschitz by itself (paper, §4.2), `joint` all outputs together.
         balance: classes count alike: every batch holds as many examples of each, and the scores by which an epoch is
             chosen are means over the classes.
+        augment: what is done to training images: `shift` by up to 1 pixel; `crop-flip` shifts by up to 4 and mirrors
+            half of them. What comes in at the border is 0.
         center: after training, shift each output by Eq. 2.
         select_eps: L2 radius, as written by the user, at which certified accuracy is estimated on the validation split.
         keep: the epoch whose weights are exported: the best on the validation split, or the last.
@@ -136,6 +152,7 @@ class TrainSpec(Spec):
     head: HeadKind
     loss: LossSpec
     balance: bool = False
+    augment: Literal["none", "shift", "crop-flip"] = "none"
     center: bool = False
     optimizer: OptimizerSpec = field(default_factory=OptimizerSpec)
     batch_size: PositiveInt = 256

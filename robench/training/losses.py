@@ -11,7 +11,7 @@ from typing import Protocol
 
 import torch
 from torch import Tensor
-from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy, one_hot
+from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy, one_hot, softplus
 
 from robench.errors import DataError, SpecError
 from robench.specs.training import LossSpec
@@ -41,7 +41,8 @@ def signs(logits: Tensor, labels: Tensor) -> Tensor:
             hint="give logits (N, 1) or (N, q) and labels (N,)",
         )
     classes = max(2, logits.shape[1])
-    if labels.numel() and not 0 <= int(labels.min()) <= int(labels.max()) < classes:
+    looked_at = labels.device.type == "cpu"  # on a GPU, `one_hot` refuses them without waiting for the device
+    if looked_at and labels.numel() and not 0 <= int(labels.min()) <= int(labels.max()) < classes:
         raise DataError(
             f"labels lie in {int(labels.min())}..{int(labels.max())}, the model tells {classes} classes apart",
             hint=f"give labels in 0..{classes - 1}, or a model with more outputs",
@@ -192,26 +193,54 @@ class PairwiseMarginLoss:
 
     def __call__(self, logits: Tensor, labels: Tensor, head_weight: Tensor | None = None) -> Tensor:
         """Mean hinge on the radius, plus the weighted count."""
-        if head_weight is None:
-            raise SpecError(
-                "the pairwise margin loss needs the weight of the last layer", hint="use a model that has a head"
-            )
-        radius = _pairwise_radius(logits, labels, head_weight)
+        radius = _pairwise_radii(logits, labels, _weight(head_weight)).amin(1)
         count = torch.sigmoid((self.target - radius) / self.width)
         return (self.margin - radius).clamp_min(0).mean() + self.count_weight * count.mean()
 
 
-def _pairwise_radius(logits: Tensor, labels: Tensor, head_weight: Tensor) -> Tensor:
+class PairwiseLogLoss:
+    """Log-entropy of the pairwise radii: t log(1 + sum over j != y of exp((offset - r_j) / t)).
+
+    r_j = (f_y - f_j) / ||w_y - w_j|| is the distance to class j that a 1-Lipschitz body and head rows w prove. Cross
+    entropy with an offset on the logits (Prach and Lampert 2022), in units of the input. Needs the head's weight.
+
+    Args:
+        offset: radius up to which an example is pushed, from 0 up, in L2 units of the input.
+        temperature: t, in the same units.
+
+    Raises:
+        SpecError: offset below 0, or temperature not above 0; at the call, no head weight.
+    """
+
+    def __init__(self, offset: float = 0.0, temperature: float = 0.25) -> None:
+        _require(offset >= 0, "offset", offset, "from 0 up")
+        _require(temperature > 0, "temperature", temperature, "above 0")
+        self.offset, self.temperature = offset, temperature
+
+    def __call__(self, logits: Tensor, labels: Tensor, head_weight: Tensor | None = None) -> Tensor:
+        """Mean over the batch."""
+        radii = _pairwise_radii(logits, labels, _weight(head_weight))
+        return self.temperature * softplus(torch.logsumexp((self.offset - radii) / self.temperature, dim=1)).mean()
+
+
+def _weight(head_weight: Tensor | None) -> Tensor:
+    if head_weight is None:
+        raise SpecError("a loss of pairwise radii needs the weight of the last layer", hint="use a model with a head")
+    return head_weight
+
+
+def _pairwise_radii(logits: Tensor, labels: Tensor, head_weight: Tensor) -> Tensor:
+    """r_j of every class j, (N, q), infinite for the own class; Y f / ||w||, (N, 1), for one logit."""
     y = signs(logits, labels)
     tiny = torch.finfo(logits.dtype).eps
-    radius: Tensor
+    radii: Tensor
     if logits.shape[1] == 1:
-        radius = (y * logits)[:, 0] / head_weight.norm().clamp_min(tiny)
+        radii = y * logits / head_weight.norm().clamp_min(tiny)
     else:
         distance = (head_weight[:, None] - head_weight[None, :]).norm(dim=2).clamp_min(tiny)
         gaps = logits.gather(1, labels[:, None]) - logits
-        radius = (gaps / distance[labels]).masked_fill(y > 0, torch.inf).amin(1)
-    return radius
+        radii = (gaps / distance[labels]).masked_fill(y > 0, torch.inf)
+    return radii
 
 
 def _require(holds: bool, name: str, value: float, expected: str) -> None:
@@ -225,6 +254,7 @@ LOSSES: dict[str, Callable[..., Loss]] = {
     "hinge": HingeLoss,
     "log": LogEntropyLoss,
     "pairwise-margin": PairwiseMarginLoss,
+    "pairwise-log": PairwiseLogLoss,
 }
 """Losses by the `type` of their spec; each takes the other fields of that spec by keyword."""
 

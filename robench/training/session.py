@@ -25,6 +25,7 @@ from robench.specs.epsilon import epsilon_value
 from robench.specs.training import TrainSpec
 from robench.statistics.predictions import Prediction
 from robench.training.adversary import perturb
+from robench.training.augmentation import augmentation
 from robench.training.batches import Batch, DeviceData, generator
 from robench.training.losses import build_loss
 from robench.training.schedule import make_optimizer, make_scheduler
@@ -129,7 +130,9 @@ class Session:
         noise = generator(spec.seed, epoch, stream=NOISE_STREAM)
         loss_sum = torch.zeros((), device=self._device, dtype=torch.float64)
         self.model.train()
+        change = augmentation(spec.augment, spec.seed, epoch)
         for batch in self._train.epoch(spec.batch_size, seed=spec.seed, epoch=epoch, balance=spec.balance):
+            batch = Batch(change(batch.inputs), batch.labels)
             loss_sum += self._train_step(batch, noise).double() * len(batch.labels)
             progress.advance(1)
         mean_loss = float(loss_sum) / len(self._train)
