@@ -96,7 +96,6 @@ def shift_layers(input_shape: Shape, style: Style, blocks: Sequence[tuple[int, i
 
     Windows are folded where both sides are even.
 
-
     Args:
         input_shape: of one image.
         style: gives activations.

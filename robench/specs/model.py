@@ -81,7 +81,7 @@ class Shift(Spec):
 
 @dataclass(frozen=True, kw_only=True)
 class Unshuffle(Spec):
-    """`nn.PixelUnshuffle`: a window of size x size pixels becomes channels, (N, C, H, W) to (N, size² C, H/size, ...)."""
+    """`nn.PixelUnshuffle`: a window of size x size pixels becomes channels, (N, C, H, W) to (N, size² C, ...)."""
 
     type: Literal["unshuffle"] = "unshuffle"
     size: Size = 2
