@@ -1,5 +1,6 @@
 """One thread a test process: the processes themselves run side by side (pytest-xdist)."""
 
+import io
 import os
 
 os.environ["OMP_NUM_THREADS"] = "1"  # inherited by the commands that tests start
@@ -7,6 +8,7 @@ os.environ["OMP_NUM_THREADS"] = "1"  # inherited by the commands that tests star
 import pytest
 import torch
 from hypothesis import HealthCheck, settings
+from PIL import Image
 
 from tests.sizes import check_sizes
 
@@ -24,4 +26,7 @@ settings.load_profile("untimed")
 @pytest.fixture
 def blank_figures(monkeypatch: pytest.MonkeyPatch) -> None:
     """Figures are composed but not drawn: for tests of words."""
-    monkeypatch.setattr(figures, "image_bytes", lambda figure, kind: b"<svg xmlns='http://www.w3.org/2000/svg'/>")
+    buffer = io.BytesIO()
+    Image.new("RGB", (1, 1)).save(buffer, "png")
+    blank = {"png": buffer.getvalue(), "svg": b"<svg xmlns='http://www.w3.org/2000/svg'/>"}
+    monkeypatch.setattr(figures, "image_bytes", lambda figure, kind: blank[kind])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from fractions import Fraction
 from functools import cached_property
 from typing import NamedTuple
 
@@ -13,7 +14,7 @@ from robench.runs.facts import BoundFacts, DataFacts, ModelFacts
 from robench.runs.run import AnyRun, Run
 from robench.specs.epsilon import DEFAULT_EPS, ascending
 from robench.statistics import curves
-from robench.statistics.budget import AttackBudget, budgets
+from robench.statistics.budget import DIRECTIONS, AttackBudget, budgets, passes_of
 from robench.statistics.curves import Curve
 from robench.statistics.predictions import all_flags
 from robench.statistics.sparing import spared_counts
@@ -33,16 +34,23 @@ class Evaluation:
 
     Fields:
         name: what to call the model; different for each evaluation of a report.
+        others: what further runs of the same model on the same data say; empty in each of them.
     """
 
     name: str
     certify: Run[CertifyRecord] | None
     attack: Run[AttackRecord] | None
+    others: tuple[Evaluation, ...] = ()
 
     @property
     def runs(self) -> tuple[AnyRun, ...]:
         """The runs it consists of."""
         return tuple(run for run in (self.certify, self.attack) if run is not None)
+
+    @property
+    def whole(self) -> tuple[Evaluation, ...]:
+        """This evaluation, and those of the further runs of its model."""
+        return (self, *self.others)
 
     @property
     def model(self) -> ModelFacts:
@@ -123,6 +131,21 @@ class Evaluation:
         return ascending([*asked, *self.attacked_eps]) or DEFAULT_EPS
 
     @property
+    def training_seconds(self) -> float | None:
+        """Wall-clock seconds of the training, where a run noted them."""
+        known = (run.training for item in self.whole for run in item.runs)
+        return next((training.seconds for training in known if training is not None), None)
+
+    @property
+    def passes_an_image(self) -> Fraction | None:
+        """Forward and backward passes of all attacks for one image, on average; None if they were not noted."""
+        if self.attack is None or not self.attack.n:
+            return None
+        noted = [passes_of(self.attack.spent, COMBINED, way) for way in DIRECTIONS]
+        known = [amount for amount in noted if amount is not None]
+        return Fraction(sum(known), self.attack.n) if len(known) == len(noted) else None
+
+    @property
     def refusal(self) -> str | None:
         """Why the Lipschitz constant has no bound, if so."""
         return self.bound.refused
@@ -155,24 +178,38 @@ class Evaluation:
         """
         return self._robust.get(attack)
 
-    def flags(self) -> list[Flag]:
-        """The diagnostics of all runs."""
-        return [flag for run in self.runs for flag in _flags(run)]
+    @cached_property
+    def flags(self) -> tuple[Flag, ...]:
+        """The diagnostics of all runs of the model."""
+        return tuple(flag for item in self.whole for run in item.runs for flag in _flags(run))
 
+    @cached_property
     def contradictions(self) -> Contradictions:
-        """Images with an adversarial nearer than a certified radius, by either rule, of either run.
+        """Images with an adversarial nearer than a certified radius: every attack run against every certify run.
+
+        Only runs of one arithmetic are held against each other.
 
         Raises:
-            RunError: the two runs are about different inputs.
+            RunError: two runs are about different inputs.
         """
-        if self.attack is None:
-            return Contradictions()
-        known = self.certify.records if self.certify else ()
-        return contradictions(known, self.attack.records, _rule_of(self.attack))
+        certifies = {item.certify.folder: item.certify for item in self.whole if item.certify is not None}
+        attacks = {item.attack.folder: item.attack for item in self.whole if item.attack is not None}
+        found = [
+            problem
+            for attack in attacks.values()
+            for records in [run.records for run in certifies.values() if run.arithmetic == attack.arithmetic] or [()]
+            for problem in contradictions(records, attack.records, _rule_of(attack))
+        ]
+        return Contradictions(dict.fromkeys(found))
+
+    @property
+    def certified_by(self) -> AnyRun | None:
+        """The run whose images `certified` speaks of, in the order of its records."""
+        return self.certify if self.certify is not None and self.certify.n and self.refusal is None else self.attack
 
     @cached_property
     def _certified(self) -> Mapping[Rule, Curve]:
-        if self.certify is None or not self.certify.n or self.refusal is not None:
+        if self.certify is None or self.certified_by is not self.certify:
             return self._certified_by_attack_run
         records = self.certify.records
         return {rule: curves.certified(records, rule) for rule in rules_of(records)}

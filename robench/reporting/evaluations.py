@@ -23,13 +23,41 @@ def read_evaluations(paths: Sequence[Path]) -> list[Evaluation]:
 
 
 def evaluations_of(runs: Iterable[AnyRun]) -> list[Evaluation]:
-    """Runs joined by model and data, in one fixed order."""
+    """Runs joined by model and data, one evaluation a model, in one fixed order."""
     groups: dict[tuple[str, ...], list[AnyRun]] = defaultdict(list)
     for run in runs:
-        groups[(*run.model_key, *run.data_key, run.arithmetic)].append(run)
-    found = [evaluation for group in groups.values() for evaluation in _pair(group)]
+        groups[(*run.model_key, *run.data_key)].append(run)
+    found = [_joined(group) for group in groups.values()]
     found.sort(key=lambda item: (item.data_name, item.name, item.model_key, [run.name for run in item.runs]))
     return _distinct(found)
+
+
+def _joined(group: Sequence[AnyRun]) -> Evaluation:
+    """What the largest runs of a model say; the others stand behind it."""
+    by_arithmetic: dict[str, list[AnyRun]] = defaultdict(list)
+    for run in group:
+        by_arithmetic[run.arithmetic].append(run)
+    found = [evaluation for runs in by_arithmetic.values() for evaluation in _pair(runs)]
+    found.sort(key=_place)
+    largest, *rest = found
+    return replace(largest, others=tuple(rest))
+
+
+def _place(item: Evaluation) -> tuple[Any, ...]:
+    """Where an evaluation stands among those of its model; the first one counts.
+
+    The largest attack run comes first, of equal ones that which left fewer images standing, so that no weaker attack
+    can hide what a stronger one of the same size found. Deployed arithmetic has no attacks and stands behind.
+    """
+    attack, certify = item.attack, item.certify
+    broken = sum(record.correct and record.distance is not None for record in attack.records) if attack else 0
+    return (
+        item.runs[0].arithmetic != "float64",
+        -(attack.n if attack else 0),
+        -broken,
+        -(certify.n if certify else 0),
+        [run.name for run in item.runs],
+    )
 
 
 def _pair(group: Sequence[Any]) -> list[Evaluation]:
@@ -46,18 +74,16 @@ def _evaluation(certify: Run[CertifyRecord] | None, attack: Run[AttackRecord] | 
     evaluation = Evaluation(name="", certify=certify, attack=attack)
     name = evaluation.model.name or evaluation.runs[0].model_name
     arithmetic = evaluation.runs[0].arithmetic
-    if arithmetic != "float64":
-        name = f"{name} in {arithmetic}"
-    return replace(evaluation, name=name)
+    return replace(evaluation, name=name if arithmetic == "float64" else f"{name} in {arithmetic}")
 
 
 def _distinct(evaluations: list[Evaluation]) -> list[Evaluation]:
-    """Names that tell the evaluations apart: first by weights, then by function, then by data, then by run."""
+    """Names that tell the evaluations apart: by weights, function, data, and files of the data."""
     additions: tuple[Callable[[Evaluation], str], ...] = (
         lambda item: item.weights_sha256[:8],
         lambda item: f"function {item.model_key[1][:8]}",
         lambda item: item.data_name,
-        lambda item: item.runs[-1].name,
+        lambda item: f"data {(item.data.sha256 or '')[:8]}",
     )
     for addition in additions:
         variants: dict[str, set[str]] = defaultdict(set)
@@ -67,4 +93,10 @@ def _distinct(evaluations: list[Evaluation]) -> list[Evaluation]:
             replace(item, name=f"{item.name} ({addition(item)})") if len(variants[item.name]) > 1 else item
             for item in evaluations
         ]
-    return evaluations
+    return [replace(item, others=tuple(_further(item.name, other) for other in item.others)) for item in evaluations]
+
+
+def _further(name: str, other: Evaluation) -> Evaluation:
+    """An evaluation by further runs, which has the name of its model and of its own run."""
+    own = other.attack or other.runs[-1]
+    return replace(other, name=f"{name}, run {own.name}")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 from matplotlib.figure import Figure
 
@@ -26,40 +28,22 @@ class TableExhibit:
 
 @dataclass(frozen=True, eq=False)
 class FigureExhibit:
-    """A figure with its caption, and its content in words for who does not see it."""
+    """A figure with its caption, and its content in words for who does not see it.
+
+    Fields:
+        alt: two sentences at most; the numbers stand in a table beside it.
+        figure: as it stands in files; None for what the page alone draws.
+        chart: the same as numbers, from which the page draws it anew; None for what stays a picture.
+    """
 
     name: str
     caption: str
     alt: str
-    figure: Figure
+    figure: Figure | None
+    chart: Mapping[str, Any] | None = None
 
 
 Exhibit = TableExhibit | FigureExhibit
-
-
-@dataclass(frozen=True)
-class Bracket:
-    """What is known of the accuracy under any attack at one ε: it lies between proof and attack.
-
-    Fields:
-        eps: as written.
-        certified: None if there is no certificate.
-        attacked: None if there was no attack at this ε.
-    """
-
-    eps: str
-    certified: Rate | None
-    attacked: Rate | None
-
-    @property
-    def low(self) -> float:
-        """Left end of the bar, 0..100, where the text says."""
-        return _place(self.certified)
-
-    @property
-    def width(self) -> float:
-        """Length of the bar between both ends."""
-        return max(0.0, round(_place(self.attacked or self.certified) - self.low, 2))
 
 
 def _place(rate: Rate | None) -> float:
@@ -67,32 +51,89 @@ def _place(rate: Rate | None) -> float:
 
 
 @dataclass(frozen=True)
-class Overview:
-    """One model at a glance: a row of the first table of the page.
+class Contender:
+    """A row of the first table of the page beside its numbers.
 
     Fields:
-        clean, base: clean accuracy and base rate in percent, on the images of the brackets.
+        key: what the model is called in the address of a state of the page.
+        anchor: of its section.
+        badge: `best`, `tie` (for the best), `contradicted` or nothing.
+        low, high: certified and attacked accuracy on the attacked images.
     """
 
+    key: str
     name: str
     anchor: str
-    clean: Rate | None
-    base: Rate | None
-    brackets: tuple[Bracket, ...]
+    badge: str
+    low: Rate | None
+    high: Rate | None
+
+    @property
+    def left(self) -> float:
+        """Length of the proven part of the bar, 0..100, where the text says."""
+        return _place(self.low)
+
+    @property
+    def width(self) -> float:
+        """Length of the open part."""
+        return max(0.0, round(_place(self.high or self.low) - self.left, 2))
+
+
+class Question(NamedTuple):
+    """What a reader asks first, and the answer in a sentence or two."""
+
+    asked: str
+    answer: str
+
+
+@dataclass(frozen=True, eq=False)
+class Answer:
+    """What the page says first of the models on one data set.
+
+    Fields:
+        where: data set and ε.
+        advice: the reason for the headline.
+        limits: what the advice does not say.
+        sound: whether no certificate is contradicted.
+        contenders: one for each row of the table.
+    """
+
+    anchor: str
+    where: str
+    headline: str
+    advice: str
+    limits: str
+    sound: bool
+    questions: tuple[Question, ...]
+    contenders: tuple[Contender, ...]
+    table: TableExhibit
 
 
 @dataclass(frozen=True, eq=False)
 class Section:
-    """A titled part of the page.
+    """A titled part of the page, folded below its heading.
 
     Fields:
-        facts: name and value pairs that stand under the title.
+        finding: what it shows, in a few words; it stands in the heading.
+        facts: name and value pairs that stand under the heading.
+        key: of the model that it is about; empty otherwise.
+        parts: smaller sections inside.
+        open: whether it is unfolded at first.
     """
 
     title: str
     anchor: str
     facts: tuple[tuple[str, str], ...]
     exhibits: tuple[Exhibit, ...]
+    finding: str = ""
+    key: str = ""
+    parts: tuple[Section, ...] = ()
+    open: bool = False
+
+    @property
+    def all_exhibits(self) -> tuple[Exhibit, ...]:
+        """Its exhibits and those of its parts, in order."""
+        return (*self.exhibits, *(exhibit for part in self.parts for exhibit in part.all_exhibits))
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,7 +143,8 @@ class Page:
     Fields:
         verdict: one sentence on contradictions.
         sound: whether there is no contradiction.
-        overviews: models at a glance, by data set.
+        answers: one a data set.
+        keys: by the name of a model, what it is called in the address of a state of the page.
     """
 
     title: str
@@ -110,17 +152,14 @@ class Page:
     verdict: str
     sound: bool
     notices: tuple[str, ...]
-    overviews: tuple[tuple[str, tuple[Overview, ...]], ...]
-    comparisons: tuple[Section, ...]
-    models: tuple[Section, ...]
-    closing: tuple[Section, ...]
-
-    @property
-    def sections(self) -> tuple[Section, ...]:
-        """All sections in order."""
-        return (*self.comparisons, *self.models, *self.closing)
+    answers: tuple[Answer, ...]
+    sections: tuple[Section, ...]
+    keys: Mapping[str, str]
 
     @property
     def exhibits(self) -> tuple[Exhibit, ...]:
         """All tables and figures in order."""
-        return tuple(exhibit for section in self.sections for exhibit in section.exhibits)
+        return (
+            *(answer.table for answer in self.answers),
+            *(exhibit for section in self.sections for exhibit in section.all_exhibits),
+        )

@@ -135,7 +135,7 @@ def optimality(records: Sequence[AttackRecord], attack: str, top: float) -> Frac
 
 def area(curve: Curve, top: float) -> Fraction:
     """The exact area under a curve from 0 to `top`."""
-    return Curve(np.minimum(curve.thresholds, top)).mean()
+    return Curve(np.minimum(curve.thresholds, top)).mean
 
 
 def course(records: Sequence[AttackRecord]) -> list[Curve]:

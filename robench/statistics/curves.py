@@ -54,9 +54,17 @@ class Curve:
         """95 % Clopper-Pearson intervals of the rates at each ε."""
         return clopper_pearson(self.counts(eps), self.n)
 
+    @cached_property
     def mean(self) -> Fraction:
         """The exact mean threshold; all thresholds must be finite."""
-        return sum((Fraction(float(value)) for value in self.thresholds), Fraction(0)) / self.n
+        mantissas, exponents = np.frexp(self.thresholds)
+        whole = np.ldexp(mantissas, 53).astype(np.int64)
+        total = Fraction(0)
+        for exponent in np.unique(exponents).tolist():
+            of_binade = whole[exponents == exponent]
+            high, low = int((of_binade >> 26).sum()), int((of_binade & (2**26 - 1)).sum())  # neither leaves 64 bits
+            total += Fraction((high << 26) + low) * Fraction(2) ** (exponent - 53)
+        return total / self.n
 
 
 def certified(records: Sequence[CertifyRecord], rule: Rule) -> Curve:

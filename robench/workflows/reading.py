@@ -11,19 +11,21 @@ from robench import verification
 from robench.records.record import SCHEMA_VERSION
 
 
-def report(runs: Sequence[str | PathLike[str]], out: str | PathLike[str]) -> Path:
+def report(runs: Sequence[str | PathLike[str]], out: str | PathLike[str], *, target_eps: str | None = None) -> Path:
     """Write the report over run folders; the path of its HTML page.
 
     Args:
         runs: run folders, or folders that hold some at any depth.
         out: folder of the report.
+        target_eps: the L2 radius at which models are ranked, as written; None for the usual one of each data set.
 
     Raises:
         RunError: there is no run, or the report cannot be written.
+        SpecError: `target_eps` is no radius.
     """
     from robench.reporting import build_report  # plotting libraries, which no other command needs
 
-    return build_report([Path(run) for run in runs], Path(out))
+    return build_report([Path(run) for run in runs], Path(out), target_eps=target_eps)
 
 
 def verify(

@@ -43,8 +43,41 @@ def test_two_attack_runs_share_the_certify_run(tmp_path: Path) -> None:
     Synthetic().write_attack(tmp_path / "a1", 20)
     Synthetic().write_attack(tmp_path / "a2", 20, full=True)
     found = read_evaluations([tmp_path])
-    assert [item.name for item in found] == ["hkr (a1)", "hkr (a2)"]
-    assert {item.certify.name for item in found} == {"c"}
+    assert [item.name for item in found] == ["hkr"]
+    assert {item.certify.name for item in found[0].whole} == {"c"}
+    assert len(found[0].others) == 1
+
+
+def test_the_runs_of_one_model_are_one_evaluation_and_the_largest_of_them_count(tmp_path: Path) -> None:
+    for name, n in (("small", 20), ("large", 60), ("middle", 30)):
+        Synthetic().write_certify(tmp_path / f"c-{name}", n)
+        Synthetic().write_attack(tmp_path / f"a-{name}", n, full=name == "small")
+    (item,) = read_evaluations([tmp_path])
+    assert (item.certify.name, item.attack.name) == ("c-large", "a-large")
+    assert {run.name for other in item.whole for run in other.runs} == {path.name for path in tmp_path.iterdir()}
+
+
+def test_of_two_attack_runs_of_one_size_the_one_counts_that_broke_more(tmp_path: Path) -> None:
+    Synthetic().write_attack(tmp_path / "a-weak", 40, eps=("0.5",))
+    Synthetic().write_attack(tmp_path / "b-strong", 40)
+    (item,) = read_evaluations([tmp_path])
+    assert item.attack.name == "b-strong"
+
+
+def test_every_attack_run_is_held_against_every_certify_run(tmp_path: Path) -> None:
+    """A contradiction between two runs of which neither is the largest is found, and once."""
+    model = Synthetic()
+    model.write_certify(tmp_path / "c-large", 60)
+    model.write_attack(tmp_path / "a-large", 60)
+    folder = model.write_certify(tmp_path / "c-small", 40)
+    model.write_attack(tmp_path / "a-small", 40)
+    lines = [json.loads(line) for line in (folder / "records.jsonl").read_text().splitlines()]
+    broken = {record.index for record in model.attacked(40) if record.correct and record.distance is not None}
+    victim = next(line for line in lines if line["index"] in broken)
+    victim["radius_pairwise"] = 99.0
+    (folder / "records.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    (item,) = read_evaluations([tmp_path])
+    assert [(found.index, found.radius) for found in item.contradictions] == [(victim["index"], 99.0)]
 
 
 def test_an_attack_run_stands_beside_the_largest_certify_run(tmp_path: Path) -> None:
@@ -52,7 +85,7 @@ def test_an_attack_run_stands_beside_the_largest_certify_run(tmp_path: Path) -> 
     Synthetic().write_certify(tmp_path / "small", 20)
     Synthetic().write_attack(tmp_path / "a", 20)
     found = read_evaluations([tmp_path])
-    assert sorted([run.name for run in item.runs] for item in found) == [["large", "a"], ["small"]]
+    assert [[run.name for run in item.runs] for item in found[0].whole] == [["large", "a"], ["small"]]
 
 
 def test_runs_of_other_functions_with_the_same_weights_are_not_joined(tmp_path: Path) -> None:
@@ -143,5 +176,7 @@ def test_an_attack_is_never_set_against_radii_of_another_arithmetic(tmp_path: Pa
     manifest = json.loads((folder / "manifest.json").read_text())
     manifest["spec"]["deploy_dtype"] = "float32"
     (folder / "manifest.json").write_text(json.dumps(manifest))
-    found = {item.name: tuple(run.name for run in item.runs) for item in read_evaluations([tmp_path])}
-    assert found == {made.name: ("c", "a"), f"{made.name} in float32": ("f",)}
+    (found,) = read_evaluations([tmp_path])
+    assert [tuple(run.name for run in item.runs) for item in found.whole] == [("c", "a"), ("f",)]
+    assert [item.runs[0].arithmetic for item in found.whole] == ["float64", "float32"]
+    assert not found.contradictions

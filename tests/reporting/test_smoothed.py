@@ -61,7 +61,7 @@ def test_nothing_of_the_model_changes(runs: Path, tmp_path: Path) -> None:
     """Smoothed radii of 10 would contradict every attack on the model."""
     (item,) = read_evaluations([runs])
     assert [run.name for run in item.runs] == ["c", "a"]
-    assert not item.contradictions()
+    assert not item.contradictions
     without, beside = tmp_path / "without", tmp_path / "beside"
     build_report([runs / "a", runs / "c"], without)
     build_report([runs], beside)

@@ -253,7 +253,7 @@ def test_a_rule_is_shown_of_the_models_that_have_it(tmp_path: Path) -> None:
     assert set(frame["model"][frame["measure"] == "certified scaled"]) == {"ordinary"}
     counts = {rule: ordinary.certified_on_attacked(rule).counts(0.5) for rule in ordinary.rules}
     assert counts["paper"] <= counts["pairwise"] <= counts["scaled"] == ordinary.certified_on_attacked().counts(0.5)
-    assert not ordinary.contradictions()
+    assert not ordinary.contradictions
 
 
 def test_radii_of_attack_records_are_of_the_rule_that_the_run_names(tmp_path: Path) -> None:
@@ -264,5 +264,5 @@ def test_radii_of_attack_records_are_of_the_rule_that_the_run_names(tmp_path: Pa
     victim = next(line for line in lines if line["distance"])
     victim["certified_radius"] = math.nextafter(victim["distance"], math.inf)
     (folder / "records.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    (found,) = evaluate(tmp_path)[0].contradictions()
+    (found,) = evaluate(tmp_path)[0].contradictions
     assert (found.index, found.rule) == (victim["index"], "scaled")

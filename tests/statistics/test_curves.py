@@ -44,4 +44,4 @@ def test_rates_fall_and_lie_in_their_intervals(thresholds: list[float]) -> None:
     low, high = curve.interval(eps)
     assert (np.diff(rates) <= 0).all()
     assert ((low <= rates) & (rates <= high)).all()
-    assert float(curve.mean()) == pytest.approx(np.mean(thresholds))
+    assert float(curve.mean) == pytest.approx(np.mean(thresholds))

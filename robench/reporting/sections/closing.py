@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from robench.reporting import tables
 from robench.reporting.evaluation import Evaluation
 from robench.reporting.page import Exhibit, Section, TableExhibit
+from robench.reporting.sections.words import counted
 from robench.reporting.tables.smoothed import SmoothedRun
 
 
@@ -21,17 +22,20 @@ def closing(evaluations: Sequence[Evaluation], smoothed: Sequence[SmoothedRun]) 
         caption = "Flags: diagnostics that say that an evaluation may be wrong."
         checks.append(TableExhibit("flags", caption, flags))
     summary = (("contradictions", str(len(contradictions.cells))), ("flags raised", str(len(flags.cells))))
+    found = f"{counted(len(contradictions.cells), 'contradiction')}, {counted(len(flags.cells), 'flag')}"
+    whole = tables.runs(evaluations, smoothed)
     return (
-        Section("Checks", "checks", summary, tuple(checks)),
+        Section("Checks", "checks", summary, tuple(checks), finding=found),
         Section(
             "What was run",
             "runs",
             (),
             (
-                TableExhibit("runs", "Runs and what they cost.", tables.runs(evaluations, smoothed)),
+                TableExhibit("runs", "Runs and what they cost.", whole),
                 TableExhibit(
                     "provenance", "What it takes to make each run again.", tables.provenance(evaluations, smoothed)
                 ),
             ),
+            finding=counted(len(whole.cells), "run"),
         ),
     )

@@ -1,19 +1,43 @@
-"""The section of one model."""
+"""The models one by one: all that is known of each."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 from robench import numerics
-from robench.reporting import figures, tables
+from robench.reporting import charts, figures, tables
 from robench.reporting.evaluation import Evaluation
 from robench.reporting.page import Exhibit, FigureExhibit, Section, TableExhibit
 from robench.reporting.sections import words
 from robench.reporting.sections.gallery import gallery_figure
+from robench.reporting.sections.words import counted, duration
 from robench.reporting.tables import cells, shown
+from robench.reporting.tables.standings import Ranking, Standing
 from robench.runs.facts import SubsetFacts
 
 
-def model(item: Evaluation, anchor: str) -> Section:
+def models(rankings: Sequence[Ranking], anchors: Mapping[str, str], keys: Mapping[str, str]) -> tuple[Section, ...]:
+    """One section with a part for each model, in the order of their ranks.
+
+    Args:
+        rankings: one a data set.
+        anchors: of the part of each model, by name.
+        keys: of each model, by name.
+    """
+    parts = tuple(
+        _model(standing, anchors[standing.item.name], keys[standing.item.name])
+        for ranking in rankings
+        for standing in ranking.standings
+    )
+    if not parts:
+        return ()
+    finding = f"{counted(len(parts), 'card')}, one a model, with all its runs"
+    return (Section("Models", "models", (), (), finding=finding, parts=parts),)
+
+
+def _model(standing: Standing, anchor: str, key: str) -> Section:
     """Facts, curves and tables of one model."""
+    item = standing.item
     exhibits: list[Exhibit] = []
     if any(run.n for run in item.runs):
         exhibits += [_accuracy_figure(item, anchor), _accuracy_table(item, anchor)]
@@ -25,7 +49,14 @@ def model(item: Evaluation, anchor: str) -> Section:
     if layers.cells:
         caption = "Upper bound of the Lipschitz constant of each layer, in float64, rounded up."
         exhibits.append(TableExhibit(f"{anchor}-audit", caption, layers))
-    return Section(item.name, anchor, _facts(item), tuple(exhibits))
+    if item.others:
+        caption = "All runs of this model on these data. The first line counts everywhere else on the page."
+        exhibits.append(TableExhibit(f"{anchor}-runs", caption, tables.further_runs(item, standing.eps)))
+    finding = (
+        f"certified {shown(standing.low, unit=' %')}, attacked {shown(standing.attacked, unit=' %')} at "
+        f"ε = {standing.eps}"
+    )
+    return Section(item.name, anchor, _facts(item), tuple(exhibits), finding=finding, key=key)
 
 
 def _accuracy_figure(item: Evaluation, anchor: str) -> FigureExhibit:
@@ -77,7 +108,7 @@ def _attack_exhibits(item: Evaluation, anchor: str) -> list[Exhibit]:
                 "Nearest adversarial against certified radius of each correctly classified image. The nearer to the "
                 "diagonal, the tighter both are; below it would be a contradiction. Ticks on the upper edge: images of "
                 "which no adversarial is known, most of them not attacked if certified at every ε.",
-                f"Scatter of certified radius and attack distance of {item.name}: {len(item.contradictions())} points "
+                f"Scatter of certified radius and attack distance of {item.name}: {len(item.contradictions)} points "
                 "below the diagonal.",
                 figures.radius_distance(item),
             )
@@ -90,7 +121,7 @@ def _attack_exhibits(item: Evaluation, anchor: str) -> list[Exhibit]:
 
 def _budget_figure(item: Evaluation, anchor: str) -> FigureExhibit | None:
     """Accuracy against passes; None where the run did not note the passes of each attack."""
-    if any(budget.forward is None or budget.backward is None for budget in item.budgets.values()):
+    if not charts.notes_passes(item):
         return None
     return FigureExhibit(
         f"{anchor}-passes",
@@ -119,6 +150,7 @@ def _facts(item: Evaluation) -> tuple[tuple[str, str], ...]:
         ("base rate", shown(cells.base(item.largest), unit=" %")),
         ("certified images", item.certify.n if item.certify else None),
         ("attacked images", item.attack.n if item.attack else None),
+        ("training", None if item.training_seconds is None else duration(item.training_seconds)),
         ("weights SHA-256", item.weights_sha256[:16]),
     ]
     return tuple((name, str(value)) for name, value in found if value not in (None, ""))

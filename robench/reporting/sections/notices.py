@@ -26,7 +26,7 @@ def _remarks(item: Evaluation) -> list[str]:
     ]
     if item.data.canonical is False:
         remarks.append(f"the files of {item.data_name} are not the published ones, byte for byte.")
-    remarks += [f"{flag.message}." for flag in item.flags() if flag.name in FLAGS]
+    remarks += [f"{flag.message}." for flag in item.flags if flag.name in FLAGS]
     if item.refusal is not None:
         remarks.append(f"no certificate, since the Lipschitz constant has no bound: {item.refusal}.")
     elif item.certified() is None:

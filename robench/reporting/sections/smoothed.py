@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from robench.reporting import figures, tables
 from robench.reporting.page import Exhibit, FigureExhibit, Section, TableExhibit
+from robench.reporting.sections.words import counted
 from robench.reporting.tables import cells, shown
 from robench.reporting.tables.smoothed import SmoothedRun, asked, sampling
 from robench.statistics import curves
@@ -30,7 +31,8 @@ def smoothed_classifiers(runs: Sequence[SmoothedRun]) -> tuple[Section, ...]:
                 "smoothed-accuracy",
                 "Certified accuracy against ε of smoothed classifiers, each certificate with the probability of the "
                 "legend. Bands: 95 % Clopper-Pearson intervals for the sampling of the images.",
-                " ".join(_in_words(run) for run in drawn),
+                f"Certified accuracy of {counted(len(drawn), 'smoothed classifier')} falls as ε grows. "
+                f"{_in_words(drawn[0])}",
                 figures.smoothed(drawn),
             )
         )
@@ -45,7 +47,8 @@ def smoothed_classifiers(runs: Sequence[SmoothedRun]) -> tuple[Section, ...]:
     flags = tuple(
         (f"flag {flag.name} of {run.name}", flag.message) for run in runs for flag in smoothed_flags(run.records)
     )
-    return (Section("Smoothed classifiers", "smoothed", flags, tuple(exhibits)),)
+    finding = f"{counted(len(runs), 'run')} of classifiers that are other functions than the models above"
+    return (Section("Smoothed classifiers", "smoothed", flags, tuple(exhibits), finding=finding),)
 
 
 def _in_words(run: SmoothedRun) -> str:

@@ -4,6 +4,7 @@ from robench.reporting.tables.comparison import attack_accuracy, bounds, certifi
 from robench.reporting.tables.model import accuracy, attack_outcomes, audit, budget, by_class
 from robench.reporting.tables.numbers import budgets, rates
 from robench.reporting.tables.provenance import contradictions, flags, provenance, runs
+from robench.reporting.tables.ranking import further_runs, ranked
 from robench.reporting.tables.smoothed import smoothed
 from robench.reporting.tables.table import Table, shown
 
@@ -21,8 +22,10 @@ __all__ = [
     "comparison",
     "contradictions",
     "flags",
+    "further_runs",
     "models",
     "provenance",
+    "ranked",
     "rates",
     "runs",
     "shown",

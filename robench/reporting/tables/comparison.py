@@ -128,7 +128,7 @@ def _certified(item: Evaluation, eps: str, rule: Rule) -> Rate | None:
 
 
 def _mean_radius(rule: Rule) -> Callable[[Evaluation], Any]:
-    return lambda item: None if (curve := item.certified(rule)) is None else curve.mean()
+    return lambda item: None if (curve := item.certified(rule)) is None else curve.mean
 
 
 def _all_eps(evaluations: Sequence[Evaluation]) -> tuple[str, ...]:

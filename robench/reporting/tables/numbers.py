@@ -18,7 +18,8 @@ def rates(evaluations: Sequence[Evaluation]) -> pd.DataFrame:
     """Every rate: count, n, rate, 95 % interval."""
     return pd.DataFrame([
         {**_head(item), "measure": measure, "eps": text, **_numbers(curve, epsilon_value(text))}
-        for item in evaluations
+        for evaluation in evaluations
+        for item in evaluation.whole
         for measure, curve, eps in _curves(item)
         for text in eps
     ])  # fmt: skip
@@ -28,7 +29,8 @@ def budgets(evaluations: Sequence[Evaluation]) -> pd.DataFrame:
     """The budget of every attack; empty where not known."""
     rows = [
         {**_head(item), "full": item.full, "attack": name, **budget.to_dict()}
-        for item in evaluations
+        for evaluation in evaluations
+        for item in evaluation.whole
         for name, budget in item.budgets.items()
     ]
     columns = ["model", "data", "weights_sha256", "full", "attack", *AttackBudget._fields]

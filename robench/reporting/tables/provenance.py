@@ -15,7 +15,7 @@ from robench.runs.run import AnyRun
 
 def contradictions(evaluations: Sequence[Evaluation]) -> Table:
     """One row an adversarial below a certified radius; there should be none."""
-    return Table.of([(item.name, found) for item in evaluations for found in item.contradictions()], [
+    return Table.of([(item.name, found) for item in evaluations for found in item.contradictions], [
         names("model", lambda row: row[0]),
         Column("image", lambda row: row[1].index),
         names("attack", lambda row: row[1].attack),
@@ -27,7 +27,7 @@ def contradictions(evaluations: Sequence[Evaluation]) -> Table:
 
 def flags(evaluations: Sequence[Evaluation]) -> Table:
     """One row a diagnostic that says that an evaluation may be wrong."""
-    return Table.of(dict.fromkeys((item.name, flag) for item in evaluations for flag in item.flags()), [
+    return Table.of(dict.fromkeys((item.name, flag) for item in evaluations for flag in item.flags), [
         names("model", lambda row: row[0]),
         names("run", lambda row: row[1].run),
         names("flag", lambda row: row[1].name),
@@ -61,8 +61,8 @@ def _each_run(
     evaluations: Sequence[Evaluation], smoothed: Sequence[SmoothedRun]
 ) -> list[tuple[str, AnyRun | SmoothedRun]]:
     """Each run once with what its model is called, though a certify run may stand beside several attack runs."""
-    seen = {run.folder: (item.name, run) for item in reversed(evaluations) for run in reversed(item.runs)}
-    return [*reversed(seen.values()), *((run.model_name, run) for run in smoothed)]
+    seen = {run.folder: (item.name, run) for item in evaluations for other in item.whole for run in other.runs}
+    return [*seen.values(), *((run.model_name, run) for run in smoothed)]
 
 
 def _data(facts: DataFacts) -> str:

@@ -30,7 +30,7 @@ def smoothed(runs: Sequence[SmoothedRun]) -> Table:
         Column("accuracy %", lambda run: _rate(run, SmoothedStatus.CERTIFIED, proven=True)),
         Column("abstains %", lambda run: _rate(run, SmoothedStatus.ABSTAINED, proven=False)),
         Column("base rate %", lambda run: cells.base(run)),
-        below("mean radius", lambda run: curves.smoothed(run.records).mean() if run.n else None),
+        below("mean radius", lambda run: curves.smoothed(run.records).mean if run.n else None),
         *by_eps("certified % at", every, lambda run, eps: cells.certified(curves.smoothed(run.records), eps)),
     ])  # fmt: skip
 
