@@ -15,6 +15,7 @@ from robench.certificates import radii as radii_module
 from robench.errors import BoundError
 from robench.lipschitz import bound_module
 from robench.lipschitz.norms import convolution as convolution_module
+from robench.lipschitz.norms import lags as lags_module
 from robench.lipschitz.norms import section as section_module
 from robench.lipschitz.norms import torus as torus_module
 from robench.lipschitz.norms import windows as windows_module
@@ -63,7 +64,22 @@ def test_stride_aliases_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
         return phases
 
     checks.check_stride()
+    monkeypatch.setattr(convolution_module, "LAGS", 0)
+    checks.check_stride()
     monkeypatch.setattr(torus_module.Torus, "phases", dropped)
+    with pytest.raises(RED):
+        checks.check_stride()
+
+
+def test_products_of_taps_halved(monkeypatch: pytest.MonkeyPatch) -> None:
+    right = lags_module._products
+
+    def halved(kernel: Any, distance: tuple[int, ...]) -> torch.Tensor:
+        return right(kernel, distance) / (2.0 if any(distance) else 1.0)
+
+    monkeypatch.setattr(convolution_module, "LAGS", math.inf)
+    checks.check_stride()
+    monkeypatch.setattr(lags_module, "_products", halved)
     with pytest.raises(RED):
         checks.check_stride()
 

@@ -11,7 +11,9 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
+from robench.lipschitz.norms.lags import lags
 from robench.lipschitz.norms.section import affordable_box, shift_limits, shifts_within
 from robench.lipschitz.norms.spectral import largest_eigenvalue_upper, section_eigenvalue_upper, spectral_norm_upper
 from robench.lipschitz.norms.torus import CHUNK, Geometry, Torus
@@ -21,6 +23,8 @@ LOOSE, VERY_LOOSE = 0.08, 0.2
 """(k − 1)/n above which the section of the torus, and the strip, are worth their price."""
 STRIP_SIDE = 400
 """Largest Gram matrix of a strip."""
+LAGS = 4
+"""Pairs of taps for each frequency above which products of taps cost more than products of symbols."""
 
 
 def group_bound(kernel: Tensor, geometry: Geometry) -> float:
@@ -80,14 +84,17 @@ class Blocks(NamedTuple):
     Fields:
         torus: the torus of those axes.
         box: coarse sides of the section that is bounded; None if the whole torus is.
-        rows, columns: sides of a matrix.
+        numbers: that are held for a frequency.
+        inner: terms in the sums of the Gram matrices, as products of computed matrices.
+        error: what the Gram matrices are off, in norm, beside the rounding of these sums.
         grams: a function of frequencies that gives the Gram matrices there, of the smaller side.
     """
 
     torus: Torus
     box: tuple[int, ...] | None
-    rows: int
-    columns: int
+    numbers: int
+    inner: int
+    error: float
     grams: Callable[[Tensor], Tensor]
 
 
@@ -99,6 +106,9 @@ def _torus_blocks(kernel: Tensor, geometry: Geometry) -> Blocks:
     loose = not geometry.circular and geometry.looseness(taps) > LOOSE
     box = affordable_box(taps, geometry, min(out, columns)) if loose else None
     torus = Torus.around(taps, geometry, box)
+    if (out <= columns or aliases == 1) and math.prod(taps) ** 2 <= LAGS * math.prod(torus.sides):
+        polynomial = lags(kernel if out <= columns else kernel.transpose(0, 1), torus)
+        return Blocks(torus, box, polynomial.even.shape[1], 0, polynomial.error, polynomial.values)
     flat = kernel.flatten(2).permute(2, 0, 1).reshape(-1, out * inner) / math.sqrt(aliases)
     flat = flat.to(torch.complex128)
 
@@ -107,7 +117,8 @@ def _torus_blocks(kernel: Tensor, geometry: Geometry) -> Blocks:
         folded = symbol.transpose(1, 2).reshape(-1, out, columns)
         return folded @ folded.mH if out <= columns else folded.mH @ folded
 
-    return Blocks(torus, box, out, columns, grams)
+    numbers = max(out * columns, aliases * math.prod(taps))
+    return Blocks(torus, box, numbers, max(out, columns), 0.0, grams)
 
 
 def _strip_blocks(kernel: Tensor, geometry: Geometry) -> Blocks:
@@ -125,14 +136,21 @@ def _strip_blocks(kernel: Tensor, geometry: Geometry) -> Blocks:
     flat = kernel.flatten(2, -2).permute(2, 3, 0, 1).reshape(math.prod(taps), -1) / math.sqrt(others.aliases)
     flat = flat.to(torch.complex128)
     tap = _tap_between(rows // out, geometry, last)
+    wide = columns > rows
+    meetings = _meetings(tap if wide else tap.T, last).to(torch.complex128)
+    count = tap.shape[0 if wide else 1]
 
     def grams(waves: Tensor) -> Tensor:
         symbol = (torus.phases(waves) @ flat).reshape(-1, others.aliases, last, out, inner)
-        symbol = torch.cat((symbol, torch.zeros_like(symbol[:, :, :1])), dim=2)
-        strip = symbol[:, :, tap].permute(0, 2, 4, 1, 3, 5).reshape(-1, rows, columns)
-        return strip.mH @ strip if columns <= rows else strip @ strip.mH
+        each = symbol.permute(0, 2, 3, 1, 4).flatten(3) if wide else symbol.permute(0, 2, 1, 4, 3).flatten(2, 3).conj()
+        side = each.shape[2]
+        stacked = each.flatten(1, 2)
+        products = (stacked @ stacked.mH).reshape(-1, last, side, last, side).transpose(2, 3)
+        blocks = (meetings @ products.reshape(-1, last * last, side * side)).reshape(-1, count, count, side, side)
+        return blocks.transpose(2, 3).reshape(-1, count * side, count * side)
 
-    return Blocks(torus, box, rows, columns, grams)
+    numbers = max(min(rows, columns) ** 2, (last * (out if wide else columns // geometry.size[-1])) ** 2)
+    return Blocks(torus, box, max(numbers, flat.numel()), last * (columns if wide else rows), 0.0, grams)
 
 
 def _tap_between(windows: int, geometry: Geometry, taps: int) -> Tensor:
@@ -143,12 +161,24 @@ def _tap_between(windows: int, geometry: Geometry, taps: int) -> Tensor:
     return torch.where((tap >= 0) & (tap < taps), tap, taps)
 
 
+def _meetings(tap: Tensor, taps: int) -> Tensor:
+    """How often, where two rows meet a column, the first does with tap t and the second with t': (rows², taps²).
+
+    The product of two block rows of a strip is the sum of these products of taps.
+
+    Args:
+        tap: of each row and column; `taps` where they do not meet.
+        taps: how many there are.
+    """
+    which = functional.one_hot(tap, taps + 1)[..., :taps].double()
+    return torch.einsum("ait,biu->abtu", which, which).reshape(-1, taps * taps)
+
+
 def _largest_norm(blocks: Blocks) -> float:
     """Norm of the operator with these blocks, or of its section where there is a box."""
-    torus, inner = blocks.torus, max(blocks.rows, blocks.columns)
+    torus, inner = blocks.torus, blocks.inner
     waves = torus.frequencies()
-    numbers = max(blocks.rows * blocks.columns, torus.geometry.aliases * math.prod(torus.taps))
-    parts = torch.split(waves, max(1, CHUNK // numbers))
+    parts = torch.split(waves, max(1, CHUNK // blocks.numbers))
     if blocks.box is not None:
         shifts = shifts_within(torus.coarse, blocks.box)
         if len(shifts):
@@ -157,8 +187,12 @@ def _largest_norm(blocks: Blocks) -> float:
             turn = (waves[:, None] * shifts % coarse).double() / coarse
             cosines = 2 * torch.cos(2 * math.pi * turn.sum(-1))
             limits = shift_limits(shifts, blocks.box)
-            return math.sqrt(section_eigenvalue_upper(gram, cosines, limits, inner=inner))
+            return _root(section_eigenvalue_upper(gram, cosines, limits, inner=inner), blocks)
     square = 0.0
     for part in parts:
         square = largest_eigenvalue_upper(blocks.grams(part), inner=inner, floor=square)
-    return math.sqrt(square)
+    return _root(square, blocks)
+
+
+def _root(square: float, blocks: Blocks) -> float:
+    return round_up(math.sqrt(round_up(square + blocks.error)))

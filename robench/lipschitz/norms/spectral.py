@@ -45,12 +45,13 @@ def largest_eigenvalue_upper(gram: Inexact[Tensor, "f m m"], *, inner: int, floo
     if not bool(gram.any()):
         return floor
     value = floor or _largest_eigenvalue_estimate(gram) * (1 + SLACK)
-    slack = SLACK
+    slack, left = SLACK, gram
     while True:
-        failed = _not_below(gram, torch.full(gram.shape[:1], value, dtype=torch.float64))
+        failed = _not_below(left, torch.full(left.shape[:1], value, dtype=torch.float64))
         if not bool(failed.any()):
             break
-        value = max(value, _largest_eigenvalue_estimate(gram[failed])) * (1 + slack)
+        left = left[failed]  # the others are below every larger value as well
+        value = max(value, _largest_eigenvalue_estimate(left)) * (1 + slack)
         slack *= 10
     return round_up(value + proof_error(gram, value, inner), 2)
 
@@ -149,7 +150,7 @@ def _eigenvalue_estimates(gram: Tensor) -> Tensor:
     if gram.shape[-1] <= 48:
         exact: Tensor = torch.linalg.eigvalsh(gram)[:, -1]
         return exact.clamp_min(0.0)
-    vector = torch.linalg.vector_norm(gram, dim=-1)[..., None].to(gram.dtype)
+    vector = torch.randn(gram.shape[-1], 1, dtype=gram.dtype, generator=torch.Generator().manual_seed(0))
     for _ in range(12):
         vector = gram @ vector
         vector = vector / torch.linalg.vector_norm(vector, dim=-2, keepdim=True).clamp_min(1e-300)

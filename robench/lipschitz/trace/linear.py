@@ -88,6 +88,8 @@ class Linear(Signal):
     @cached_property
     def step_norm(self) -> float:
         """Upper bound of the norm of the joined operations since the root; the joining rounds as well."""
+        if self.root.whole and self.source is self.root.signal and self.dense_norm is not None:
+            return self.dense_norm  # of the same map, exactly
         if len(self.segment) == 1:
             return self.joined.norm
         absolute = math.prod(signal.op.absolute_norm for signal in self.segment)
