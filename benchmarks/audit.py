@@ -1,6 +1,8 @@
 """Time and tightness of the audit: layer kinds and whole nets, beside deel-torchlip's and orthogonium's own estimates.
 
-    OMP_NUM_THREADS=1 python benchmarks/audit.py [--nets] [--layers] [--published]
+    OMP_NUM_THREADS=1 python benchmarks/audit.py [--nets] [--layers]
+
+Published architectures have a table of their own: `python -m benchmarks.published`.
 
 Tightness of a layer is bound / exact norm, the exact norm from a power iteration of 400 steps (a lower bound of it, so
 the ratio shown is pessimistic). An estimate of another library below 1 in the same column is an *under*-estimate.
@@ -14,7 +16,6 @@ import time
 import warnings
 from collections.abc import Callable
 
-import published
 import torch
 from torch import Tensor, nn
 
@@ -147,14 +148,6 @@ NETS: list[tuple[str, Callable[[], nn.Module], tuple[int, int, int]]] = [
 ]  # fmt: skip
 
 
-PUBLISHED: list[tuple[str, Callable[[], nn.Module], tuple[int, int, int]]] = [
-    ("ResNet-18 @32", published.resnet18, (3, 32, 32)),
-    ("VGG-11 @32", published.vgg11, (3, 32, 32)),
-    ("MobileNetV2 @32", published.mobilenet_v2, (3, 32, 32)),
-    ("DenseNet-121 @32", published.densenet121, (3, 32, 32)),
-]
-
-
 def timed(module: nn.Module, shape: tuple[int, ...]) -> tuple[float, float, float]:
     """Upper and lower bound, seconds."""
     start = time.perf_counter()
@@ -166,10 +159,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--layers", action="store_true", help="layer kinds only")
     parser.add_argument("--nets", action="store_true", help="whole nets only")
-    parser.add_argument("--published", action="store_true", help="published architectures only")
     given = parser.parse_args()
     torch.set_num_threads(1)
-    everything = not (given.layers or given.nets or given.published)
+    everything = not (given.layers or given.nets)
     if given.layers or everything:
         print(f"{'layer':<32}{'seconds':>8}{'bound/exact':>12}  other estimates / exact")
         for name, make, shape in LAYERS:
@@ -178,10 +170,9 @@ def main() -> None:
             upper, _, seconds = timed(module, shape)
             exact = exact_norm(module, shape)
             print(f"{name:<32}{seconds:8.2f}{upper / exact:12.4f}  {others(module, shape, exact)}", flush=True)
-    nets = (NETS if given.nets or everything else []) + (PUBLISHED if given.published or everything else [])
-    if nets:
+    if given.nets or everything:
         print(f"{'net (random weights)':<44}{'seconds':>8}{'upper':>10}{'lower':>10}")
-        for name, make, shape in nets:
+        for name, make, shape in NETS:
             torch.manual_seed(0)
             upper, lower, seconds = timed(make(), shape)
             print(f"{name:<44}{seconds:8.2f}{upper:10.4g}{lower:10.4g}", flush=True)
