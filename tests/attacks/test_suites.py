@@ -93,7 +93,7 @@ def test_records_do_not_depend_on_batch_size_or_shards(nets, suite, kind):
     data = data.take(8)
     proofs = certificates(model, data) if kind != "plain" else {}
     whole = [to_line(record) for record in run(suite, model, data, proofs, batch_size=500)]
-    for batch_size in (1, 3, 7, 64):
+    for batch_size in (1, 7):  # of eight images; 64 is one batch, as 500 is
         assert [to_line(record) for record in run(suite, model, data, proofs, batch_size=batch_size)] == whole
     everything = set(data.index.tolist())
     shards = [run(suite, model, data, proofs, skip=everything - set(data.index[i::3].tolist())) for i in range(3)]

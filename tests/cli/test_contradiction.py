@@ -12,12 +12,13 @@ from robench import lipschitz
 from robench.models import LoadedModel
 
 EPS = "0.02,0.05,0.1,0.5,1"
+ATTACKS = ("--attack", "deepfool", "--attack", "pgd")
 
 
 def test_a_halved_constant_is_contradicted(
     robench: Any, moons_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    argv = ("attack", moons_model, "--data", "two-moons", "--limit", 20, "--eps", EPS)
+    argv = ("attack", moons_model, "--data", "two-moons", "--limit", 20, "--eps", EPS, *ATTACKS)
     assert robench(*argv, "--out", tmp_path / "sound").code == 0
     assert json.loads((tmp_path / "sound" / "contradictions.json").read_text()) == {"contradictions": []}
     assert robench("verify", tmp_path / "sound").code == 0
@@ -69,8 +70,7 @@ def test_weights_that_change_after_the_audit(
                 parameter.mul_(1.05)
         return bound if noticed else dataclasses.replace(bound, fingerprint=honest(model).fingerprint)
 
-    attacks = ("--attack", "deepfool", "--attack", "pgd", "--full")
-    argv = ("attack", linear_model, "--data", "two-moons", "--limit", 20, "--eps", EPS, *attacks)
+    argv = ("attack", linear_model, "--data", "two-moons", "--limit", 20, "--eps", EPS, *ATTACKS, "--full")
     if not noticed:
         assert robench(*argv, "--out", tmp_path / "sound").code == 0
     monkeypatch.setattr(lipschitz, "lipschitz_bound", stale)

@@ -51,7 +51,7 @@ def _is_leaf(trace: Trace, module: nn.Module) -> bool:
 
 def _graph(trace: Trace, module: nn.Module, example: Tensor, precision: Precision) -> torch.fx.GraphModule:
     recorded = record(module, example, trace.where, precision, trace.rules)
-    return unstacked(recognised(functional(recorded, example, trace.where)))
+    return unstacked(recognised(functional(recorded, example, trace.where, precision.default)))
 
 
 def _twins(trace: Trace, graph: torch.fx.GraphModule, view: View, leaves: Iterable[str]) -> Twins | None:
