@@ -26,11 +26,13 @@ class Optimum(NamedTuple):
         value: of both sides of Eq. (7), in the units of the points.
         transported: the part of the value that is the cost of the plan.
         tolerance: how far the solver's value may be off.
+        plan: (n, k) mass from each positive to each negative point.
     """
 
     value: float
     transported: float
     tolerance: float
+    plan: Float64[Array, "n k"]
 
 
 def hinge_transport(
@@ -72,4 +74,6 @@ def hinge_transport(
     if solved.x is None:
         raise DataError(f"the linear program was not solved: {solved.message}", hint="lower --limit")
     scale = max(1.0, float(distance.max())) * (1 + alpha)
-    return Optimum(float(solved.fun) + 2 * margin, float(distance @ solved.x), TOLERANCE * scale)
+    return Optimum(
+        float(solved.fun) + 2 * margin, float(distance @ solved.x), TOLERANCE * scale, solved.x.reshape(n, k)
+    )

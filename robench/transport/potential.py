@@ -35,13 +35,18 @@ class Potential:
         index: position in the split.
         positive: whether the class is +1.
         values: f.
-        gradient_norms: L2 norm of the gradient of f at the point.
+        gradients: of f at each point, flat.
     """
 
     index: Int64[Integers, " n"]
     positive: Bool[Flags, " n"]
     values: Float64[Array, " n"]
-    gradient_norms: Float64[Array, " n"]
+    gradients: Float64[Array, "n d"]
+
+    @property
+    def gradient_norms(self) -> Float64[Array, " n"]:
+        """L2 norm of the gradient of f at each point."""
+        return np.asarray(np.linalg.norm(self.gradients, axis=1))
 
     def kantorovich_rubinstein(self) -> float:
         """E_{P+}[f] - E_{P-}[f], the part of -L^hKR without the hinge."""
@@ -119,7 +124,7 @@ def measure(model: torch.nn.Module, dataset: Dataset) -> Potential:
         ModelError: f is not finite on an input.
     """
     network = widened(plain_copy(model))
-    values, norms = [], []
+    values, gradients = [], []
     for start in range(0, len(dataset), BATCH):
         rows = np.arange(start, min(start + BATCH, len(dataset)))
         inputs = torch.from_numpy(dataset.batch(rows)).double().requires_grad_()
@@ -131,8 +136,8 @@ def measure(model: torch.nn.Module, dataset: Dataset) -> Potential:
             )
         (gradient,) = torch.autograd.grad(f.sum(), inputs)
         values.append(f.detach().numpy())
-        norms.append(gradient.flatten(1).norm(dim=1).numpy())
-    found = Potential(dataset.index, dataset.labels == 1, np.concatenate(values), np.concatenate(norms))
+        gradients.append(gradient.flatten(1).numpy())
+    found = Potential(dataset.index, dataset.labels == 1, np.concatenate(values), np.concatenate(gradients))
     if not np.isfinite(found.values).all():
         raise ModelError("the model gives logits that are not finite", hint="train it again with a lower rate")
     return found
@@ -178,7 +183,7 @@ def compare(found: Potential, optimum: Optimum, bound: LipschitzBound, *, alpha:
         alpha: weight of the hinge.
         margin: of the hinge.
     """
-    scaled = Potential(found.index, found.positive, found.values / max(1.0, bound.upper), found.gradient_norms)
+    scaled = Potential(found.index, found.positive, found.values / max(1.0, bound.upper), found.gradients)
     separation, hinge = scaled.kantorovich_rubinstein(), scaled.hinge(margin)
     reached = separation - alpha * hinge
     return Duality(
@@ -194,3 +199,23 @@ def compare(found: Potential, optimum: Optimum, bound: LipschitzBound, *, alpha:
         share=reached / optimum.value if optimum.value > 0 else None,
         exceeded=bool(reached > optimum.value + optimum.tolerance),
     )
+
+
+def plan_cosines(found: Potential, points: Float64[Array, "n d"], optimum: Optimum) -> Float64[Array, " m"]:
+    """Cosines between the way on which the plan sends a point and -f grad f, for each point with both directions.
+
+    A point may be sent to several; their mean, weighted by mass, is its image (the barycentric projection).
+
+    Args:
+        found: f on the points.
+        points: (n, d), of both classes, in the order of `found`.
+        optimum: of the transport problem on the same points.
+    """
+    images = np.empty_like(points)
+    positive, negative = points[found.positive], points[~found.positive]
+    images[found.positive] = optimum.plan @ negative / optimum.plan.sum(axis=1, keepdims=True)
+    images[~found.positive] = optimum.plan.T @ positive / optimum.plan.sum(axis=0)[:, None]
+    steps, falls = images - points, -found.values[:, None] * found.gradients
+    lengths = np.linalg.norm(steps, axis=1) * np.linalg.norm(falls, axis=1)
+    known = lengths > 0
+    return np.asarray(np.clip((steps * falls).sum(axis=1)[known] / lengths[known], -1.0, 1.0))

@@ -11,7 +11,8 @@ from robench import lipschitz, models
 from robench.errors import ModelError, SpecError
 from robench.records.record import SCHEMA_VERSION
 from robench.specs.training import TrainSpec
-from robench.transport import compare, hinge_transport, level_map, measure
+from robench.statistics.paired import median
+from robench.transport import compare, hinge_transport, level_map, measure, plan_cosines
 from robench.workflows.pairs import load_pair
 from robench.workflows.references import Execution, ModelRef, NamedData, NamedModel, Outcome, model_ref
 from robench.workflows.training_folder import read_training
@@ -60,11 +61,13 @@ def potential(
     found = measure(loaded.module, dataset)
     points = dataset.batch(slice(None)).reshape(len(dataset), -1).astype(float)
     optimum = hinge_transport(points[found.positive], points[~found.positive], alpha=alpha, margin=margin)
+    cosine = median(plan_cosines(found, points, optimum))
     summary = {
         "schema_version": SCHEMA_VERSION,
         "command": "potential",
         "facts": {"model": loaded.describe(), "data": dataset.describe()},
         **found.describe(),
+        "plan": {"cosine": None if cosine is None else cosine._asdict()},
         "duality": compare(found, optimum, bound, alpha=alpha, margin=margin)._asdict(),
     }
     levels = level_map(loaded.module, points) if dataset.shape == (2,) else None

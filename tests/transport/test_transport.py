@@ -8,7 +8,7 @@ from scipy.optimize import linprog
 from scipy.spatial.distance import cdist
 
 from robench.errors import DataError, SpecError
-from robench.transport import hinge_transport
+from robench.transport import Potential, hinge_transport, plan_cosines
 
 
 def best_function(positive: np.ndarray, negative: np.ndarray, alpha: float, margin: float) -> float:
@@ -96,3 +96,19 @@ def test_refusals() -> None:
         hinge_transport(points, points, alpha=-1.0, margin=1.0)
     with pytest.raises(DataError, match="pairs"):
         hinge_transport(np.zeros((2000, 1)), np.zeros((2000, 1)), alpha=1.0, margin=1.0)
+
+
+def test_the_plan_is_the_one_that_costs_so_much_and_its_directions_are_seen() -> None:
+    rng = np.random.default_rng(3)
+    negative = rng.normal(size=(12, 2))
+    positive = negative + np.array([30.0, 0.0])
+    found = hinge_transport(positive, negative, alpha=5.0, margin=1.0)
+    assert (found.plan * cdist(positive, negative)).sum() == pytest.approx(found.transported)
+    points = np.concatenate([positive, negative])
+    is_positive = np.arange(24) < 12
+    values = np.where(is_positive, 2.0, -3.0)
+    for gradient, expected in (([1.0, 0.0], 1.0), ([0.0, 1.0], 0.0), ([-2.0, 0.0], -1.0)):
+        potential = Potential(np.arange(24), is_positive, values, np.tile(gradient, (24, 1)))
+        assert np.median(plan_cosines(potential, points, found)) == pytest.approx(expected, abs=0.1)
+    flat = Potential(np.arange(24), is_positive, values, np.zeros((24, 2)))
+    assert len(plan_cosines(flat, points, found)) == 0
