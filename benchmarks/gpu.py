@@ -32,6 +32,12 @@ from robench.models import LoadedModel, load_model
 from robench.progress import NoProgress
 from robench.specs.data import DataSpec
 
+UNITS = {
+    "start-up": "seconds",
+    "training": "milliseconds a step",
+    "certificates": "images a second",
+    "attack": "seconds",
+}
 BATCHES = (500, 2000, 10_000)
 START = "import torch, robench; robench.certify(torch.nn.Linear(2, 2).eval(), torch.rand(1, 2), device='{device}')"
 
@@ -100,8 +106,9 @@ def start_up() -> dict[str, float]:
 @click.option("--data-dir", type=click.Path(path_type=Path), help="folder with MNIST's files")
 @click.option("--n", default=2000, show_default=True, help="images attacked")
 @click.option("--steps", "count", default=20, show_default=True, help="timed training steps")
+@click.option("--only", type=click.Choice(["start-up", "training", "certificates", "attack"]), multiple=True)
 @click.option("--out", type=click.Path(path_type=Path), help="write the figures here as well")
-def main(data_dir: Path | None, n: int, count: int, out: Path | None) -> None:
+def main(data_dir: Path | None, n: int, count: int, only: tuple[str, ...], out: Path | None) -> None:
     """Measure."""
     if not torch.cuda.is_available():
         raise SystemExit("there is no CUDA device here; nothing was measured")
@@ -116,16 +123,19 @@ def main(data_dir: Path | None, n: int, count: int, out: Path | None) -> None:
         model = load_model(str(Path(folder) / "hkr"))
         test = load(data, "test", data_dir=data_dir, progress=NoProgress())
         some = load(data, "test", data_dir=data_dir, limit=n, progress=NoProgress())
+        parts: dict[str, Callable[[], Any]] = {
+            "start-up": start_up,
+            "training": lambda: {net: steps(net, 256, count) for net in NETS},
+            "certificates": lambda: certificates(model, test),
+            "attack": lambda: attacks(model, some, n),
+        }
         figures = {
             "device": torch.cuda.get_device_name(),
             "torch": torch.__version__,
             "machine": platform.machine(),
             "images attacked": n,
-            "start-up, seconds": start_up(),
             "one epoch of hkr on MNIST with loading and scoring, seconds": epoch,
-            "training step, milliseconds": {net: steps(net, 256, count) for net in NETS},
-            "certificates, images a second": certificates(model, test),
-            "attack, seconds": attacks(model, some, n),
+            **{f"{name}, {UNITS[name]}": run() for name, run in parts.items() if not only or name in only},
         }
     print(json.dumps(figures, indent=2))
     if out is not None:

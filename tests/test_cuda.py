@@ -157,11 +157,13 @@ def test_smoothing_draws_the_same_noise(digits):
     np.testing.assert_allclose(here.radius, there.radius, atol=0.02)  # a draw may lie on the boundary of two classes
 
 
-@pytest.mark.parametrize("recipe", ["hkr", "margin", "plain"])
-def test_a_training_repeats_itself_and_goes_on_from_a_checkpoint(recipe):
+@pytest.mark.parametrize(
+    ("recipe", "arch"), [("hkr", None), ("margin", None), ("margin", "shift-small"), ("plain", None)]
+)
+def test_a_training_repeats_itself_and_goes_on_from_a_checkpoint(recipe, arch):
     data = DataSpec(name="digits")
     examples, held_out = (load(data, part, limit=600, progress=NoProgress()) for part in ("train", "validation"))
-    spec = train_spec(recipe, data, epochs=2)
+    spec = train_spec(recipe, data, epochs=2, arch=arch)
     device = resolve_device(DEVICE)
 
     def trained(stop: int | None = None) -> Session:

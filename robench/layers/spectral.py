@@ -48,8 +48,8 @@ class SpectralNormalization(WeightMap):
     @torch.no_grad()
     def _power_iteration(self, matrix: Tensor, iterations: int) -> None:
         for _ in range(iterations):
-            self.right = normalize(matrix.T @ self.left, dim=0)
-            self.left = normalize(matrix @ self.right, dim=0)
+            self.right.copy_(normalize(matrix.T @ self.left, dim=0))  # in place: a CUDA graph knows one place
+            self.left.copy_(normalize(matrix @ self.right, dim=0))
 
     def forward(self, weight: Tensor) -> Tensor:
         """The weight divided by its (estimated) norm; a zero weight stays zero."""

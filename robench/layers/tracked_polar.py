@@ -124,7 +124,7 @@ class Polar(WeightMap):
         wide = matrix.T if tall else matrix
         if self.training:
             factor, root = _TrackedPolar.apply(wide, self.root)  # type: ignore[no-untyped-call]
-            self.root = root.detach()
+            self.root.copy_(root.detach())  # in place: a CUDA graph reads and writes one place
         else:
             factor = polar_factor(self.root @ wide)
         result: Tensor = (factor.T if tall else factor).reshape(weight.shape)

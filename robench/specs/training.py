@@ -139,6 +139,8 @@ class TrainSpec(Spec):
         center: after training, shift each output by Eq. 2.
         select_eps: L2 radius, as written by the user, at which certified accuracy is estimated on the validation split.
         keep: the epoch whose weights are exported: the best on the validation split, or the last.
+        score_every: epochs from one scoring on the validation split to the next; only scored ones can be kept, and the
+            last one always is scored.
         precision: arithmetic of the forward pass; `bfloat16` is autocast, weights stay float32.
     """
 
@@ -161,6 +163,7 @@ class TrainSpec(Spec):
     adversarial: AdversarialSpec | None = None
     select_eps: str
     keep: Literal["best", "last"] = "best"
+    score_every: PositiveInt = 1
     precision: Literal["float32", "bfloat16"] = "float32"
 
     def __post_init__(self) -> None:

@@ -13,11 +13,13 @@ from robench.specs.training import OptimizerSpec
 
 
 def make_optimizer(spec: OptimizerSpec, parameters: Iterable[nn.Parameter]) -> Optimizer:
-    """The optimiser of a spec."""
+    """The optimiser of a spec; on a GPU all weights are updated by one kernel."""
+    given = list(parameters)
+    fused = True if all(parameter.is_cuda for parameter in given) else None
     if spec.name == "sgd":
-        return SGD(parameters, lr=spec.lr, momentum=spec.momentum, weight_decay=spec.weight_decay)
+        return SGD(given, lr=spec.lr, momentum=spec.momentum, weight_decay=spec.weight_decay, fused=fused)
     kind = AdamW if spec.name == "adamw" else Adam
-    return kind(parameters, lr=spec.lr, weight_decay=spec.weight_decay)
+    return kind(given, lr=spec.lr, weight_decay=spec.weight_decay, fused=fused)
 
 
 def make_scheduler(spec: OptimizerSpec, optimizer: Optimizer, steps: int) -> LRScheduler:

@@ -27,6 +27,7 @@ from robench.statistics.predictions import Prediction
 from robench.training.adversary import perturb
 from robench.training.augmentation import augmentation
 from robench.training.batches import Batch, DeviceData, generator
+from robench.training.captured import CapturedGradient
 from robench.training.losses import build_loss
 from robench.training.schedule import make_optimizer, make_scheduler
 from robench.training.scoring import Score, all_logits, center, classes, head_of, score
@@ -45,23 +46,25 @@ class Epoch:
         epoch: its number, from 1.
         loss: mean over its examples.
         lr: learning rate of its last step.
-        score: on the validation split.
+        score: on the validation split; None where the spec wants none at this epoch.
     """
 
     epoch: int
     loss: float
     lr: float
-    score: Score
+    score: Score | None
 
     def to_dict(self) -> dict[str, Any]:
         """A row of the history, as plain data."""
-        return {"epoch": self.epoch, "loss": self.loss, "lr": self.lr, **asdict(self.score)}
+        scored = {} if self.score is None else asdict(self.score)
+        return {"epoch": self.epoch, "loss": self.loss, "lr": self.lr, **scored}
 
     @classmethod
     def from_dict(cls, row: Mapping[str, Any]) -> Epoch:
         """Build from plain data."""
         known = {key: row[key] for key in ("epoch", "loss", "lr")}
-        return cls(**known, score=Score(**{key: value for key, value in row.items() if key not in known}))
+        scored = {key: value for key, value in row.items() if key not in known}
+        return cls(**known, score=Score(**scored) if scored else None)
 
 
 @dataclass(frozen=True)
@@ -101,6 +104,8 @@ class Session:
         self._optimizer = make_optimizer(spec.optimizer, self.model.parameters())
         self._scheduler = make_scheduler(spec.optimizer, self._optimizer, spec.epochs * self._steps_per_epoch)
         self._steps = 0
+        self._captured: CapturedGradient | None = None
+        self._captures = device.type == "cuda" and spec.adversarial is None
         self.kept: Kept | None = None
         self.history: list[Epoch] = []
 
@@ -141,7 +146,9 @@ class Session:
                 f"the training diverged: the loss of epoch {epoch + 1} is {mean_loss}",
                 hint=f"lower `optimizer.lr` (now {spec.optimizer.lr:g})",
             )
-        done = Epoch(epoch + 1, mean_loss, float(self._scheduler.get_last_lr()[0]), self._keep(epoch + 1))
+        scored = (epoch + 1) % spec.score_every == 0 or epoch + 1 == spec.epochs
+        rate = float(self._scheduler.get_last_lr()[0])
+        done = Epoch(epoch + 1, mean_loss, rate, self._keep(epoch + 1) if scored else None)
         self.history.append(done)
         return done
 
@@ -153,12 +160,30 @@ class Session:
             with parametrize.cached():
                 inputs = perturb(self.model, batch, self._loss, self.spec.adversarial, self._train.bounds, noise)
             batch = Batch(inputs, batch.labels)
+        if self._captures and self._captured is None and len(batch.labels) == self.spec.batch_size:
+            self._capture(batch)
+        if self._captured is not None and len(batch.labels) == self.spec.batch_size:
+            loss = self._captured(batch)
+        else:
+            self._optimizer.zero_grad(set_to_none=self._captured is None)
+            loss = self._gradient(batch)
+        self._optimizer.step()
+        return loss
+
+    def _gradient(self, batch: Batch) -> Tensor:
+        """The loss of a batch, whose gradients are added to those there are."""
         with parametrize.cached():
             loss = self._loss(self._logits(batch.inputs), batch.labels, head_of(self.model).weight)
-            self._optimizer.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]
-        self._optimizer.step()
         return loss.detach()
+
+    def _capture(self, batch: Batch) -> None:
+        """Capture the step, or find that it cannot be: some constraints wait for what the device has computed."""
+        try:
+            self._captured = CapturedGradient(self.model, self._gradient, batch)
+        except RuntimeError:
+            self._captures = False
+            self.model.zero_grad(set_to_none=True)
 
     def _logits(self, inputs: Tensor) -> Tensor:
         """Logits in float32; with `bfloat16` the layers are autocast, while constrained weights stay exact."""
@@ -266,9 +291,10 @@ def _part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
 
 
 def _shown(done: Epoch, eps: str) -> dict[str, str]:
-    score = done.score
-    shown = {"loss": f"{done.loss:.4g}", "accuracy": upper(score.clean_accuracy)}
-    if score.certified_estimate is not None:
+    score, shown = done.score, {"loss": f"{done.loss:.4g}"}
+    if score is not None:
+        shown["accuracy"] = upper(score.clean_accuracy)
+    if score is not None and score.certified_estimate is not None:
         shown[f"certified@{eps} (estimate)"] = lower(score.certified_estimate)
     return shown
 

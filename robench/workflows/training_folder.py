@@ -111,7 +111,8 @@ def training_facts(folder: Path) -> dict[str, Any] | None:
     try:
         record = read_training(folder)
         spec, result = TrainSpec.from_dict(record["spec"]), record["result"]
-        rows = _thinned([json.loads(line) for line in (folder / HISTORY).read_text(encoding="utf-8").splitlines()])
+        rows = [json.loads(line) for line in (folder / HISTORY).read_text(encoding="utf-8").splitlines()]
+        rows = _thinned([row for row in rows if "clean_accuracy" in row])
         curves = {key: [_rate(row[key]) for row in rows] for key in ("clean_accuracy", "certified_estimate")}
         device = record.get("facts", {}).get("device_name")
         return {
