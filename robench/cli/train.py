@@ -96,6 +96,8 @@ def train(
         print_line(outcome.folder)
     if outcome.summary["n"]:
         execution.progress.note(accuracy_line(outcome.summary, "validation images"))
+    seconds, trained = outcome.summary["seconds"], outcome.summary["epochs"]
+    execution.progress.note(f"{trained} epochs of {seconds / trained:.3g} s")
     show_flags(outcome.summary["flags"], execution.progress.note)
     execution.progress.note(f"next: robench certify {outcome.folder} --data {data}")
 

@@ -85,7 +85,33 @@ class PairwiseLogLossSpec(Spec):
     temperature: PositiveFloat = 0.25
 
 
-LossSpec = HKRLossSpec | KRLossSpec | HingeLossSpec | LogLossSpec | PairwiseMarginLossSpec | PairwiseLogLossSpec
+@dataclass(frozen=True, kw_only=True)
+class AdaptiveMarginLossSpec(Spec):
+    """Cross-entropy on logits that an attack within a radius could reach (EMMA), with a focus on what is not yet sure.
+
+    Fields:
+        radius: L2 radius that is taken off each gap, in input units; at most the gap itself (Hu et al. 2023). 0: none.
+        offset: taken off the label's logit (Prach and Lampert 2022).
+        temperature: divides the logits.
+        focus: power of 1 - p that weighs an example, p the probability of its label (Lai et al. 2025). 0: none.
+    """
+
+    type: Literal["adaptive-margin"] = "adaptive-margin"
+    radius: NonNegativeFloat = 0.0
+    offset: NonNegativeFloat = 0.0
+    temperature: PositiveFloat = 0.25
+    focus: NonNegativeFloat = 0.0
+
+
+LossSpec = (
+    HKRLossSpec
+    | KRLossSpec
+    | HingeLossSpec
+    | LogLossSpec
+    | PairwiseMarginLossSpec
+    | PairwiseLogLossSpec
+    | AdaptiveMarginLossSpec
+)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -223,10 +223,56 @@ class PairwiseLogLoss:
         return self.temperature * softplus(torch.logsumexp((self.offset - radii) / self.temperature, dim=1)).mean()
 
 
+class AdaptiveMarginLoss:
+    """Cross-entropy on the logits after the worst change within a radius, as far as the gaps allow.
+
+    For each class j but the label y: f_j + min(gap / (r m_j), 1) r m_j, gap = f_y - f_j, m_j = ||w_y - w_j||, the
+    factor at least 0.01 and without gradient (EMMA: Hu et al. 2023). Then the label's logit less `offset`, all over
+    `temperature`; the cross-entropy is weighed by (1 - p)^focus (LA: Lai et al. 2025). One logit f counts as the two
+    logits -f / 2 and f / 2.
+
+    Args:
+        radius: r, in L2 units of the input, from 0 up.
+        offset: from 0 up, in the units of f.
+        temperature: above 0.
+        focus: the power, from 0 up.
+
+    Raises:
+        SpecError: a value out of range; at the call, no head weight.
+    """
+
+    def __init__(self, radius: float = 0.0, offset: float = 0.0, temperature: float = 0.25, focus: float = 0.0) -> None:
+        for name, value in (("radius", radius), ("offset", offset), ("focus", focus)):
+            _require(value >= 0, name, value, "from 0 up")
+        _require(temperature > 0, "temperature", temperature, "above 0")
+        self.radius, self.offset, self.temperature, self.focus = radius, offset, temperature, focus
+
+    def __call__(self, logits: Tensor, labels: Tensor, head_weight: Tensor | None = None) -> Tensor:
+        """Mean weighed cross-entropy."""
+        head_weight = _weight(head_weight)
+        if logits.shape[1] == 1:
+            logits, head_weight = (torch.cat((-t, t)) / 2 for t in (logits.T, head_weight))
+            logits = logits.T
+        if self.radius:
+            margins = self.radius * _row_distances(head_weight)[labels]
+            gaps = (logits.gather(1, labels[:, None]) - logits).detach()
+            logits = logits + (gaps / margins).clamp(0.01, 1) * margins
+        label = one_hot(labels, logits.shape[1]).to(logits.dtype)
+        losses = cross_entropy((logits - self.offset * label) / self.temperature, labels, reduction="none")
+        result: Tensor = ((1 - torch.exp(-losses)) ** self.focus * losses if self.focus else losses).mean()
+        return result * self.temperature
+
+
 def _weight(head_weight: Tensor | None) -> Tensor:
     if head_weight is None:
         raise SpecError("a loss of pairwise radii needs the weight of the last layer", hint="use a model with a head")
     return head_weight
+
+
+def _row_distances(head_weight: Tensor) -> Tensor:
+    """||w_i - w_j||, (q, q); the diagonal, and rows that are equal, have a tiny number."""
+    distance: Tensor = (head_weight[:, None] - head_weight[None, :]).norm(dim=2)
+    return distance.clamp_min(torch.finfo(head_weight.dtype).eps)
 
 
 def _pairwise_radii(logits: Tensor, labels: Tensor, head_weight: Tensor) -> Tensor:
@@ -237,7 +283,7 @@ def _pairwise_radii(logits: Tensor, labels: Tensor, head_weight: Tensor) -> Tens
     if logits.shape[1] == 1:
         radii = y * logits / head_weight.norm().clamp_min(tiny)
     else:
-        distance = (head_weight[:, None] - head_weight[None, :]).norm(dim=2).clamp_min(tiny)
+        distance = _row_distances(head_weight)
         gaps = logits.gather(1, labels[:, None]) - logits
         radii = (gaps / distance[labels]).masked_fill(y > 0, torch.inf)
     return radii
@@ -255,6 +301,7 @@ LOSSES: dict[str, Callable[..., Loss]] = {
     "log": LogEntropyLoss,
     "pairwise-margin": PairwiseMarginLoss,
     "pairwise-log": PairwiseLogLoss,
+    "adaptive-margin": AdaptiveMarginLoss,
 }
 """Losses by the `type` of their spec; each takes the other fields of that spec by keyword."""
 

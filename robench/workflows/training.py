@@ -34,6 +34,8 @@ __all__ = ["TrainResult", "fit", "train", "train_spec"]
 STATE_FILE = "last.safetensors"
 SAVE_SECONDS = 5.0
 """State is written after an epoch if this long has passed; a kill costs at most that and one epoch."""
+SAVE_SHARE = 20.0
+"""And if this many times as long has passed as the last writing took, so that large states cost 5 % at most."""
 
 
 @dataclass(frozen=True)
@@ -156,13 +158,15 @@ def _run(session: Session, folder: TrainingFolder, progress: Progress, save_seco
     before = _restore(session, state) if state.exists() else 0.0
     folder.write_history([epoch.to_dict() for epoch in session.history])
     started = saved = time.monotonic()
+    took = 0.0
     for epoch in session.epochs(progress):
         folder.append_history(epoch.to_dict())
         now = time.monotonic()
-        if now - saved >= save_seconds or session.epoch == session.spec.epochs:
+        if now - saved >= max(save_seconds, SAVE_SHARE * took) or session.epoch == session.spec.epochs:
             tensors, facts = session.state()
             write_tensors(state, tensors, {**facts, "seconds": before + now - started})
-            saved = now
+            saved = time.monotonic()
+            took = saved - now
     return before + time.monotonic() - started
 
 

@@ -14,6 +14,7 @@ from robench.errors import DataError, SpecError
 from robench.specs.training import HingeLossSpec, HKRLossSpec, KRLossSpec, LogLossSpec, PairwiseMarginLossSpec
 from robench.training.losses import (
     LOSSES,
+    AdaptiveMarginLoss,
     HingeLoss,
     HKRLoss,
     KRLoss,
@@ -216,3 +217,28 @@ def test_losses_are_built_from_their_specs():
     assert build_loss(HingeLossSpec(margin=2)).margin == 2
     assert build_loss(LogLossSpec(inverse_temperature=5)).inverse_temperature == 5
     assert build_loss(PairwiseMarginLossSpec(margin=3)).margin == 3
+
+
+def test_adaptive_margin_is_its_formula():
+    radius, offset, temperature, focus = 0.3, 0.2, 0.5, 2.0
+    logits = torch.randn(20, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    weight = torch.randn(4, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    labels = torch.arange(20) % 4
+    losses = []
+    for row, label in zip(logits.tolist(), labels.tolist(), strict=True):
+        reached = []
+        for j in range(4):
+            most = radius * float((weight[label] - weight[j]).norm())
+            worse = 0.0 if j == label else min(max((row[label] - row[j]) / most, 0.01), 1) * most
+            reached.append((row[j] + worse - (offset if j == label else 0)) / temperature)
+        p = math.exp(reached[label]) / sum(math.exp(value) for value in reached)
+        losses.append(-temperature * (1 - p) ** focus * math.log(p))
+    loss = AdaptiveMarginLoss(radius=radius, offset=offset, temperature=temperature, focus=focus)
+    assert float(loss(logits, labels, weight)) == pytest.approx(sum(losses) / 20, rel=1e-9)
+
+
+def test_adaptive_margin_of_one_logit_is_that_of_two_opposite_ones():
+    logits, weight, labels = torch.randn(9, 1), torch.randn(1, 5), torch.arange(9) % 2
+    loss = AdaptiveMarginLoss(radius=0.3, offset=0.2, focus=1.0)
+    two = loss(torch.cat((-logits, logits), 1) / 2, labels, torch.cat((-weight, weight)) / 2)
+    assert torch.allclose(loss(logits, labels, weight), two)
