@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Literal
 
 import click
 
@@ -61,7 +61,7 @@ def bench(
     only: tuple[str, ...],
     epochs: int | None,
     limit_attacks: int | None,
-    until: Any,
+    until: Literal["train", "certify", "attack", "report"],
     out: Path | None,
     json_output: bool,
     execution: Execution,
@@ -85,8 +85,8 @@ def bench(
       robench bench faces --data npz:smiles64.npz --data-dir ~/data/faces
       robench bench cifar10 --full-size --device cuda --until train
 
-    The same command resumes a benchmark that was stopped. At the end it prints the comparison table and the path of
-    the report.
+    The same command resumes a benchmark that was stopped. At the end it prints the comparison table, and the paths of
+    the report of the first seed and of the claims of the paper, held against all seeds.
     """
     from robench import workflows
     from robench.cli.main import FINDING
@@ -112,6 +112,7 @@ def bench(
     elif summary["models"]:
         bench_result(summary["models"])
         if summary["report"]:
+            print_line(f"claims: {summary['claims']}")
             print_line(f"report: {summary['report']}")
     else:
         training_result(summary["trainings"])

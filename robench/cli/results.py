@@ -182,6 +182,19 @@ def training_result(rows: Sequence[Mapping[str, Any]]) -> None:
     print_table("trainings", ["model", "data", "epoch kept", "validation accuracy", "seconds"], cells)
 
 
+def claims_result(claims: Sequence[Mapping[str, Any]]) -> None:
+    """Each claim with its verdicts, counted over the sets of models."""
+    cells = []
+    for number in dict.fromkeys(claim["number"] for claim in claims):
+        rows = [claim for claim in claims if claim["number"] == number]
+        verdicts = [row["verdict"] for row in rows]
+        counted = ", ".join(f"{verdict}: {verdicts.count(verdict)}" for verdict in dict.fromkeys(verdicts))
+        cells.append([f"{number}. {rows[0]['text']}", counted])
+    print_table(
+        "claims of the paper, and on how many sets of models each verdict is given", ["claim", "verdict"], cells
+    )
+
+
 def show_flags(flags: Sequence[Mapping[str, Any]], note: Callable[[str], None]) -> None:
     """Tell each flag by `note`."""
     for flag in flags:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from robench.workflows.certifying import certify
     from robench.workflows.exporting import export
     from robench.workflows.gating import shortfalls
-    from robench.workflows.reading import report, verify
+    from robench.workflows.reading import claims, report, verify
     from robench.workflows.references import DataRef, Execution, ModelRef, Outcome
     from robench.workflows.smoothing import certify_smoothed
     from robench.workflows.training import train, train_spec
@@ -28,6 +28,7 @@ _MODULES = {
     "audit": "auditing",
     "bench": "benchmarking",
     "certify": "certifying",
+    "claims": "reading",
     "certify_smoothed": "smoothing",
     "export": "exporting",
     "shortfalls": "gating",
@@ -52,6 +53,7 @@ __all__ = [
     "bench",
     "certify",
     "certify_smoothed",
+    "claims",
     "export",
     "potential",
     "report",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -107,15 +107,16 @@ class Contender:
     def certify(self) -> dict[str, Any]:
         """Its certificates on the whole test split; the summary."""
         place = self.place
-        out = place.out / "runs" / f"certify-{self.name}"
-        return workflows.certify(
-            self.ref, self.images(None), eps=self.track.eps, out=out, execution=place.execution
-        ).summary
+        out, images = self.run("certify"), self.images(None)
+        return workflows.certify(self.ref, images, eps=self.track.eps, out=out, execution=place.execution).summary
+
+    def run(self, *kind: str) -> Path:
+        """The folder of one of its runs."""
+        return self.place.out / "runs" / "-".join(filter(None, (*kind, self.name)))
 
     def attack(self, plan: SuiteAttack) -> dict[str, Any]:
         """One of its attack runs; the summary."""
         place = self.place
-        out = place.out / "runs" / "-".join(filter(None, ("attack", plan.label, self.name)))
         return workflows.attack(
             self.ref,
             self.images(plan.images),
@@ -123,7 +124,7 @@ class Contender:
             attacks=plan.attacks,
             full=plan.full,
             seed=self.seed,
-            out=out,
+            out=self.run("attack", plan.label),
             execution=place.execution,
         ).summary
 
@@ -193,9 +194,20 @@ def bench(
         "trainings": [_training(item, result) for item, result in zip(contenders, trained, strict=True)],
         "models": rows,
         "violations": violations,
-        "report": str(workflows.report([place.out / "runs"], place.out / "report")) if "report" in stages else None,
+        **(_pages(contenders, place.out) if "report" in stages else {"report": None, "claims": None}),
     }
     return workflows.Outcome(place.out, summary)
+
+
+def _pages(contenders: Sequence[Contender], out: Path) -> dict[str, str]:
+    """The report of the first seed with the main attacks, and the claims of the paper held against everything."""
+    first = [item for item in contenders if item.seed == contenders[0].seed]
+    shown = [item.run(*kind) for item in first for kind in (("certify",), ("attack", item.track.attacks[0].label))]
+    everything = [folder for name in ("runs", "potentials") if (folder := out / name).exists()]
+    return {
+        "report": str(workflows.report(shown, out / "report")),
+        "claims": str(workflows.claims(everything, out / "claims.md")["page"]),
+    }
 
 
 def _attacked(item: Contender) -> list[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""`robench report` and `robench verify`: what is done with finished run folders."""
+"""`robench report`, `robench claims` and `robench verify`: what is done with finished run folders."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from robench import verification
+from robench.errors import SpecError
 from robench.records.record import SCHEMA_VERSION
 
 
@@ -26,6 +27,31 @@ def report(runs: Sequence[str | PathLike[str]], out: str | PathLike[str], *, tar
     from robench.reporting import build_report  # plotting libraries, which no other command needs
 
     return build_report([Path(run) for run in runs], Path(out), target_eps=target_eps)
+
+
+def claims(runs: Sequence[str | PathLike[str]], out: str | PathLike[str]) -> dict[str, Any]:
+    """Hold the claims of the paper against run folders, and write them down; each with figure, interval and verdict.
+
+    Args:
+        runs: folders of `certify`, `attack` and `potential`, or folders that hold some at any depth.
+        out: the page, a file that ends in `.md`; a CSV of the same name lies beside it.
+
+    Raises:
+        SpecError: `out` has another ending.
+        RunError: there is no run, one cannot be read, or the page cannot be written.
+    """
+    from robench.reporting.claims import held_against, read_evidence, write_claims
+
+    if Path(out).suffix != ".md":
+        raise SpecError(f"`{out}` does not end in .md", hint="name a Markdown file, such as claims.md")
+    evidence = read_evidence([Path(run) for run in runs])
+    found = held_against(evidence)
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "command": "claims",
+        "claims": [claim.to_dict() for claim in found],
+        "page": str(write_claims(Path(out), found, evidence)),
+    }
 
 
 def verify(
