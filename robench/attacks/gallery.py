@@ -33,6 +33,7 @@ class AttackGallery:
         adversarial: attack to its points (K, *shape); NaN where it found nothing.
         reached: attack to the class (K,) of each point; None where it found nothing.
         transport: (K, *shape) the inputs moved by the paper's step.
+        logits: (K, q) of the inputs; (-f/2, f/2) for one logit f.
         index: (K,) positions in the split.
         eps: the radius, as written.
     """
@@ -41,13 +42,14 @@ class AttackGallery:
     adversarial: Mapping[str, Floats]
     reached: Mapping[str, list[int | None]]
     transport: Floats
+    logits: Floats
     index: list[int]
     eps: str
 
     def tensors(self) -> dict[str, Floats]:
         """All arrays by name."""
         attacked = {f"adversarial/{name}": points for name, points in self.adversarial.items()}
-        return {"clean": self.clean, "transport": self.transport, **attacked}
+        return {"clean": self.clean, "transport": self.transport, "logits": self.logits, **attacked}
 
     def facts(self) -> dict[str, Any]:
         """What is no array, as plain data."""
@@ -74,7 +76,7 @@ def make_gallery(
         classifier = Classifier(model.module, model.input_shape, device=device, passes=PassCounter())
         ensemble = Ensemble(classifier, planned(only_largest, dataset.bounds), dataset.bounds)
         batch = ensemble.run(dataset.index[rows], clean, dataset.labels[rows], np.zeros(len(rows)))
-        moved = transport(classifier, clean)
+        moved, logits = transport(classifier, clean)
     adversarial = {}
     for name, points in batch.by_attack.items():
         adversarial[name] = np.full_like(clean, np.nan)
@@ -85,12 +87,13 @@ def make_gallery(
         adversarial=adversarial,
         reached={name: [outcome.predicted for outcome in outcomes] for name, outcomes in batch.outcomes.items()},
         transport=moved,
+        logits=logits,
         index=batch.index.tolist(),
         eps=spec.eps[-1],
     )
 
 
-def transport(classifier: Classifier, clean: Floats) -> Floats:
+def transport(classifier: Classifier, clean: Floats) -> tuple[Floats, Floats]:
     """Images moved to x - 2 f(x) grad f(x), which for the optimal f is their image by transport.
 
     Serrurier et al., section 3.2. For q > 2 classes f is the gap of the two largest logits over its squared slope, so
@@ -101,17 +104,18 @@ def transport(classifier: Classifier, clean: Floats) -> Floats:
         clean: (K, *shape).
 
     Returns:
-        (K, *shape), not clipped to the box.
+        (K, *shape), not clipped to the box, and the logits (K, q) of the images.
     """
     x = torch.from_numpy(np.ascontiguousarray(clean)).to(classifier.device)
-    moved = []
+    moved, found = [], []
     for row in range(len(x)):
         point = x[row : row + 1].expand(classifier.fit(1), *x.shape[1:])
         logits, slopes = classifier.differentiate(point, torch.ones(len(point), device=x.device), _gap, 1)
         gap, slope = float(_gap(logits)[0]), slopes[0]
         squared = 1.0 if logits.shape[1] == 2 else float(slope.square().sum().clamp_min(1e-12))
         moved.append((x[row] - 2.0 * gap * slope / squared).cpu().numpy())
-    return np.stack(moved)
+        found.append(logits[0].detach().cpu().numpy())
+    return np.stack(moved), np.stack(found)
 
 
 def _gap(logits: Tensor) -> Tensor:

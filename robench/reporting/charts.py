@@ -14,6 +14,7 @@ from robench.numerics import ceil_decimals, floor_decimals
 from robench.records.record import COMBINED
 from robench.reporting.evaluation import Evaluation
 from robench.reporting.figures.look import unit
+from robench.reporting.strips import Strip
 from robench.specs.epsilon import epsilon_value
 from robench.statistics.budget import DIRECTIONS, course, passes_of
 from robench.statistics.curves import Curve
@@ -116,6 +117,26 @@ def passes(group: Sequence[Evaluation], keys: Keys, target: str) -> dict[str, An
         "kind": "passes", "models": models,
         "axes": ["forward and backward passes, mean of an image", f"accuracy at ε = {target} (%)"],
     }  # fmt: skip
+
+
+def images(strips: Mapping[str, Strip]) -> dict[str, Any]:
+    """Which images of which models there are to look into; the pictures are in the page once, at each model.
+
+    Args:
+        strips: by the key of a model.
+    """
+    models = [
+        {
+            "key": key, "index": list(strip.index), "rows": list(strip.rows), "facts": list(strip.facts),
+            "captions": [list(row) for row in strip.captions], "cell": [strip.width, strip.height, strip.scale],
+        }
+        for key, strip in strips.items()
+    ]  # fmt: skip
+    return {
+        "kind": "images",
+        "models": models,
+        "index": sorted({index for item in strips.values() for index in item.index}),
+    }
 
 
 def notes_passes(item: Evaluation) -> bool:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from matplotlib.figure import Figure
 
+from robench.reporting.strips import Strip
 from robench.reporting.tables.table import Rate, Table
 
 
@@ -34,6 +35,7 @@ class FigureExhibit:
         alt: two sentences at most; the numbers stand in a table beside it.
         figure: as it stands in files; None for what the page alone draws.
         chart: the same as numbers, from which the page draws it anew; None for what stays a picture.
+        strip: the same as images, which the page shows one by one; None for all but galleries of images.
     """
 
     name: str
@@ -41,6 +43,7 @@ class FigureExhibit:
     alt: str
     figure: Figure | None
     chart: Mapping[str, Any] | None = None
+    strip: Strip | None = None
 
 
 Exhibit = TableExhibit | FigureExhibit
@@ -157,9 +160,25 @@ class Page:
     keys: Mapping[str, str]
 
     @property
+    def strips(self) -> dict[str, Strip]:
+        """The images of each model that has some, by its key."""
+        return strips_of(self.sections)
+
+    @property
     def exhibits(self) -> tuple[Exhibit, ...]:
         """All tables and figures in order."""
         return (
             *(answer.table for answer in self.answers),
             *(exhibit for section in self.sections for exhibit in section.all_exhibits),
         )
+
+
+def strips_of(sections: Sequence[Section]) -> dict[str, Strip]:
+    """The images of each model that has some, by its key."""
+    return {
+        part.key: exhibit.strip
+        for section in sections
+        for part in section.parts
+        for exhibit in part.exhibits
+        if isinstance(exhibit, FigureExhibit) and exhibit.strip is not None
+    }

@@ -42,7 +42,8 @@ def render_html(page: Page, pictures: Mapping[str, bytes]) -> str:
     scripts = [_kept("vendor/uplot/uPlot.iife.min.js"), _kept("templates/report.js")]
     style = _kept("vendor/uplot/uPlot.min.css") + "\n" + _kept("templates/style.css")
     sources = {exhibit.name: "" for exhibit in page.exhibits if isinstance(exhibit, FigureExhibit)}
-    sources |= {name: _embedded(data) for name, data in pictures.items()}
+    one_by_one = {item.name for item in page.exhibits if isinstance(item, FigureExhibit) and item.strip is not None}
+    sources |= {name: _embedded(data) for name, data in pictures.items() if name not in one_by_one}
     return (
         _environment(escaped=True)
         .get_template("report.html.j2")
@@ -50,6 +51,7 @@ def render_html(page: Page, pictures: Mapping[str, bytes]) -> str:
             page=page,
             style=Markup(style),
             sources=sources,
+            strips=page.strips,
             data=Markup(_data(page)),
             scripts=[Markup(script) for script in scripts],
             policy=Markup(" ".join(f"'sha256-{_digest(script)}'" for script in scripts)),

@@ -25,7 +25,8 @@ def write_gallery(folder: Path, tensors: Mapping[str, npt.NDArray[np.float32]], 
 
     Args:
         folder: the run folder.
-        tensors: `clean` (K, *shape), `adversarial/NAME` with NaN where the attack found nothing, and `transport`.
+        tensors: `clean` (K, *shape), `adversarial/NAME` with NaN where the attack found nothing, `transport`, and
+            `logits` (K, q) of the inputs.
         facts: `index` (K,), `eps`, and `reached`, the class (K,) of each adversarial by attack.
 
     Raises:
@@ -43,6 +44,7 @@ class Gallery:
         clean: (K, *input) the inputs, in user units.
         adversarial: (K, *input) by attack; NaN where the attack found nothing.
         transport: (K, *input) x - 2 f(x) grad f(x), section 3.2 of the paper; None if it was not computed.
+        logits: (K, q) of the inputs; None if they were not stored.
         index: (K,) positions in the split; None if they were not stored.
         reached: (K,) class of each adversarial, by attack; attacks of which it was not stored are not there.
     """
@@ -50,6 +52,7 @@ class Gallery:
     clean: npt.NDArray[np.float64]
     adversarial: Mapping[str, npt.NDArray[np.float64]]
     transport: npt.NDArray[np.float64] | None
+    logits: npt.NDArray[np.float64] | None
     index: tuple[int, ...] | None
     reached: Mapping[str, Sequence[int | None]]
 
@@ -92,7 +95,10 @@ def read_gallery(folder: Path) -> Gallery | None:
     classes = {name: labels for name, labels in by_attack.items() if labels is not None}
     index = _numbers(facts.get("index"), len(clean))
     places = None if index is None or None in index else tuple(place for place in index if place is not None)
-    return Gallery(clean, attacks, tensors.get("transport"), places, classes)
+    logits = tensors.get("logits")
+    if logits is not None and (logits.ndim != 2 or len(logits) != len(clean)):
+        raise _broken(path, "`logits` are not one row an input")
+    return Gallery(clean, attacks, tensors.get("transport"), logits, places, classes)
 
 
 def _numbers(stored: Any, n: int) -> tuple[int | None, ...] | None:

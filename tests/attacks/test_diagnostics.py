@@ -143,7 +143,9 @@ def test_the_gallery_holds_adversarials_and_transports(sound, tmp_path):
         found = np.isfinite(tensors[f"adversarial/{name}"]).all(axis=(1, 2, 3))
         points = torch.from_numpy(tensors[f"adversarial/{name}"][found])
         assert [label for label in reached[name] if label is not None] == model.module(points).argmax(1).tolist()
-    assert set(tensors) == {"clean", "transport", "adversarial/deepfool", "adversarial/pgd"}
+    assert set(tensors) == {"clean", "transport", "logits", "adversarial/deepfool", "adversarial/pgd"}
+    expected = model.module(torch.from_numpy(tensors["clean"])).detach().numpy()
+    np.testing.assert_allclose(tensors["logits"], expected, rtol=1e-4, atol=1e-5)
     assert tensors["clean"].shape == tensors["transport"].shape == (8, 1, 8, 8)
     moved = np.linalg.norm((tensors["transport"] - tensors["clean"]).reshape(8, -1), axis=1)
     nearest = np.linalg.norm((tensors["adversarial/deepfool"] - tensors["clean"]).reshape(8, -1), axis=1)

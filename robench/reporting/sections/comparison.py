@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from robench.numerics import floor_decimals
 from robench.reporting import charts, figures, tables
@@ -12,12 +12,19 @@ from robench.reporting.evaluation import Evaluation
 from robench.reporting.page import Exhibit, FigureExhibit, Section, TableExhibit
 from robench.reporting.sections import words
 from robench.reporting.sections.words import counted, isolated, listed
+from robench.reporting.strips import Strip
 from robench.reporting.tables.standings import Ranking
 from robench.specs.epsilon import ascending, epsilon_value
 
 
 def comparison(
-    ranking: Ranking, group: Sequence[Evaluation], keys: charts.Keys, place: int, *, several: bool
+    ranking: Ranking,
+    group: Sequence[Evaluation],
+    keys: charts.Keys,
+    place: int,
+    strips: Mapping[str, Strip],
+    *,
+    several: bool,
 ) -> tuple[Section, ...]:
     """Curves, single attacks, radii against distances, and the models' own numbers.
 
@@ -26,6 +33,7 @@ def comparison(
         group: the models.
         keys: of the models, by name.
         place: number of the data set.
+        strips: images of models, by key.
         several: whether the page is about several data sets, so that each heading says which.
     """
     prefix = f"comparison-{place:02d}"
@@ -35,6 +43,7 @@ def comparison(
         _curves(ranking, group, shown, keys, prefix, suffix, first=place == 1),
         _attacks(ranking, shown, keys, prefix, suffix),
         _scatter(shown, keys, prefix, suffix),
+        _one_image(shown, {keys[item.name]: strips.get(keys[item.name]) for item in shown}, prefix, suffix),
     ]
     return tuple(section for section in found if section is not None)
 
@@ -85,10 +94,13 @@ def _curves(
                 tables.certified_alone(group),
             )
         )
-    part = Section(
-        "The same in numbers", f"{prefix}-numbers", (), tuple(numbers), finding=counted(len(numbers), "table")
-    )
+    part = _numbers(f"{prefix}-numbers", numbers)
     return Section(f"Curves{suffix}", prefix, (), tuple(exhibits), finding=_leaders(ranking), parts=(part,), open=first)
+
+
+def _numbers(anchor: str, exhibits: Sequence[Exhibit]) -> Section:
+    """Tables behind figures, folded by themselves."""
+    return Section("The same in numbers", anchor, (), tuple(exhibits), finding=counted(len(exhibits), "table"))
 
 
 def _attacks(
@@ -123,15 +135,15 @@ def _attacks(
             )
         )
     ensemble = any(not item.full for item in attacked)
-    exhibits.append(
-        TableExhibit(
-            f"{prefix}-attacks",
-            "Accuracy (%) under each attack, under all of them combined, and certified on the same images.",
-            tables.attack_accuracy(shown),
-            words.ENSEMBLE_NOTE if ensemble else "",
-        )
+    table = TableExhibit(
+        f"{prefix}-attacks",
+        "Accuracy (%) under each attack, under all of them combined, and certified on the same images.",
+        tables.attack_accuracy(shown),
+        words.ENSEMBLE_NOTE if ensemble else "",
     )
-    return Section(f"Attacks{suffix}", f"{prefix}-by-attack", (), tuple(exhibits), finding=_nearest(attacked))
+    part = _numbers(f"{prefix}-attack-numbers", [table])
+    finding = _nearest(attacked)
+    return Section(f"Attacks{suffix}", f"{prefix}-by-attack", (), tuple(exhibits), finding=finding, parts=(part,))
 
 
 def _scatter(shown: Sequence[Evaluation], keys: charts.Keys, prefix: str, suffix: str) -> Section | None:
@@ -157,6 +169,26 @@ def _scatter(shown: Sequence[Evaluation], keys: charts.Keys, prefix: str, suffix
     median = floor_decimals(statistics.median(ratios), 2)
     finding = f"the median attack ends at {median} times the certified radius; {below} below it"
     return Section(f"Radius against distance{suffix}", f"{prefix}-scatter", (), (figure,), finding=finding)
+
+
+def _one_image(
+    shown: Sequence[Evaluation], known: Mapping[str, Strip | None], prefix: str, suffix: str
+) -> Section | None:
+    strips = {key: strip for key, strip in known.items() if strip is not None}
+    if not strips:
+        return None
+    chart = charts.images(strips)
+    figure = FigureExhibit(
+        f"{prefix}-one-image",
+        "One image under every model: the input with its three largest logits, what each attack makes of it by itself "
+        "at the largest ε, with class and L2 distance, and what it added (red brighter, blue darker, scaled to the "
+        "largest change). Radius and nearest distance are those of the run, which may have found nearer ones.",
+        f"{counted(len(chart['index']), 'image')} under {counted(len(strips), 'model')}.",
+        None,
+        chart,
+    )
+    finding = f"{counted(len(chart['index']), 'image')}, each with what every attack makes of it"
+    return Section(f"Look into one image{suffix}", f"{prefix}-images", (), (figure,), finding=finding)
 
 
 def _leaders(ranking: Ranking) -> str:

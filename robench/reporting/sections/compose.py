@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from itertools import groupby
 
 from robench.reporting.evaluation import Evaluation
-from robench.reporting.page import Page
+from robench.reporting.page import Page, strips_of
 from robench.reporting.sections.answer import answer
 from robench.reporting.sections.closing import closing
 from robench.reporting.sections.comparison import comparison
@@ -36,10 +36,12 @@ def compose(
     keys = _keys([item.name for item in evaluations])
     broken = sum(len(item.contradictions) for item in evaluations)
     rankings = [ranking(data, group, target_of(group, target)) for data, group in groups]
+    cards = models(rankings, anchors, keys)
+    strips = strips_of(cards)
     compared = [
         section
         for place, (found, (_, group)) in enumerate(zip(rankings, groups, strict=True), start=1)
-        for section in comparison(found, group, keys, place, several=len(groups) > 1)
+        for section in comparison(found, group, keys, place, strips, several=len(groups) > 1)
     ]
     return Page(
         title=title,
@@ -50,7 +52,7 @@ def compose(
         answers=tuple(answer(found, anchors, keys, place) for place, found in enumerate(rankings, start=1)),
         sections=(
             *compared,
-            *models(rankings, anchors, keys),
+            *cards,
             *smoothed_classifiers(smoothed),
             *closing(evaluations, smoothed),
         ),

@@ -8,11 +8,12 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.figure import Figure
 
-from robench.numerics import upper
+from robench.numerics import lower, upper
 from robench.records.record import AttackRecord
-from robench.reporting import figures
+from robench.reporting import figures, strips
 from robench.reporting.evaluation import Evaluation
 from robench.reporting.page import FigureExhibit
+from robench.reporting.strips import Strip
 from robench.runs.facts import DataFacts
 from robench.runs.gallery import Gallery, read_gallery
 
@@ -27,7 +28,7 @@ def gallery_figure(evaluation: Evaluation, name: str) -> FigureExhibit | None:
     by_index = {record.index: record for record in evaluation.attack.records}
     records = [by_index.get(place) for place in gallery.index or [-1] * len(gallery.clean)]
     if gallery.is_image:
-        return FigureExhibit(name, *_images(evaluation, gallery, records))
+        return FigureExhibit(name, *_images(evaluation, gallery, records), strip=strip_of(evaluation, gallery, records))
     return FigureExhibit(name, *_plane(evaluation, gallery, records)) if gallery.is_plane else None
 
 
@@ -57,6 +58,60 @@ def _images(
         caption += f"; none of these by {', '.join(name for name in present if name not in order)}"
     alt = f"Grid of {len(gallery.clean)} inputs of {evaluation.name} and their adversarials by {', '.join(order)}."
     return f"{caption}.", alt, figures.image_grid(scaled, captions)
+
+
+def strip_of(evaluation: Evaluation, gallery: Gallery, records: Sequence[AttackRecord | None]) -> Strip:
+    """The images one by one, with what each attack added."""
+    bounds, data = evaluation.data.bounds, evaluation.data
+    order = [name for name in evaluation.attacks if np.isfinite(gallery.adversarial.get(name, np.nan)).any()]
+    logits: list[str | None] = [_top_logits(data, gallery, place) for place in _places(gallery)]
+    rows = [("input", strips.shown(gallery.clean, bounds), logits)]
+    for name in order:
+        points, reached = gallery.adversarial[name], _reached(data, gallery, name)
+        captions: list[str | None] = [text or None for text in reached]
+        rows.append((name, strips.shown(points, bounds), captions))
+        rows.append(
+            (f"{name} − input", strips.noise(points, gallery.clean), ["" if text else None for text in captions])
+        )
+    if gallery.transport is not None:
+        rows.append((TRANSPORT, strips.shown(gallery.transport, bounds), ["" for _ in _places(gallery)]))
+    return Strip(
+        rows=tuple(name for name, _, _ in rows),
+        captions=tuple(tuple(captions) for _, _, captions in rows),
+        index=gallery.index or tuple(_places(gallery)),
+        facts=tuple(_facts(data, record) for record in records),
+        source=strips.picture([images for _, images, _ in rows]),
+        height=gallery.clean.shape[2],
+        width=gallery.clean.shape[3],
+    )
+
+
+def _places(gallery: Gallery) -> range:
+    return range(len(gallery.clean))
+
+
+def _top_logits(data: DataFacts, gallery: Gallery, place: int) -> str:
+    """The three largest logits of an input, each with its class."""
+    if gallery.logits is None:
+        return ""
+    logits = gallery.logits[place]
+    return "  ".join(
+        f"{_class(data, int(label))}: {logits[label]:.2f}" for label in np.argsort(-logits, kind="stable")[:3]
+    )
+
+
+def _facts(data: DataFacts, record: AttackRecord | None) -> str:
+    """What the run says of an image: its class, the ball that is certified, the nearest adversarial."""
+    if record is None:
+        return ""
+    text = f"class {data.class_name(record.label)}, predicted {data.class_name(record.predicted)}"
+    if not record.correct:
+        return f"{text}: wrong without an attack"
+    if record.certified_radius > 0:
+        text += f"; no change smaller than {lower(record.certified_radius)} flips it (proven)"
+    if record.distance is not None:
+        text += f"; {record.attack} flips it at {upper(record.distance)}"
+    return text
 
 
 def _plane(evaluation: Evaluation, gallery: Gallery, records: Sequence[AttackRecord | None]) -> tuple[str, str, Figure]:

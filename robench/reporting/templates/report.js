@@ -4,7 +4,7 @@
   const { models, charts } = JSON.parse(document.getElementById("data").textContent);
   const root = document.documentElement;
   const byKey = new Map(models.map((model) => [model.key, model]));
-  const state = { hidden: new Set(), sort: new Map(), zoom: new Map(), theme: "" };
+  const state = { hidden: new Set(), sort: new Map(), zoom: new Map(), image: new Map(), theme: "" };
   const drawn = new Map();
   root.classList.add("live");
 
@@ -48,6 +48,11 @@
       const [name, low, high] = item.split(":");
       if (name in charts && Number(low) < Number(high)) state.zoom.set(name, [Number(low), Number(high)]);
     }
+    state.image = new Map();
+    for (const item of asked.getAll("image")) {
+      const [name, index] = item.split(":");
+      if (charts[name]?.index?.includes(Number(index))) state.image.set(name, Number(index));
+    }
     for (const id of asked.getAll("open")) reveal(document.getElementById(id));
   };
   const write = () => {
@@ -56,6 +61,7 @@
     if (state.theme) said.set("theme", state.theme);
     for (const [name, [column, way]] of state.sort) said.append("sort", `${name}:${column}:${way < 0 ? "down" : "up"}`);
     for (const [name, [low, high]] of state.zoom) said.append("zoom", `${name}:${+low.toPrecision(4)}:${+high.toPrecision(4)}`);
+    for (const [name, index] of state.image) said.append("image", `${name}:${index}`);
     for (const part of document.querySelectorAll("details.part[open]"))
       if (!part.hasAttribute("data-first")) said.append("open", part.id);
     const text = said.toString().replaceAll("%3A", ":").replaceAll("%2C", ",");
@@ -212,8 +218,7 @@
   const panels = (name, spec, parts) => {
     const plots = [];
     const point = (u) => {
-      const place = u.cursor.idx;
-      if (place === null || place === undefined) return;
+      const place = u.cursor.idx ?? spec.x.length - 1;
       parts.readout.replaceChildren(
         node("tr", {}, node("th", { scope: "col" }, `at ε = ${spec.x[place]}`), ...spec.panels.map((panel) => node("th", { scope: "col" }, panel.title))),
         ...models.filter((model) => shown(model.key) && spec.panels.some((panel) => panel.models.some((item) => item.key === model.key)))
@@ -224,14 +229,18 @@
       );
     };
     parts.place.className = "panels";
-    for (const panel of spec.panels) {
-      const cell = node("div", {}, node("h4", {}, panel.title)), place = node("div", { class: "chart" });
-      cell.append(place);
-      parts.place.append(cell);
+    const places = spec.panels.map((panel) => {
+      const place = node("div", { class: "chart" });
+      parts.place.append(node("div", {}, node("h4", {}, panel.title), place));
+      return place;
+    });
+    for (const [number, panel] of spec.panels.entries()) {
+      const place = places[number];
       const lines = curvesOf(panel.models);
       plots.push(build(name, place, spec, [spec.x, ...lines.map(([, line]) => padded(line, spec.x.length))],
         lines.map(([key, line]) => lineSeries(key, line)), { point, height: 220 }));
     }
+    if (plots.length) point(plots[0]);
     return plots;
   };
 
@@ -270,6 +279,7 @@
     const plot = build(name, parts.place, { ...spec, x: [0, top] }, data,
       visible.map((model) => ({ stroke: colour(model.key), paths: () => null, points: { show: true, size: 4, stroke: colour(model.key), fill: colour(model.key) } })),
       { point, draw: diagonal, y: () => [0, top], range: [0, top] });
+    parts.readout.replaceChildren(...visible.map((model) => node("tr", {}, node("th", { scope: "row" }, ...named(model.key)), node("td", {}, `${model.points.length} points`))));
     return [plot];
   };
 
@@ -295,9 +305,52 @@
     return [plot];
   };
 
+  /* ---- one image ---- */
+  const setUpImages = (figure, name, spec) => {
+    const pick = node("select", { id: `pick-${name}` }), table = node("table", { class: "strip" });
+    const names = [...new Set(spec.models.flatMap((model) => model.rows))];
+    for (const index of spec.index) pick.append(node("option", { value: index }, `image ${index}`));
+    const draw = () => {
+      pick.value = state.image.get(name) ?? spec.index[0];
+      const body = node("tbody");
+      for (const model of spec.models) {
+        const column = model.index.indexOf(Number(pick.value));
+        if (!shown(model.key) || column < 0) continue;
+        const row = node("tr", {}, node("th", { scope: "row" }, ...named(model.key), node("br"), node("small", {}, model.facts[column])));
+        for (const kind of names) {
+          const line = model.rows.indexOf(kind), caption = line < 0 ? null : model.captions[line][column];
+          const cell = node("td");
+          if (caption === null) cell.append("none found");
+          else {
+            const image = node("span", { class: `cell strip-${model.key}`, role: "img", "aria-label": kind });
+            image.style.setProperty("--c", column);
+            image.style.setProperty("--r", line);
+            cell.append(image, caption);
+          }
+          row.append(cell);
+        }
+        body.append(row);
+      }
+      table.replaceChildren(node("thead", {}, node("tr", {}, ...["model", ...names].map((text) => node("th", { scope: "col" }, text)))), body);
+    };
+    const go = (index) => { state.image.set(name, Number(index)); draw(); write(); };
+    const step = (way) => go(spec.index[(spec.index.indexOf(Number(pick.value)) + way + spec.index.length) % spec.index.length]);
+    const button = (text, way) => {
+      const made = node("button", { type: "button", class: "plain" }, text);
+      made.addEventListener("click", () => step(way));
+      return made;
+    };
+    pick.addEventListener("change", () => go(pick.value));
+    figure.prepend(
+      node("div", { class: "one" }, node("label", { for: pick.id }, "Image"), pick, button("previous", -1), button("next", 1)),
+      node("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "One image under every model" }, table));
+    drawn.set(name, { figure, spec, plots: [], draw });
+  };
+
   const kinds = { curves, panels, scatter, passes };
   const setUp = (figure) => {
     const name = figure.dataset.chart, spec = charts[name];
+    if (spec.kind === "images") return setUpImages(figure, name, spec);
     const image = figure.querySelector("img");
     const label = `${image ? image.alt : figure.querySelector("figcaption").textContent} Arrow keys move, plus and minus zoom, Escape shows all.`;
     const area = node("div", { class: "chart", tabindex: "0", role: "group", "aria-label": label });
@@ -332,6 +385,7 @@
   };
   const redraw = (name) => {
     const chart = drawn.get(name);
+    if (chart.draw) return chart.draw();
     for (const plot of chart.plots) plot.destroy();
     chart.plots = [];
     chart.parts.place.replaceChildren();
