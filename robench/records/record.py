@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from itertools import pairwise
 from typing import Any, Literal, NamedTuple
 
 from robench.errors import RunError
-from robench.records.shapes import ANY, misfit
+from robench.records.shapes import ANY, fitting, misfit
 
 SCHEMA_VERSION = 2
 """Of run folders and of all that `--json` prints: docs/json.md says what changed."""
@@ -45,6 +45,7 @@ ATTACK_SHAPE = {
     "attack": (str, None),
     "eps": [str],
 }
+FITS_CERTIFY, FITS_ATTACK = fitting(CERTIFY_SHAPE), fitting(ATTACK_SHAPE)
 OPTIONAL = tuple(f"radius_{rule}" for rule in RULES[2:])
 """Keys that a record lacks where the rule was not computed."""
 LENGTHS = ("index", "label", "predicted", *(f"radius_{rule}" for rule in RULES), "certified_radius", "distance")
@@ -221,7 +222,7 @@ def certify_record(data: Mapping[str, Any]) -> CertifyRecord:
     Raises:
         RunError: fields are missing, unknown or of the wrong kind.
     """
-    _require(data, CERTIFY_SHAPE)
+    _require(data, CERTIFY_SHAPE, FITS_CERTIFY)
     try:
         record = CertifyRecord(**{**data, "status": Status(data["status"])})
     except (KeyError, TypeError, ValueError) as error:
@@ -240,7 +241,7 @@ def attack_record(data: Mapping[str, Any]) -> AttackRecord:
     Raises:
         RunError: fields are missing, unknown or of the wrong kind.
     """
-    _require(data, ATTACK_SHAPE)
+    _require(data, ATTACK_SHAPE, FITS_ATTACK)
     try:
         attacks = {
             name: AttackOutcome(AttackStatus(item["status"]), item["distance"], item["predicted"])
@@ -256,8 +257,8 @@ def attack_record(data: Mapping[str, Any]) -> AttackRecord:
     return record
 
 
-def _require(data: Any, shape: Mapping[str, Any]) -> None:
-    problem = misfit(data, shape, "record")
+def _require(data: Any, shape: Mapping[str, Any], fits: Callable[[Any], bool]) -> None:
+    problem = None if fits(data) else misfit(data, shape, "record")
     if problem is None:
         negative = next((name for name in LENGTHS if (data.get(name) or 0.0) < 0), None)
         problem = None if negative is None else f"`{negative}` is {data[negative]!r}, below 0"

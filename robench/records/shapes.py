@@ -8,12 +8,23 @@ stands for every other field.
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 ANY = "*"
 LARGEST = 2**53
 """Whole numbers up to here are exact in every reader of JSON."""
+
+
+def fitting(shape: Any) -> Callable[[Any], bool]:
+    """A quick check for many data of one shape: what passes fits, and of the rest `misfit` says what does not fit."""
+    if isinstance(shape, tuple):
+        return _one_of([fitting(one) for one in shape if one is not None], None in shape)
+    if isinstance(shape, Mapping):
+        return _table_check({key: fitting(inner) for key, inner in shape.items()})
+    if isinstance(shape, list):
+        return _list_check(shape[0])
+    return _check_of(shape)
 
 
 def misfit(data: Any, shape: Any, name: str) -> str | None:
@@ -33,6 +44,47 @@ def misfit(data: Any, shape: Any, name: str) -> str | None:
         return _in_list(data, shape[0], name)
     fits = data is None if shape is None else _is_of(data, shape)
     return None if fits else f"`{name}` is {_short(data)}, not {'null' if shape is None else shape.__name__}"
+
+
+def _one_of(checks: Sequence[Callable[[Any], bool]], maybe_none: bool) -> Callable[[Any], bool]:
+    if len(checks) == 1 and maybe_none:
+        only = checks[0]
+        return lambda data: data is None or only(data)
+    return lambda data: (maybe_none and data is None) or any(check(data) for check in checks)
+
+
+def _table_check(table: Mapping[str, Callable[[Any], bool]]) -> Callable[[Any], bool]:
+    known, other = dict(table), table.get(ANY)
+
+    def check(data: Any) -> bool:
+        if type(data) is not dict:
+            return False
+        for key, value in data.items():
+            inner = known.get(key, other)
+            if inner is not None and not inner(value):
+                return False
+        return True
+
+    return check
+
+
+def _list_check(shape: Any) -> Callable[[Any], bool]:
+    if shape is str:  # the texts of a record's radii are most of its parts
+        return lambda data: type(data) is list and {str}.issuperset(map(type, data))
+    inner = fitting(shape)
+    return lambda data: type(data) is list and all(map(inner, data))
+
+
+def _check_of(kind: type | None) -> Callable[[Any], bool]:
+    """The check of one value as JSON has it."""
+    if kind is None:
+        return lambda data: data is None
+    if kind is float:
+        largest = sys.float_info.max
+        return lambda data: (type(data) is float or type(data) is int) and -largest <= data <= largest
+    if kind is int:
+        return lambda data: type(data) is int and -LARGEST <= data <= LARGEST
+    return lambda data: type(data) is kind
 
 
 def _in_table(data: Any, shape: Mapping[str, Any], name: str) -> str | None:

@@ -16,7 +16,7 @@ from robench.reporting.evaluation import Evaluation
 from robench.reporting.figures.look import unit
 from robench.reporting.strips import Strip
 from robench.specs.epsilon import epsilon_value
-from robench.statistics.budget import DIRECTIONS, course, passes_of
+from robench.statistics.budget import DIRECTIONS, passes_of
 from robench.statistics.curves import Curve
 
 GRID = 121
@@ -108,7 +108,7 @@ def passes(group: Sequence[Evaluation], keys: Keys, target: str) -> dict[str, An
         steps = [(budget.forward or 0) + (budget.backward or 0) for budget in item.budgets.values()]
         whole = sum(passes_of(item.attack.spent, COMBINED, way) or 0 for way in DIRECTIONS)
         spent = np.cumsum([max(0, whole - sum(steps)), *steps]) / item.attack.n
-        counts = [int(curve.counts(epsilon_value(target))) for curve in course(item.attack.records)]
+        counts = [int(curve.counts(epsilon_value(target))) for curve in item.course]
         models.append({
             "key": keys[item.name], "x": [round(float(value), 1) for value in spent], "counts": counts,
             "n": item.attack.n, "stages": ["clean", *(f"after {name}" for name in item.budgets)],

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
 from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
 
 from robench.records.crosscheck import Contradictions, contradictions
 from robench.records.record import COMBINED, RULES, AttackRecord, CertifyRecord, Rule, rules_of
@@ -14,7 +17,7 @@ from robench.runs.facts import BoundFacts, DataFacts, ModelFacts
 from robench.runs.run import AnyRun, Run
 from robench.specs.epsilon import DEFAULT_EPS, ascending
 from robench.statistics import curves
-from robench.statistics.budget import DIRECTIONS, AttackBudget, budgets, passes_of
+from robench.statistics.budget import DIRECTIONS, AttackBudget, budgets, course, n_alone, passes_of
 from robench.statistics.curves import Curve
 from robench.statistics.predictions import all_flags
 from robench.statistics.sparing import spared_counts
@@ -104,6 +107,29 @@ class Evaluation:
         if self.attack is None or not self.attack.n:
             return {}
         return budgets(self.attack.records, self.attacked_eps, full=self.full, spent=self.attack.spent)
+
+    @cached_property
+    def alone(self) -> Mapping[str, Mapping[str, int]]:
+        """How many images each attack broke alone at each ε that was asked."""
+        return n_alone(self.attack.records, self.attacked_eps) if self.attack is not None else {}
+
+    @cached_property
+    def course(self) -> Sequence[Curve]:
+        """The combined accuracy before any attack, after the first, after the first two, and so on."""
+        return course(self.attack.records) if self.attack is not None else ()
+
+    @cached_property
+    def given(self) -> Mapping[str, npt.NDArray[np.float64]]:
+        """For each attack, how near it came on each image that it was given; infinity where it found nothing."""
+        records = self.attack.records if self.attack is not None else ()
+        return {
+            name: np.array([
+                np.inf if record.attacks[name].distance is None else record.attacks[name].distance
+                for record in records
+                if name in record.attacks and record.given_to(name)
+            ], dtype=np.float64)
+            for name in self.attacks
+        }  # fmt: skip
 
     @property
     def n_spared(self) -> int | None:

@@ -22,7 +22,7 @@ from robench import __version__
 from robench.reporting import formats, tables
 from robench.reporting.page import FigureExhibit, Page
 
-WIDTH = 720
+WIDTH = 560
 """Pixels of a picture inside the page; the files beside it are larger."""
 ESCAPES = {ord(letter): f"\\u{ord(letter):04x}" for letter in "<>&\u2028\u2029"}
 
@@ -108,5 +108,5 @@ def _embedded(png: bytes) -> str:
         small = picture.convert("RGB")
         small.thumbnail((WIDTH, 10 * WIDTH), Image.Resampling.LANCZOS)
         buffer = io.BytesIO()
-        small.save(buffer, "webp", quality=70, method=4)
+        small.save(buffer, "webp", quality=60, method=4)
     return f"data:image/webp;base64,{base64.b64encode(buffer.getvalue()).decode()}"

@@ -1,7 +1,7 @@
 """The images of a gallery as one picture: a row a kind, a column an image; the page shows its parts.
 
-Beside the images stands what an attack added, signed: red where it is brighter, blue where it is darker, each scaled to
-its own largest change.
+Below the images stands what the nearest attack added, signed: red where it is brighter, blue where it is darker, each
+scaled to its own largest change.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-LOSSLESS = 60_000
+LOSSLESS = 24_000
 """Bytes above which the picture is stored with loss."""
 SHOWN = 64
 """Pixels that an image is about as wide on the page."""
@@ -62,7 +62,7 @@ def picture(rows: Sequence[npt.NDArray[np.uint8]]) -> str:
     Image.fromarray(whole).save(buffer, "webp", lossless=True, quality=60, method=4)
     if buffer.tell() > LOSSLESS:
         buffer = io.BytesIO()
-        Image.fromarray(whole).save(buffer, "webp", quality=80, method=4)
+        Image.fromarray(whole).save(buffer, "webp", quality=75, method=4)
     return f"data:image/webp;base64,{base64.b64encode(buffer.getvalue()).decode()}"
 
 

@@ -65,9 +65,9 @@ def budgets(
         spent: sums of `effort.jsonl`.
     """
     names = attack_names(records)
-    alone = broke_alone(records, eps)
     top = max((epsilon_value(text) for text in eps), default=0.0)
     found = distances(records)
+    alone = _alone(found, eps)
     result = {}
     for place, name in enumerate(names):
         result[name] = AttackBudget(
@@ -108,8 +108,11 @@ def distances(records: Sequence[AttackRecord]) -> Float64[Array, "n attacks"]:
 
 def broke_alone(records: Sequence[AttackRecord], eps: Sequence[str]) -> Bool[Flags, "n attacks k"]:
     """Whether an attack broke an image at an ε at which no other attack of the run did."""
-    values = np.array([epsilon_value(text) for text in eps])
-    hit = distances(records)[:, :, None] <= values
+    return _alone(distances(records), eps)
+
+
+def _alone(found: Float64[Array, "n attacks"], eps: Sequence[str]) -> Bool[Flags, "n attacks k"]:
+    hit = found[:, :, None] <= np.array([epsilon_value(text) for text in eps])
     return np.asarray(hit & (hit.sum(axis=1, keepdims=True) == 1))
 
 

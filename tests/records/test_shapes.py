@@ -5,7 +5,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from robench.errors import SpecError
-from robench.records.shapes import ANY, LARGEST, misfit
+from robench.records.record import ATTACK_SHAPE
+from robench.records.shapes import ANY, LARGEST, fitting, misfit
 from robench.runs import shapes as run_shapes
 from robench.specs.epsilon import epsilon_value
 
@@ -67,6 +68,27 @@ def test_any_data_get_an_answer(data):
     for shape in (run_shapes.MANIFEST, run_shapes.SUMMARY):
         problem = misfit(data, shape, "file")
         assert isinstance(data, dict) or problem is not None
+
+
+SHAPES = [
+    int,
+    float,
+    str,
+    bool,
+    None,
+    (int, None),
+    (str, float),
+    [str],
+    [(int, None)],
+    {ANY: int},
+    {"a": [str], ANY: None},
+]
+
+
+@given(JSON, st.sampled_from([*SHAPES, *({"a": shape} for shape in SHAPES), ATTACK_SHAPE]))
+def test_the_quick_check_says_what_the_slow_one_says(data, shape):
+    assert fitting(shape)(data) == (misfit(data, shape, "it") is None)
+    assert fitting(shape)({"a": data}) == (misfit({"a": data}, shape, "it") is None)
 
 
 @pytest.mark.parametrize(

@@ -30,7 +30,7 @@ from robench.reporting.figures.look import (
     unit,
 )
 from robench.specs.epsilon import epsilon_value
-from robench.statistics.budget import DIRECTIONS, course, passes_of
+from robench.statistics.budget import DIRECTIONS, passes_of
 
 FEW_EPS = 5
 """Radii that can be told apart in one panel, a line each."""
@@ -84,7 +84,7 @@ def accuracy_by_passes(evaluation: Evaluation) -> Figure:
     steps = [(budget.forward or 0) + (budget.backward or 0) for budget in evaluation.budgets.values()]
     whole = sum(passes_of(run.spent, COMBINED, way) or 0 for way in DIRECTIONS)
     spent = np.cumsum([max(0, whole - sum(steps)), *steps]) / run.n
-    stages = course(run.records)
+    stages = evaluation.course
     few = [eps[place] for place in np.unique(np.linspace(0, len(eps) - 1, FEW_EPS).round().astype(int))]
     figure, axes = panel(7.2, 4.6)
     lines = []

@@ -31,8 +31,8 @@ def image_grid(rows: Sequence[tuple[str, npt.NDArray[Any]]], captions: Sequence[
     axes = figure.add_axes((margin / width, 0.0, 1.0 - margin / width, 1.0))
     for line, (name, images) in enumerate(rows):
         axes.text(-0.1 / CELL[0], line + 0.45, name, ha="right", va="center", fontsize=9.5)
+        _row(axes, images, line)
         for column in range(columns):
-            _picture(axes, images[column], column, line)
             axes.text(column + 0.5, line + 0.9, captions[line][column], ha="center", va="center", fontsize=7.5)
     axes.set(xlim=(0, columns), ylim=(len(rows), 0), aspect="auto")
     axes.set_axis_off()
@@ -67,17 +67,18 @@ def plane_gallery(
     return figure
 
 
-def _picture(axes: Axes, image: npt.NDArray[Any], column: int, line: int) -> None:
-    """One image in its cell, with its own proportions, above the place of its caption."""
-    if not np.isfinite(image).all():
+def _row(axes: Axes, images: npt.NDArray[Any], line: int) -> None:
+    """Images in their cells as one picture, with their proportions, above the places of their captions."""
+    known = np.isfinite(images).reshape(len(images), -1).all(axis=1)
+    for column in np.flatnonzero(~known).tolist():
         axes.text(column + 0.5, line + 0.43, "none\nfound", ha="center", va="center", fontsize=8, color=GREY)
-        return
-    pixels = np.moveaxis(np.clip(image, 0.0, 1.0), 0, -1)
-    if pixels.shape[-1] == 1:
-        pixels = np.repeat(pixels, 3, axis=-1)
-    side = 0.8 * CELL[1] / max(pixels.shape[:2])
-    half_width, half_height = pixels.shape[1] * side / CELL[0] / 2, pixels.shape[0] * side / CELL[1] / 2
-    left, right = column + 0.5 - half_width, column + 0.5 + half_width
-    axes.imshow(
-        pixels, extent=(left, right, line + 0.43 + half_height, line + 0.43 - half_height), interpolation="nearest"
-    )
+    pixels = np.moveaxis(np.clip(np.where(np.isfinite(images), images, 1.0), 0.0, 1.0), 1, -1)
+    pixels = np.repeat(pixels, 3, axis=-1) if pixels.shape[-1] == 1 else pixels
+    side = 0.8 * CELL[1] / max(pixels.shape[1:3])  # inches of a pixel
+    width, gap = pixels.shape[2], round(CELL[0] / side) - pixels.shape[2]
+    margin = ((0, 0), (0, 0), (gap // 2, gap - gap // 2), (0, 0))
+    row = np.concatenate(list(np.pad(pixels, margin, constant_values=1.0)), axis=1)
+    half = pixels.shape[1] * side / CELL[1] / 2
+    shift = (gap / 2 - gap // 2) / (width + gap)  # of an odd gap, so that images stay above their captions
+    extent = (shift, len(images) + shift, line + 0.43 + half, line + 0.43 - half)
+    axes.imshow(row, extent=extent, interpolation="nearest")

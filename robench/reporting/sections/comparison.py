@@ -181,8 +181,9 @@ def _one_image(
     figure = FigureExhibit(
         f"{prefix}-one-image",
         "One image under every model: the input with its three largest logits, what each attack makes of it by itself "
-        "at the largest ε, with class and L2 distance, and what it added (red brighter, blue darker, scaled to the "
-        "largest change). Radius and nearest distance are those of the run, which may have found nearer ones.",
+        "at the largest ε, with class and L2 distance, and what the nearest of them added (red brighter, blue darker, "
+        "scaled to the largest change). Radius and nearest distance are those of the run, which may have found nearer "
+        "ones.",
         f"{counted(len(chart['index']), 'image')} under {counted(len(strips), 'model')}.",
         None,
         chart,

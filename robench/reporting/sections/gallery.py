@@ -61,7 +61,13 @@ def _images(
 
 
 def strip_of(evaluation: Evaluation, gallery: Gallery, records: Sequence[AttackRecord | None]) -> Strip:
-    """The images one by one, with what each attack added."""
+    """The images one by one, with what the nearest adversarial of the gallery added.
+
+    Args:
+        evaluation: the model.
+        gallery: of its attack run.
+        records: of the same images; None where there is none.
+    """
     bounds, data = evaluation.data.bounds, evaluation.data
     order = [name for name in evaluation.attacks if np.isfinite(gallery.adversarial.get(name, np.nan)).any()]
     logits: list[str | None] = [_top_logits(data, gallery, place) for place in _places(gallery)]
@@ -70,9 +76,9 @@ def strip_of(evaluation: Evaluation, gallery: Gallery, records: Sequence[AttackR
         points, reached = gallery.adversarial[name], _reached(data, gallery, name)
         captions: list[str | None] = [text or None for text in reached]
         rows.append((name, strips.shown(points, bounds), captions))
-        rows.append(
-            (f"{name} − input", strips.noise(points, gallery.clean), ["" if text else None for text in captions])
-        )
+    if order:
+        nearest, names = _nearest(gallery, order)
+        rows.append(("what the nearest added", strips.noise(nearest, gallery.clean), names))
     if gallery.transport is not None:
         rows.append((TRANSPORT, strips.shown(gallery.transport, bounds), ["" for _ in _places(gallery)]))
     return Strip(
@@ -84,6 +90,16 @@ def strip_of(evaluation: Evaluation, gallery: Gallery, records: Sequence[AttackR
         height=gallery.clean.shape[2],
         width=gallery.clean.shape[3],
     )
+
+
+def _nearest(gallery: Gallery, attacks: Sequence[str]) -> tuple[npt.NDArray[np.float64], list[str | None]]:
+    """The nearest adversarial of each image, NaN where there is none, and the attack that it is of."""
+    points = np.stack([gallery.adversarial[name] for name in attacks])
+    away = np.linalg.norm((points - gallery.clean).reshape(*points.shape[:2], -1), axis=2)
+    best = np.where(np.isnan(away), np.inf, away).argmin(axis=0)
+    known = np.isfinite(away).any(axis=0)
+    names = [attacks[place] if found else None for place, found in zip(best.tolist(), known.tolist(), strict=True)]
+    return points[best, np.arange(len(best))], names
 
 
 def _places(gallery: Gallery) -> range:

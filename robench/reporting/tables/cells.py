@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from robench.records.record import COMBINED
 from robench.records.smoothed import SmoothedRecord
 from robench.reporting.evaluation import Evaluation
@@ -37,9 +39,8 @@ def attacked(evaluation: Evaluation, attack: str, eps: str) -> Rate | Broke | No
     curve = evaluation.robust(attack)
     if curve is not None:
         return _rate(curve, radius, proven=False)
-    records = evaluation.attack.records if evaluation.attack else ()
-    given = [record for record in records if attack in record.attacks and record.given_to(attack)]
-    return Broke(sum(record.broken_by(attack, radius) for record in given), len(given)) if given else None
+    given = evaluation.given.get(attack, np.empty(0))
+    return Broke(int(np.count_nonzero(given <= radius)), len(given)) if len(given) else None
 
 
 def combined(evaluation: Evaluation, eps: str) -> Rate | None:

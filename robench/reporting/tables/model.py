@@ -13,7 +13,7 @@ from robench.reporting.evaluation import Evaluation
 from robench.reporting.tables import cells
 from robench.reporting.tables.table import Broke, Column, Rate, Table, above, below, by_eps, intervals, names
 from robench.specs.epsilon import epsilon_value
-from robench.statistics.budget import DIRECTIONS, n_alone, passes_of
+from robench.statistics.budget import DIRECTIONS, passes_of
 from robench.statistics.curves import Curve
 
 
@@ -101,7 +101,7 @@ def budget(evaluation: Evaluation) -> Table:
     run, eps = evaluation.attack, evaluation.attacked_eps
     if run is None or not run.n:
         return Table((), ())
-    alone = n_alone(run.records, eps)
+    alone = evaluation.alone
     rows = [
         _Budget(name, Broke(item.broke, item.given), item._asdict(), alone[name])
         for name, item in evaluation.budgets.items()
