@@ -131,7 +131,7 @@ def attack(
         DataError: images, labels or certificates do not serve.
         SpecError: a radius, attack, bound, seed, batch size or device does not serve.
 
-    Example:
+    Examples:
         A hyperplane, whose distance from the image is 0.25:
 
         >>> import torch, robench

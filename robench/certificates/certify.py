@@ -114,7 +114,7 @@ def certify(
         DataError: images or labels do not serve, or an image lies outside of the box.
         SpecError: an arithmetic, limit, batch size or device does not serve.
 
-    Example:
+    Examples:
         A hyperplane, whose distance from the two images is 0.25 and 0.5:
 
         >>> import torch, robench

@@ -159,7 +159,7 @@ def load_data(
     Raises:
         DataError: there is no such data set, or its files are missing or broken.
 
-    Example:
+    Examples:
         >>> import robench
         >>> x, y = robench.load_data("digits", limit=3).arrays()
         >>> x.shape, x.dtype, y.tolist()

@@ -190,7 +190,7 @@ def lipschitz_bound(
         ModelError: the model is in training mode, is random, does not take that shape, or gives something else than one
             tensor of finite numbers.
 
-    Example:
+    Examples:
         A diagonal map, which stretches by 3 at most:
 
         >>> import torch, robench

@@ -45,7 +45,7 @@ def load_model(
         ModelError: the file is missing or damaged, could run code, does not fit its weights or the input shape, or
             gives no finite logits.
 
-    Example:
+    Examples:
         >>> import pathlib, tempfile, robench
         >>> file = pathlib.Path(tempfile.mkdtemp()) / "net.py"
         >>> lines = ["from torch import nn", "def make():", "    return nn.Sequential(nn.Flatten(), nn.Linear(4, 3))"]

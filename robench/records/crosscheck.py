@@ -77,7 +77,7 @@ def crosscheck(certificates: Proven, found: Attacked | Sequence[AttackRecord]) -
             `found` is no result of an attack.
         ModelError: the two are of different models.
 
-    Example:
+    Examples:
         A radius of 1 is claimed at a hyperplane that is 0.25 away:
 
         >>> import torch, robench

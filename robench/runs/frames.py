@@ -43,7 +43,7 @@ def read(*paths: str | PathLike[str]) -> pd.DataFrame:
     Raises:
         RunError: there is no such run, or one of them cannot be read or is of another schema version.
 
-    Example:
+    Examples:
         >>> import pathlib, tempfile, robench
         >>> folder = pathlib.Path(tempfile.mkdtemp())
         >>> _ = (folder / "net.py").write_text("import torch; net = torch.nn.Linear(2, 1)")
@@ -91,7 +91,7 @@ def read_smoothed(*paths: str | PathLike[str]) -> pd.DataFrame:
     Raises:
         RunError: as of `read`.
 
-    Example:
+    Examples:
         >>> import pathlib, tempfile, robench
         >>> folder = pathlib.Path(tempfile.mkdtemp())
         >>> _ = (folder / "net.py").write_text(

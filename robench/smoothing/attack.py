@@ -92,7 +92,7 @@ def attack_smoothed(
         DataError: as of `certify_smoothed`, or there are no labels.
         SpecError: a setting does not serve.
 
-    Example:
+    Examples:
         A hyperplane that is 0.1 away from the image:
 
         >>> import torch, robench

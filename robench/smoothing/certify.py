@@ -73,7 +73,7 @@ def certify_smoothed(
         DataError: images or labels do not serve, or the images are not in [0, 1].
         SpecError: sigma, a number of draws, alpha, the seed, limit or device does not serve.
 
-    Example:
+    Examples:
         A hyperplane, half a pixel beside 0.4, which is 0.1 away from the image:
 
         >>> import torch, robench

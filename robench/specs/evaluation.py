@@ -25,6 +25,8 @@ class CertifySpec(Spec):
     """Certificates of a model on a split.
 
     Fields:
+        data: which images.
+        split: part of the data set.
         deploy_dtype: arithmetic of the deployed model that the certificate speaks of; `float32` subtracts a bound of
             the float32 forward error as well.
         rules: rules beyond those that are always there.
@@ -43,7 +45,10 @@ class AttackSpec(Spec):
     """Attacks on a model on a split.
 
     Fields:
+        data: which images.
+        split: part of the data set.
         eps: L2 radii in input units, as written by the user, ascending.
+        suite: gives the attacks where none are named, and their options.
         attacks: names of attacks to their options; empty means the suite's.
         full: run every attack on every image that is not certified, not only on what is still open.
         seed: of the random starts, drawn image by image from (seed, index).

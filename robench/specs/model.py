@@ -23,7 +23,12 @@ Size = Annotated[int, Range(smallest=1, largest=LARGEST)]
 
 @dataclass(frozen=True, kw_only=True)
 class Dense(Spec):
-    """`nn.Linear` on a flat input: (N, d) to (N, units)."""
+    """`nn.Linear` on a flat input: (N, d) to (N, units).
+
+    Fields:
+        units: width after it.
+        bias: whether a constant is added.
+    """
 
     type: Literal["dense"] = "dense"
     units: Size
@@ -32,7 +37,15 @@ class Dense(Spec):
 
 @dataclass(frozen=True, kw_only=True)
 class Conv(Spec):
-    """`nn.Conv2d` with a square kernel and zero padding: (N, C, H, W) to (N, channels, H', W')."""
+    """`nn.Conv2d` with a square kernel and zero padding: (N, C, H, W) to (N, channels, H', W').
+
+    Fields:
+        channels: after it.
+        kernel: side of the window.
+        stride: pixels from one window to the next.
+        padding: rows and columns of zeros on each side.
+        bias: whether a constant is added.
+    """
 
     type: Literal["conv"] = "conv"
     channels: Size
@@ -61,6 +74,7 @@ class Pool(Spec):
     Fields:
         kind: `l2` is the root of the sum of squares; `avg` the average times `size`; `max` the maximum. Each is
             1-Lipschitz.
+        size: side of a window.
     """
 
     type: Literal["pool"] = "pool"
@@ -81,7 +95,11 @@ class Shift(Spec):
 
 @dataclass(frozen=True, kw_only=True)
 class Unshuffle(Spec):
-    """`nn.PixelUnshuffle`: a window of size x size pixels becomes channels, (N, C, H, W) to (N, size² C, ...)."""
+    """`nn.PixelUnshuffle`: a window of size x size pixels becomes channels, (N, C, H, W) to (N, size² C, ...).
+
+    Fields:
+        size: side of a window.
+    """
 
     type: Literal["unshuffle"] = "unshuffle"
     size: Size = 2
@@ -96,7 +114,11 @@ class Flatten(Spec):
 
 @dataclass(frozen=True, kw_only=True)
 class Head(Spec):
-    """The last layer: `nn.Linear` from a flat input to the model's outputs."""
+    """The last layer: `nn.Linear` from a flat input to the model's outputs.
+
+    Fields:
+        bias: whether a constant is added.
+    """
 
     type: Literal["head"] = "head"
     bias: bool = True
@@ -107,7 +129,12 @@ LayerSpec = Dense | Conv | Activation | Pool | Shift | Unshuffle | Flatten | Hea
 
 @dataclass(frozen=True, kw_only=True)
 class Normalization(Spec):
-    """(x - mean) / std by channel, inside the model; multiplies its Lipschitz constant by 1/min(std)."""
+    """(x - mean) / std by channel, inside the model; multiplies its Lipschitz constant by 1/min(std).
+
+    Fields:
+        mean: one for each channel.
+        std: one for each channel, above 0.
+    """
 
     mean: tuple[Annotated[float, Range()], ...]
     std: tuple[PositiveFloat, ...]
@@ -130,6 +157,8 @@ class ModelSpec(Spec):
         input_shape: without the batch: (C, H, W) pixels, or (d,) features.
         classes: number of classes q.
         outputs: 1 (one logit, two classes: class 1 iff f(x) > 0) or q.
+        layers: in order, the head last.
+        normalization: before the first layer; None for none.
     """
 
     input_shape: tuple[Size, ...]

@@ -32,7 +32,13 @@ class Sampling(Spec):
 
 @dataclass(frozen=True, kw_only=True)
 class SmoothingSpec(Spec):
-    """Certificates of a smoothed classifier on a split."""
+    """Certificates of a smoothed classifier on a split.
+
+    Fields:
+        data: which images.
+        split: part of the data set.
+        sampling: how the smoothed classifier is asked.
+    """
 
     data: DataSpec
     split: Split = "test"

@@ -122,6 +122,7 @@ class Suite(Spec):
     Fields:
         about: one line for the help.
         seeds: of trainings and attacks, unless others are asked.
+        tracks: in order.
     """
 
     about: str

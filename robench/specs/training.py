@@ -39,7 +39,11 @@ class KRLossSpec(Spec):
 
 @dataclass(frozen=True, kw_only=True)
 class HingeLossSpec(Spec):
-    """Multi-class hinge, sum over j != y of max(0, m - (f_y - f_j)) / q (Li et al. 2019); binary: max(0, m - y f)."""
+    """Multi-class hinge, sum over j != y of max(0, m - (f_y - f_j)) / q (Li et al. 2019); binary: max(0, m - y f).
+
+    Fields:
+        margin: m, in units of the logits.
+    """
 
     type: Literal["hinge"] = "hinge"
     margin: PositiveFloat = 1.0
@@ -47,7 +51,11 @@ class HingeLossSpec(Spec):
 
 @dataclass(frozen=True, kw_only=True)
 class LogLossSpec(Spec):
-    """Log-entropy (cross-entropy) of the logits times `inverse_temperature`, divided by it."""
+    """Log-entropy (cross-entropy) of the logits times `inverse_temperature`, divided by it.
+
+    Fields:
+        inverse_temperature: factor of the logits; a large one cares for small margins only.
+    """
 
     type: Literal["log"] = "log"
     inverse_temperature: PositiveFloat = 1.0
@@ -119,9 +127,11 @@ class OptimizerSpec(Spec):
     """The optimiser and its learning rate over the epochs.
 
     Fields:
+        name: of the optimiser.
         lr: learning rate; the peak of `one-cycle`, the start of `cosine`.
         schedule: `constant`; `one-cycle` (up to the peak and down again); `cosine` (down to 0).
         momentum: of `sgd` only.
+        weight_decay: L2 penalty of `sgd` and `adam`, decoupled decay of `adamw`.
     """
 
     name: Literal["adam", "adamw", "sgd"] = "adam"
@@ -153,16 +163,24 @@ class TrainSpec(Spec):
     Fields:
         recipe: name of the recipe that this spec comes from; a label, its values may have been overridden.
         arch: name of the architecture, or of the file that `model.layers` comes from; a label.
+        data: which images.
         limit: how many images of the training split are used; None for all.
+        model: the architecture.
         constraint: how the weights of the layers before the head are kept 1-Lipschitz; `bjorck` is the paper's.
         conv_scheme: constant of a convolution: `paper` is Eq. 11, `strict` a bound, `orthogonal` another
             parametrization.
         head: `unit_rows` makes each output 1-Lipschitz by itself (paper, §4.2), `joint` all outputs together.
+        loss: what is minimised.
         balance: classes count alike: every batch holds as many examples of each, and the scores by which an epoch is
             chosen are means over the classes.
         augment: what is done to training images: `shift` by up to 1 pixel; `crop-flip` shifts by up to 4 and mirrors
             half of them. What comes in at the border is 0.
         center: after training, shift each output by Eq. 2.
+        optimizer: and its learning rate.
+        batch_size: images for each step.
+        epochs: passes over the training images.
+        seed: of the first weights and of the order of the images.
+        adversarial: attacks on the training images; None for none.
         select_eps: L2 radius, as written by the user, at which certified accuracy is estimated on the validation split.
         keep: the epoch whose weights are exported: the best on the validation split, or the last.
         score_every: epochs from one scoring on the validation split to the next; only scored ones can be kept, and the

@@ -73,7 +73,7 @@ def train(
         DataError: images or labels do not serve, or do not fit the spec.
         SpecError: an unknown recipe or field, a value of the wrong type, or a loss that is no longer finite.
 
-    Example:
+    Examples:
         >>> import torch, robench
         >>> x = torch.tensor([[0.1, 0.1], [0.9, 0.9]]).repeat(50, 1)
         >>> model = robench.train("hkr", x, [0, 1] * 50, epochs=2)

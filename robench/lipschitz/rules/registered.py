@@ -28,7 +28,7 @@ def register(kind: type[nn.Module]) -> Callable[[Callable[[Any, tuple[int, ...]]
     Args:
         kind: the class of the layer; it must map one tensor to one tensor, each sample by itself.
 
-    Example:
+    Examples:
         >>> class Halved(nn.Module):
         ...     def forward(self, x):
         ...         return x / 2
