@@ -38,8 +38,9 @@ def starts(seed: int, index: Tensor, restarts: int, x: Tensor) -> Tensor:
         restarts: draws for each.
         x: (n, *shape) inputs.
     """
-    draws = [ball(seed, int(image), restarts, x[0].numel()) for image in index.tolist()]
-    return torch.from_numpy(np.stack(draws, axis=1)).to(x).reshape(restarts, *x.shape)
+    images, places = _distinct(index)
+    draws = [ball(seed, image, restarts, x[0].numel()) for image in images]
+    return torch.from_numpy(np.stack(draws, axis=1)).to(x)[:, places].reshape(restarts, *x.shape)
 
 
 def normals(seed: int, index: Tensor, restart: int, like: Tensor) -> Tensor:
@@ -51,13 +52,20 @@ def normals(seed: int, index: Tensor, restart: int, like: Tensor) -> Tensor:
         restart: number of the draw.
         like: (n, *shape).
     """
+    images, places = _distinct(index)
     draws = [
         np.random.Generator(np.random.Philox(np.random.SeedSequence([seed, image, restart]))).standard_normal(
             like[0].numel()
         )
-        for image in index.tolist()
+        for image in images
     ]
-    return torch.from_numpy(np.stack(draws)).to(like).reshape(like.shape)
+    return torch.from_numpy(np.stack(draws)).to(like)[places].reshape(like.shape)
+
+
+def _distinct(index: Tensor) -> tuple[list[int], Tensor]:
+    """The images, and where each row finds its own: most rows of a large tile may be copies that fill it."""
+    images, places = torch.unique(index, return_inverse=True)
+    return images.tolist(), places
 
 
 @contextmanager
