@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from robench.workflows.gating import shortfalls
     from robench.workflows.reading import claims, report, verify
     from robench.workflows.references import DataRef, Execution, ModelRef, Outcome
+    from robench.workflows.showing import show
     from robench.workflows.smoothing import certify_smoothed
     from robench.workflows.training import train, train_spec
     from robench.workflows.transport import potential
@@ -32,6 +33,7 @@ _MODULES = {
     "certify_smoothed": "smoothing",
     "export": "exporting",
     "shortfalls": "gating",
+    "show": "showing",
     "report": "reading",
     "verify": "reading",
     "DataRef": "references",
@@ -58,6 +60,7 @@ __all__ = [
     "potential",
     "report",
     "shortfalls",
+    "show",
     "train",
     "train_spec",
     "verify",
