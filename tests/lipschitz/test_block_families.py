@@ -63,6 +63,14 @@ def test_a_family_with_a_theorem_keeps_it(family: str, blocks: int) -> None:
     assert steepest(network, shape) <= bound_module(network, shape).upper <= 1.001
 
 
+def test_sandwiches_behind_a_map_too_large_for_multipliers_begin_where_it_ends() -> None:
+    torch.manual_seed(0)
+    first = nn.Linear(1200, 12)
+    nn.init.orthogonal_(first.weight)
+    network = nn.Sequential(first, Sandwich(12, 12), Sandwich(12, 12)).eval()
+    assert steepest(network, (1200,)) <= bound_module(network, (1200,)).upper <= 1.001
+
+
 def corners(skip: Tensor, outer: Tensor, inner: Tensor, lowest: Tensor, largest: Tensor) -> float:
     """The largest ‖P + V S A‖ exactly: a convex function is largest in a corner."""
     each = [torch.tensor(signs, dtype=torch.float64) for signs in itertools.product((0.0, 1.0), repeat=len(inner))]

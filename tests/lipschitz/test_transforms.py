@@ -60,6 +60,7 @@ def linear(d: Draws) -> tuple[nn.Module, tuple[int, ...]]:
         half(lambda s: mixed(s) + 0.5 * torch.einsum("oihw,bihw->bohw", other.to(s.dtype), s).conj()),
         half(lambda s: s @ swap.to(s.dtype)),
         half(lambda s: s.roll(shift, 3) * mixing[0, 0].to(s.dtype)),
+        half(lambda s: s * mixing[0, 0].to(s.dtype).conj()),
         lambda x: torch.fft.ifft2(torch.fft.fft2(x, norm=norm) * full.to(torch.fft.fft(x).dtype)).real,
         lambda x: torch.view_as_real(torch.fft.fft(x, dim=2) / 2).flatten(1),
         lambda x: torch.fft.hfft(torch.fft.ihfft(x, dim=3), n=w, dim=3),

@@ -111,9 +111,17 @@ def sandwich_block(branch: View) -> Block | None:
     if own is None or later is None:
         return None
     start = next((each for each in steps[1:] if each.block is not None), before.signal.source)
+    if start.size + bend.size > RAY_SIDE:  # what the block itself starts from may be smaller
+        start = _given_to(steps)
     if start.size + bend.size > RAY_SIDE:
         return None
     return Block(start.whole, _general(None, before, branch, (0.0, 1.0), start, later / own))
+
+
+def _given_to(steps: Sequence[Linear]) -> Signal:
+    """What the first operation that is no factor is given, of operations with the last one first."""
+    first = next((each for each in steps if not isinstance(each.op, Diagonal)), steps[-1])
+    return first.view.signal
 
 
 def _up_to(signal: Signal) -> list[Linear]:

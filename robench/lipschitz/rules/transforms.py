@@ -214,7 +214,7 @@ def _constant(call: Call, value: Value) -> Tensor:
     if depends(value):
         raise call.refusal("it is a product of two signals that depend on the input, so it grows without bound")
     call.trace.refuse_float32("it multiplies complex numbers, whose constants are not compared there")
-    found = torch.as_tensor(value).to(torch.complex128)
+    found = torch.as_tensor(value).to(torch.complex128).resolve_conj()
     if not bool(torch.isfinite(torch.view_as_real(found)).all()):
         raise call.refusal("a constant factor is NaN or infinite")
     return found
