@@ -118,7 +118,7 @@ class LOTConv(OnFrequencies):
         size = torch.linalg.matrix_norm(gram).real[:, None, None]
         eye = torch.eye(CHANNELS, dtype=gram.dtype).expand_as(gram)
         y, z = gram / size, eye
-        for _ in range(30):
+        for _ in range(12):
             step = 0.5 * (3 * eye - z @ y)
             y, z = y @ step, step @ z
         return z / size.sqrt() @ symbol
