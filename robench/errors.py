@@ -47,8 +47,9 @@ class RunError(RobenchError):
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """A hint that names the nearest known spelling, and all of them."""
+    """A hint that names the nearest known spelling, whatever its capitals, and all of them."""
     known = sorted(known)
-    close = difflib.get_close_matches(name, known, n=1)
-    guess = f"did you mean `{close[0]}`? " if close else ""
+    by_letters = {text.casefold(): text for text in known}
+    close = difflib.get_close_matches(name.casefold(), by_letters, n=1)
+    guess = f"did you mean `{by_letters[close[0]]}`? " if close else ""
     return f"{guess}known: {', '.join(known)}"

@@ -9,6 +9,7 @@ below, the expensive attacks are skipped (`robench.statistics.sparing`).
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import replace
 
@@ -21,6 +22,7 @@ from torch import Tensor
 from robench.arrays import Array, Flags, Integers, Singles
 from robench.attacks.attacked import AttackedData, AttackedModel
 from robench.attacks.batch import AttackedBatch
+from robench.attacks.claims import MinimumNormAttack
 from robench.attacks.classifier import Classifier, margin, negative_margin
 from robench.attacks.examples import Claims, Examples, norms, tiles
 from robench.attacks.library_model import power_of_two
@@ -35,8 +37,8 @@ from robench.errors import DataError, ModelError
 FARTHEST = 10.0
 """Logits are scaled to slope 1 at the image, but to no larger margin than this: cross-entropy must not saturate."""
 
-AfterAttack = Callable[[str, AttackedBatch], None]
-"""Told the name of each attack after it ran on a batch."""
+Watch = Callable[[str, AttackedBatch, float], None]
+"""Told while a batch is attacked: the attack, the batch, and about which share of the work on it is done."""
 
 
 def attack_batches(
@@ -49,7 +51,7 @@ def attack_batches(
     device: torch.device,
     passes: PassCounter,
     skip: Collection[int] = (),
-    after_attack: AfterAttack | None = None,
+    watch: Watch | None = None,
 ) -> Iterator[AttackedBatch]:
     """Attack the images of a data set, batch by batch, in its order.
 
@@ -65,7 +67,7 @@ def attack_batches(
         device: where to compute.
         passes: the counter to add to.
         skip: indices that are done.
-        after_attack: called after each attack on a batch.
+        watch: called after each tile of images, and after each attack on a batch.
 
     Raises:
         DataError: labels or inputs are out of range.
@@ -78,7 +80,7 @@ def attack_batches(
         return
     with exact_arithmetic():
         classifier = Classifier(model.module, model.input_shape, device=device, passes=passes)
-    ensemble = Ensemble(classifier, plan, dataset.bounds, after_attack)
+    ensemble = Ensemble(classifier, plan, dataset.bounds, watch)
     for start in range(0, len(rows), batch_size):
         part = rows[start : start + batch_size]
         with exact_arithmetic():
@@ -93,7 +95,7 @@ class Ensemble:
         classifier: the model.
         plan: radii and attacks.
         bounds: the box of valid inputs.
-        after_attack: called after each attack on a batch.
+        watch: called after each tile of images, and after each attack on a batch.
     """
 
     def __init__(
@@ -101,9 +103,9 @@ class Ensemble:
         classifier: Classifier,
         plan: AttackPlan,
         bounds: tuple[float, float],
-        after_attack: AfterAttack | None = None,
+        watch: Watch | None = None,
     ) -> None:
-        self.classifier, self.plan, self.bounds, self.after_attack = classifier, plan, bounds, after_attack
+        self.classifier, self.plan, self.bounds, self.watch = classifier, plan, bounds, watch
 
     def run(
         self,
@@ -129,12 +131,36 @@ class Ensemble:
             wanted = asked.any(axis=1)
             if position == 0:
                 wanted |= batch.spot_checked()
-            with self.classifier.passes.charged_to(name):
+            with self.classifier.passes.charged_to(name), self._watched(position, name, batch, asked):
                 if wanted.any():
                     self._attack(name, batch, examples, np.flatnonzero(wanted), asked)
-            if self.after_attack is not None:
-                self.after_attack(name, batch)
         return batch
+
+    @contextlib.contextmanager
+    def _watched(self, position: int, name: str, batch: AttackedBatch, asked: Flags) -> Iterator[None]:
+        """Tell how far an attack of a batch is, where somebody listens."""
+        watch = self.watch
+        if watch is None:
+            yield
+            return
+        alone = isinstance(self.plan.attacks[name], MinimumNormAttack)
+        questions = max(1, int(asked.any(axis=1).sum() if alone else asked.sum()))
+        answered = 0
+
+        def told(images: int) -> None:
+            nonlocal answered
+            answered += images
+            tell(min(1.0, answered / questions))
+
+        def tell(share: float) -> None:
+            watch(name, batch, (position + share) / len(self.plan.attacks))
+
+        self.classifier.passes.after_tile = told
+        try:
+            yield
+        finally:
+            self.classifier.passes.after_tile = None
+        tell(1.0)
 
     def _attack(self, name: str, batch: AttackedBatch, examples: Examples, rows: Integers, asked: Flags) -> None:
         """Run one attack on some rows of the batch, verify what it claims, and note it."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from robench.statistics.budget import effort_name
@@ -21,6 +21,7 @@ class PassCounter:
         padding: rows of those calls that held no image under attack.
         by_attack: passes of single attacks, by their names in `effort.jsonl`.
         real: rows of a call, at most, that hold an image of its own; None for as many as are told.
+        after_tile: told how many images an attack has just answered, right or not; None where nobody listens.
     """
 
     forward: int = 0
@@ -29,6 +30,7 @@ class PassCounter:
     padding: int = 0
     by_attack: Counter[str] = field(default_factory=Counter)
     real: int | None = None
+    after_tile: Callable[[int], None] | None = None
 
     def add(self, *, forward: int = 0, backward: int = 0, padding: int = 0) -> None:
         """Count one call of the model.
@@ -52,6 +54,8 @@ class PassCounter:
             yield
         finally:
             self.real = None
+        if self.after_tile is not None:
+            self.after_tile(real)
 
     @contextlib.contextmanager
     def charged_to(self, attack: str) -> Iterator[None]:

@@ -94,7 +94,7 @@ def attack(
     full: bool = False,
     seed: int = 0,
     limit: int | None = None,
-    split: Split = "test",
+    split: Split | None = None,
     data_dir: str | PathLike[str] | None = None,
     batch_size: int = 500,
     device: str = "auto",
@@ -120,7 +120,7 @@ def attack(
         seed: of the random starts, drawn image by image from the seed and the row. Attacks that are given as objects or
             functions draw for a batch: their records hold for one `batch_size`, with 1 for each image by itself.
         limit: at most this many images, the first ones; None for all.
-        split: of a data set by name: `train`, `validation` or `test`.
+        split: of a data set by name: `train`, `validation` or `test`; None for `test`.
         data_dir: folder with its files; None for the cache, which downloads what it lacks.
         batch_size: images at a time.
         device: `auto`, `cpu` or `cuda:N`.

@@ -79,7 +79,7 @@ def certify(
     rules: Collection[ExtraRule] = (),
     box: Sequence[float] | None = None,
     limit: int | None = None,
-    split: Split = "test",
+    split: Split | None = None,
     data_dir: str | PathLike[str] | None = None,
     batch_size: int = 500,
     device: str = "auto",
@@ -102,7 +102,7 @@ def certify(
             ‖x' − x‖ below the radius has another class, and nothing is said of others. None for the whole space, or
             what `bound` holds for. Hold such certificates against attacks within the box alone.
         limit: at most this many images, the first ones; None for all.
-        split: of a data set by name: `train`, `validation` or `test`.
+        split: of a data set by name: `train`, `validation` or `test`; None for `test`.
         data_dir: folder with its files; None for the cache, which downloads what it lacks.
         batch_size: images at a time.
         device: `auto`, `cpu` or `cuda:N`; like the batch size it does not change a radius beyond rounding.

@@ -87,7 +87,7 @@ def attack(
         out=out,
         execution=execution,
     )
-    (print_json if json_output else attack_result)(outcome.summary)
+    print_json(outcome.document) if json_output else attack_result(outcome.summary)
     execution.progress.note(f"run folder: {outcome.folder}")
     show_flags(outcome.summary["flags"], execution.progress.note)
     if outcome.summary["violations"]:

@@ -93,7 +93,7 @@ def bench(
     from robench.cli.results import bench_result, training_result
 
     name = f"{suite}-{FULL_SIZE}" if full_size else suite
-    summary = workflows.bench(
+    outcome = workflows.bench(
         name,
         suite=_part(name, data, only, epochs, limit_attacks),
         out=out,
@@ -101,14 +101,15 @@ def bench(
         seeds=seeds,
         until=until,
         execution=execution,
-    ).summary
+    )
+    summary = outcome.summary
     for row in summary["models"]:
         for flag in row["flags"]:
             execution.progress.note(f"flag {flag['name']} of {row['model']} on {row['data']}: {flag['message']}")
         if row["violations"]:
             print_reason(f"CONTRADICTION: {row['violations']} images of {row['model']} on {row['data']}")
     if json_output:
-        print_json(summary)
+        print_json(outcome.document)
     elif summary["models"]:
         bench_result(summary["models"])
         if summary["report"]:

@@ -90,7 +90,7 @@ def certify(
         outcome = workflows.certify_smoothed(
             model, data, eps=eps or DEFAULT_EPS, out=out, execution=execution, **smoothing._asdict()
         )
-        (print_json if json_output else smoothed_result)(outcome.summary)
+        print_json(outcome.document) if json_output else smoothed_result(outcome.summary)
         execution.progress.note(f"run folder: {outcome.folder}")
         show_flags(outcome.summary["flags"], execution.progress.note)
         return gate(outcome.summary["n_certified"]["smoothed"], outcome.summary, fail_under)
@@ -104,7 +104,7 @@ def certify(
         out=out,
         execution=execution,
     )
-    (print_json if json_output else certify_result)(outcome.summary)
+    print_json(outcome.document) if json_output else certify_result(outcome.summary)
     execution.progress.note(f"run folder: {outcome.folder}")
     show_flags(outcome.summary["flags"], execution.progress.note)
     return gate([*outcome.summary["n_certified"].values()][-1], outcome.summary, fail_under)

@@ -6,6 +6,7 @@ import contextlib
 import io
 import json
 import os
+import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from typing import IO, TYPE_CHECKING, Any
@@ -13,7 +14,9 @@ from typing import IO, TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from rich.progress import TaskID
+    from rich.console import Console
+    from rich.progress import Progress, TaskID
+    from rich.table import Table
 
 
 class Command(click.Command):
@@ -81,12 +84,55 @@ def print_json(data: Mapping[str, Any]) -> None:
 def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """A table on stdout under its title; the first column is left-aligned, the others right.
 
+    Where it is wider than the terminal, headings are set word below word. Columns that still do not fit follow in a
+    table below, beside the first column.
+
     Args:
         title: above the table.
         columns: headings.
         rows: cells.
     """
     from rich.console import Console
+    from rich.text import Text
+
+    target = _target()
+    on_terminal = target is not None and target.isatty()
+    console = Console(file=target, width=None if on_terminal else PIPE_WIDTH, highlight=False)
+    if _table_width(columns, rows) > console.width:
+        columns = [re.sub(" (?!=)", "\n", column) for column in columns]
+    with console.capture() as drawn:
+        console.print(Text(title, style="bold"), soft_wrap=not on_terminal)
+        for chosen in _fitting(columns, rows, console.width):
+            console.print(_table([columns[k] for k in chosen], [[row[k] for k in chosen] for row in rows]))
+    print_line(drawn.get().removesuffix("\n"))
+
+
+PIPE_WIDTH = 160
+"""Of tables in a file or a pipe, which have no width of their own."""
+BORDER = 3
+"""What a column takes beside its text; the table takes one more."""
+
+
+def _width(column: str, cells: Sequence[str]) -> int:
+    return max(len(line) for text in (column, *cells) for line in text.split("\n")) + BORDER
+
+
+def _table_width(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> int:
+    return 1 + sum(_width(column, [row[k] for row in rows]) for k, column in enumerate(columns))
+
+
+def _fitting(columns: Sequence[str], rows: Sequence[Sequence[str]], width: int) -> list[list[int]]:
+    """The places of the columns of each table, the first column in all of them."""
+    widths = [_width(column, [row[k] for row in rows]) for k, column in enumerate(columns)]
+    parts = [[0]]
+    for place in range(1, len(columns)):
+        if len(parts[-1]) > 1 and 1 + sum(widths[k] for k in parts[-1]) + widths[place] > width:
+            parts.append([0])
+        parts[-1].append(place)
+    return parts
+
+
+def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
     from rich.table import Table
     from rich.text import Text
 
@@ -95,13 +141,7 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]
         table.add_column(Text(column), justify="left" if number == 0 else "right", no_wrap=number == 0)
     for row in rows:
         table.add_row(*(Text(cell) for cell in row))
-    target = _target()
-    width = None if target is not None and target.isatty() else 160
-    console = Console(file=target, width=width, highlight=False)
-    with console.capture() as drawn:
-        console.print(Text(title, style="bold"), soft_wrap=True)
-        console.print(table)
-    print_line(drawn.get().removesuffix("\n"))
+    return table
 
 
 def print_reason(text: str) -> None:
@@ -112,29 +152,25 @@ def print_reason(text: str) -> None:
 class Screen:
     """Progress on stderr: bars on a terminal, else a line where a stage begins (see `robench.progress.Progress`).
 
+    The facts of a stage stand below its bar, so that both fit 80 columns. The bar is taken away when the command ends,
+    however it ends.
+
     Args:
         quiet: no progress and no notes; only what explains the exit code is said.
     """
 
     def __init__(self, *, quiet: bool) -> None:
         from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
         self._quiet = quiet
         self._console = Console(stderr=True, highlight=False, soft_wrap=True)
         self._live = self._console.is_terminal and not quiet
-        self._bar = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=24),
-            MofNCompleteColumn(),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[facts]}"),
-            console=self._console,
-            transient=True,
-            disable=not self._live,
-        )
+        self._bar = _bar(self._console, visible=self._live)
         self._task: TaskID | None = None
         self._noted: set[str] = set()
+        context = click.get_current_context(silent=True)
+        if context is not None:
+            context.call_on_close(self.close)
 
     def start(self, label: str, total: int) -> None:
         """Begin a stage; the one before it is over."""
@@ -146,10 +182,12 @@ class Screen:
             click.echo(label, err=True)
 
     def advance(self, steps: int = 1, **facts: str) -> None:
-        """Move the bar and show the facts beside it."""
+        """Move the bar and show the facts below it; without facts those before stay."""
         if self._task is not None:
-            text = "  ".join(f"{name.replace('_', ' ')} {value}" for name, value in facts.items())
-            self._bar.update(self._task, advance=steps, facts=text)
+            self._bar.update(self._task, advance=steps)
+            if facts:
+                text = "; ".join(f"{name.replace('_', ' ')} {value}" for name, value in facts.items())
+                self._bar.update(self._task, facts=text)
 
     def note(self, text: str) -> None:
         """One line that stays on the screen; said once, though data may be read several times."""
@@ -166,3 +204,29 @@ class Screen:
         if self._task is not None:
             self._bar.remove_task(self._task)
             self._task = None
+
+
+def _bar(console: Console, *, visible: bool) -> Progress:
+    """A bar on one line and the facts of its stage on the next, cut where the screen ends."""
+    from rich.console import RenderableType
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.table import Column
+    from rich.text import Text
+
+    class WithFacts(Progress):
+        def get_renderables(self) -> Iterator[RenderableType]:
+            yield from super().get_renderables()
+            for task in self.tasks:
+                if task.fields["facts"]:
+                    yield Text(f"  {task.fields['facts']}", no_wrap=True, overflow="ellipsis")
+
+    return WithFacts(
+        TextColumn("{task.description}", table_column=Column(no_wrap=True, overflow="ellipsis", max_width=36)),
+        BarColumn(bar_width=12),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(elapsed_when_finished=True),
+        TextColumn("left"),
+        console=console,
+        transient=True,
+        disable=not visible,
+    )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 import click
 
 from robench.cli import options
-from robench.cli.console import Command, Screen, print_line
+from robench.cli.console import Command, Screen, print_json, print_line
 
 if TYPE_CHECKING:
     from robench.workflows import ModelRef
@@ -26,8 +26,16 @@ if TYPE_CHECKING:
 @click.option(
     "--out", type=click.Path(dir_okay=False, path_type=Path), required=True, metavar="FILE", help="File to write."
 )
+@options.as_json
 @options.screen
-def export(*, model: ModelRef, file_format: Literal["state-dict", "pt2", "onnx"], out: Path, screen: Screen) -> None:
+def export(
+    *,
+    model: ModelRef,
+    file_format: Literal["state-dict", "pt2", "onnx"],
+    out: Path,
+    json_output: bool,
+    screen: Screen,
+) -> None:
     """Write a model for another runtime, and check that the outputs agree.
 
     \b
@@ -37,4 +45,8 @@ def export(*, model: ModelRef, file_format: Literal["state-dict", "pt2", "onnx"]
     """
     from robench import workflows
 
-    print_line(workflows.export(model, file_format, out, progress=screen))
+    file = workflows.export(model, file_format, out, progress=screen)
+    if json_output:
+        print_json({**workflows.heading("export"), "file": str(file), "format": file_format})
+    else:
+        print_line(file)

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import importlib
+import re
 import sys
 from collections.abc import Sequence
 
@@ -84,12 +85,12 @@ def run(argv: list[str]) -> int:
     except click.ClickException as error:
         context = getattr(error, "ctx", None)
         path = context.command_path if context is not None else "robench"
-        click.echo(f"error: {error.format_message()}\n\nhint: see `{path} --help`", err=True)
+        click.echo(f"error: {error.format_message()}\n\nhint: {_guess(error)}see `{path} --help`", err=True)
         return USAGE
     except click.exceptions.Exit as error:
         return error.exit_code
     except (KeyboardInterrupt, click.Abort):
-        click.echo("interrupted: the same command resumes the work", err=True)
+        click.echo("interrupted: the same command resumes the work", err=True)  # click has ended the line of ^C
         return INTERRUPTED
     except BaseException as error:
         if (blamed := _blamed(error)) is not None:
@@ -104,6 +105,16 @@ def run(argv: list[str]) -> int:
         click.echo(f"{traceback.format_exc()}\nerror: this is a bug of robench {__version__}", err=True)
         click.echo("\nhint: please report it with the lines above", err=True)
         return BUG
+
+
+def _guess(error: click.ClickException) -> str:
+    """What may have been meant by a value that is none of a few; empty where nothing is near."""
+    kind = getattr(getattr(error, "param", None), "type", None)
+    named = re.match("'(.*?)' is not one of", error.message)
+    if not isinstance(kind, click.Choice) or named is None:
+        return ""
+    guess, question, _ = did_you_mean(named[1], map(str, kind.choices)).partition("? ")
+    return f"{guess}{question}" if question else ""
 
 
 def _blamed(error: BaseException) -> RobenchError | None:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import click
+from click.core import ParameterSource
 
 from robench.cli.console import Screen
 from robench.specs.data import DataSpec, Split, Subset
@@ -50,6 +51,17 @@ def joined(name: str, *options: Decorator) -> Callable[[Callable[..., object]], 
         return decorate
 
     return with_options
+
+
+def given(name: str) -> Any:
+    """What the user said of an option of the running command, here, by a file or by the environment; None for nothing.
+
+    Args:
+        name: of its parameter.
+    """
+    context = click.get_current_context()
+    default = context.get_parameter_source(name) is ParameterSource.DEFAULT
+    return None if default else context.params[name]
 
 
 def _shape(ctx: click.Context, param: click.Parameter, value: str | None) -> tuple[int, ...] | None:

@@ -49,7 +49,7 @@ def potential(
     from robench.cli.results import potential_result, show_flags
 
     outcome = workflows.potential(model, data, out=out, alpha=alpha, margin=margin, execution=execution)
-    (print_json if json_output else potential_result)(outcome.summary)
+    print_json(outcome.document) if json_output else potential_result(outcome.summary)
     execution.progress.note(f"figures: {outcome.folder}")
     show_flags(outcome.summary["flags"], execution.progress.note)
     return FINDING if outcome.summary["duality"]["exceeded"] else 0

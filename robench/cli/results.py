@@ -39,12 +39,12 @@ def smoothed_result(summary: Mapping[str, Any]) -> None:
 def _certified_table(title: str, summary: Mapping[str, Any]) -> None:
     """One row a rule: the mean radius, and the certified rate at each ε."""
     n, counts = summary["n"], summary["n_certified"]
-    columns = ["rule", "mean radius", *(f"certified at {eps}" for eps in next(iter(counts.values())))]
+    columns = ["rule", "mean radius", *(f"ε = {eps}" for eps in next(iter(counts.values())))]
     rows = [
-        [rule, lower(summary["mean_radius"][rule]), *(lower_percent(k, n, " %") for k in counts[rule].values())]
+        [rule, lower(summary["mean_radius"][rule]), *(lower_percent(k, n) for k in counts[rule].values())]
         for rule in counts
     ]
-    print_table(title, columns, rows)
+    print_table(f"{title}; certified accuracy in %", columns, rows)
 
 
 def attack_result(summary: Mapping[str, Any]) -> None:
@@ -54,7 +54,7 @@ def attack_result(summary: Mapping[str, Any]) -> None:
     rows = [
         [name, *(upper_percent(robust[name][text], n, " %") for text in eps)]
         if name in robust
-        else [name, *(broke(summary["n_broke"][name][text], budget[name]["given"]) for text in eps)]
+        else [f"{name} broke", *(_of(summary["n_broke"][name][text], budget[name]["given"]) for text in eps)]
         for name in budget
     ]
     rows.append(["combined", *(upper_percent(robust["combined"][text], n, " %") for text in eps)])
@@ -73,7 +73,7 @@ def _budget_result(summary: Mapping[str, Any], eps: Sequence[str]) -> None:
     rows = [
         [
             name,
-            broke(item["broke"], item["given"]),
+            _of(item["broke"], item["given"]),
             *(_count(item[key]) for key in ("alone", "nearest", "forward", "backward")),
             *([lower(item["optimality"], 3)] if summary["full"] else []),
         ]
@@ -118,13 +118,13 @@ def potential_result(summary: Mapping[str, Any]) -> None:
 def bench_result(rows: Sequence[Mapping[str, Any]]) -> None:
     """One table a data set, and one of means where models have several seeds.
 
-    Certified and attacked accuracy are of the same images, so the left is never the larger.
+    Attacked accuracy stands above certified accuracy of the same images, so the lower number is never the larger.
     """
     for data in dict.fromkeys(row["data"] for row in rows):
         chosen = [row for row in rows if row["data"] == data]
         eps = _shown_eps(chosen)
         seeds = len({row["seed"] for row in chosen}) > 1
-        columns = ["model", "clean", "base rate", "Lipschitz <=", "mean radius", *(f"ε = {text}" for text in eps)]
+        columns = ["model", "clean", "Lipschitz at most", "mean radius", *(f"ε = {text}" for text in eps)]
         cells = []
         for row in chosen:
             rule = list(row["n_certified"])[-1]
@@ -133,16 +133,17 @@ def bench_result(rows: Sequence[Mapping[str, Any]]) -> None:
             cells.append(
                 [
                     f"{row['model']}, seed {row['seed']}" if seeds else row["model"],
-                    upper_percent(row["n_correct"], row["n"], " %"),
-                    upper_percent(row["n_base"], row["n"], " %"),
+                    upper_percent(row["n_correct"], row["n"]),
                     upper(row["lipschitz_upper"], 2),
                     lower(row["mean_radius"][rule], 3),
-                    *(f"{a} | {b}" for a, b in zip(low, high, strict=True)),
+                    *(f"{above}\n{below}" for above, below in zip(high, low, strict=True)),
                 ]
             )
+        n = chosen[0]["n"]
         title = (
-            f"{data}: certified | attacked accuracy in % on {chosen[0]['n_attacked']} test images; "
-            f"clean accuracy, base rate and mean certified radius on all {chosen[0]['n']}"
+            f"{data}: in each cell attacked accuracy, below it certified accuracy, in %, on "
+            f"{chosen[0]['n_attacked']} test images; clean accuracy and mean certified radius on all {n}, of which the "
+            f"most frequent class is {upper_percent(chosen[0]['n_base'], n, ' %')}"
         )
         print_table(title, columns, cells)
         if seeds:
@@ -195,6 +196,25 @@ def claims_result(claims: Sequence[Mapping[str, Any]]) -> None:
     )
 
 
+def train_line(summary: Mapping[str, Any], eps: str) -> str:
+    """What a training reached on the validation split, which epoch is kept, and how long it took.
+
+    Args:
+        summary: of the training.
+        eps: the radius of its estimate.
+    """
+    n, estimate = summary["n"], summary["certified_estimate"]
+    if not n:  # a folder of an older robench, which counted no images
+        return f"{summary['folder']}: kept epoch {summary['kept_epoch']} of {summary['epochs']}"
+    parts = [accuracy_line(summary, "validation images")]
+    if estimate is not None:
+        parts.append(f"certified at {eps} {lower_percent(round(estimate * n), n, ' %')} (estimate)")
+    parts.append(f"kept epoch {summary['kept_epoch']} of {summary['epochs']}")
+    parts.append("finished before" if summary["finished_before"] else f"{summary['seconds']:.0f} s")
+    parts.append(f"{summary['seconds'] / summary['epochs']:.3g} s an epoch")
+    return "; ".join(parts)
+
+
 def show_flags(flags: Sequence[Mapping[str, Any]], note: Callable[[str], None]) -> None:
     """Tell each flag by `note`."""
     for flag in flags:
@@ -228,6 +248,11 @@ def accuracy_line(summary: Mapping[str, Any], images: str = "images") -> str:
     n = summary["n"]
     correct, base = upper_percent(summary["n_correct"], n), upper_percent(summary["n_base"], n)
     return f"{n} {images}, clean accuracy {correct} % ({summary['n_correct']} of {n}), base rate {base} %"
+
+
+def _of(count: int, given: int) -> str:
+    """What an attack did to the images that it was given, beside the word `broke`."""
+    return broke(count, given).removeprefix("broke ")
 
 
 def _count(count: int | None) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -72,7 +73,7 @@ def train(
     resumes a training that was stopped.
     """
     from robench import workflows
-    from robench.cli.results import accuracy_line, show_flags
+    from robench.cli.results import show_flags, train_line
 
     if out is None and not show_spec:
         raise SpecError("no folder to write the model to", hint="give one with --out DIR")
@@ -94,12 +95,11 @@ def train(
         print_json(outcome.summary)
     else:
         print_line(outcome.folder)
-    if outcome.summary["n"]:
-        execution.progress.note(accuracy_line(outcome.summary, "validation images"))
-    seconds, trained = outcome.summary["seconds"], outcome.summary["epochs"]
-    execution.progress.note(f"{trained} epochs of {seconds / trained:.3g} s")
+    execution.progress.note(train_line(outcome.summary, spec.select_eps))
     show_flags(outcome.summary["flags"], execution.progress.note)
-    execution.progress.note(f"next: robench certify {outcome.folder} --data {data}")
+    given = {"--data-dir": data_dir, "--device": options.given("device"), "--threads": options.given("threads")}
+    more = [part for name, value in given.items() if value is not None for part in (name, str(value))]
+    execution.progress.note(f"next: {shlex.join(['robench', 'certify', str(out), '--data', data, *more])}")
 
 
 def parse_change(text: str) -> tuple[str, Any]:

@@ -46,12 +46,29 @@ def fetch(remote: Remote, folder: Path, progress: Progress) -> Path:
             path = pooch.retrieve(url, remote.checksum, fname=remote.name, path=folder, downloader=downloader)
             return Path(path)
         except (OSError, ValueError) as error:
-            reasons.append(f"{url}: {error}")
+            reasons.append(f"{url}: {_reason(error)}")
     raise DataError(
         f"cannot download `{remote.name}` to `{folder}`: {'; '.join(reasons)}",
         hint="fetch it yourself and name its folder (`--data-dir`, in Python `data_dir=`), or name another cache "
         f"folder in {CACHE_VARIABLE}",
     )
+
+
+def _reason(error: Exception) -> str:
+    """Why a mirror gave nothing, in a few words: the errors of the HTTP library take paragraphs."""
+    import requests
+
+    if isinstance(error, requests.HTTPError) and error.response is not None:
+        return f"answers {error.response.status_code} {error.response.reason}"
+    if isinstance(error, requests.Timeout):
+        return f"no answer within {TIMEOUT} s"
+    if isinstance(error, requests.ConnectionError):
+        return "no connection"
+    if isinstance(error, ValueError):
+        return "does not match the published checksum"
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return str(error).splitlines()[0] if str(error) else type(error).__name__
 
 
 class _Bar:

@@ -83,7 +83,7 @@ def inputs(
     *,
     bounds: Any = None,
     limit: int | None = None,
-    split: Split = "test",
+    split: Split | None = None,
     data_dir: str | PathLike[str] | None = None,
 ) -> ImageSet | Unlabelled:
     """Images, in memory or by name, with labels where these are given.
@@ -93,12 +93,12 @@ def inputs(
         y: (N,), integers from 0 up; None with a data set, or where they are not known.
         bounds: least and greatest value of an input; None for 0 and 1, or those of the data set.
         limit: at most this many, the first ones; None for all.
-        split: of a data set by name.
+        split: of a data set by name; None for `test`.
         data_dir: folder with its files; None for the cache, which downloads what it lacks.
 
     Raises:
         DataError: x is no finite real (N, *shape) with N > 0, y no integers (N,) from 0 up, or there is no such data
-            set.
+            set; or a split or a folder is given for images that are here already.
         SpecError: the bounds are not two finite numbers, the first below the second.
     """
     check_limit(limit)
@@ -107,7 +107,11 @@ def inputs(
             raise DataError("a data set has its own labels, but labels are given too", hint="leave out the labels")
         if bounds is not None:
             raise SpecError("a data set has its own bounds, but bounds are given too", hint="leave out the bounds")
-        return x.take(limit) if isinstance(x, Dataset) else load_data(x, split=split, limit=limit, data_dir=data_dir)
+        if isinstance(x, str):
+            return load_data(x, split=split or "test", limit=limit, data_dir=data_dir)
+    _refuse_names(split=split, data_dir=data_dir)
+    if isinstance(x, Dataset):
+        return x.take(limit)
     whole = _inputs(x)
     labels = None if y is None else classes_of(y, len(whole))
     index = np.arange(len(whole), dtype=np.int64)
@@ -116,13 +120,23 @@ def inputs(
     return Images(whole[:limit], index[:limit], _bounds(bounds), labels[:limit])
 
 
+def _refuse_names(**given: Any) -> None:
+    """Refuse what says where a data set lies, or which part of it is meant, beside images that are in memory."""
+    name = next((name for name, value in given.items() if value is not None), None)
+    if name is not None:
+        raise DataError(
+            f"`{name}={str(given[name])!r}` is for a data set by its name, and the images are given themselves",
+            hint=f"leave out `{name}`, or name a data set, such as `mnist`; `load_data` takes `{name}` too",
+        )
+
+
 def images(
     x: ImagesLike,
     y: LabelsLike | None = None,
     *,
     bounds: Any = None,
     limit: int | None = None,
-    split: Split = "test",
+    split: Split | None = None,
     data_dir: str | PathLike[str] | None = None,
 ) -> ImageSet:
     """As `inputs`, with labels.

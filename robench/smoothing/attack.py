@@ -62,7 +62,7 @@ def attack_smoothed(
     alpha: float = 0.001,
     seed: int = 0,
     limit: int | None = None,
-    split: Split = "test",
+    split: Split | None = None,
     data_dir: str | PathLike[str] | None = None,
     device: str = "auto",
 ) -> SmoothedAttack:
@@ -83,7 +83,7 @@ def attack_smoothed(
         alpha: chance at most that the class of a point is wrong.
         seed: of all noise.
         limit: at most this many images, the first ones; None for all.
-        split: of a data set by name: `train`, `validation` or `test`.
+        split: of a data set by name: `train`, `validation` or `test`; None for `test`.
         data_dir: folder with its files; None for the cache, which downloads what it lacks.
         device: of the model: `auto`, `cpu` or `cuda:N`.
 

@@ -44,7 +44,7 @@ def certify_smoothed(
     alpha: float = 0.001,
     seed: int = 0,
     limit: int | None = None,
-    split: Split = "test",
+    split: Split | None = None,
     data_dir: str | PathLike[str] | None = None,
     device: str = "auto",
 ) -> SmoothedCertificates:
@@ -64,7 +64,7 @@ def certify_smoothed(
         alpha: chance at most that the certificate of an image is false.
         seed: of the noise. Each image has draws of its own, whatever is asked beside it.
         limit: at most this many images, the first ones; None for all.
-        split: of a data set by name: `train`, `validation` or `test`.
+        split: of a data set by name: `train`, `validation` or `test`; None for `test`.
         data_dir: folder with its files; None for the cache, which downloads what it lacks.
         device: of the model: `auto`, `cpu` or `cuda:N`; the noise is drawn on the CPU.
 

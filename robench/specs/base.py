@@ -90,10 +90,10 @@ class Spec:
             *parents, leaf = path.split(".")
             for parent in parents:
                 if not isinstance(target, dict) or parent not in target:
-                    raise _unknown_field(path, parent, target)
+                    raise _unknown_field(path, parent, target, data)
                 target = target[parent]
             if not isinstance(target, dict) or leaf not in target:
-                raise _unknown_field(path, leaf, target)
+                raise _unknown_field(path, leaf, target, data)
             target[leaf] = value
         made: S = from_plain(type(self), data, "")
         return made
@@ -153,9 +153,22 @@ def _annotations(spec: type[Spec]) -> dict[str, Any]:
     return {field.name: hints[field.name] for field in dataclasses.fields(spec)}
 
 
-def _unknown_field(path: str, part: str, target: Any) -> SpecError:
+def _unknown_field(path: str, part: str, target: Any, whole: Mapping[str, Any]) -> SpecError:
+    """The refusal of a dotted path, with the paths that end alike: who writes `alpha` may mean `loss.alpha`."""
+    last = path.rpartition(".")[2].casefold()
+    alike = [known for known in _paths(whole) if known.rpartition(".")[2].casefold() == last]
+    if alike:
+        return SpecError(f"unknown field `{path}`", hint=f"did you mean {' or '.join(f'`{text}`' for text in alike)}?")
     known = list(target) if isinstance(target, dict) else []
     return SpecError(f"unknown field `{path}`", hint=did_you_mean(part, known) if known else "it has no such part")
+
+
+def _paths(data: Mapping[str, Any], prefix: str = "") -> list[str]:
+    """The dotted paths of all fields, those of tables within tables too."""
+    found = []
+    for key, value in data.items():
+        found += [f"{prefix}{key}", *(_paths(value, f"{prefix}{key}.") if isinstance(value, Mapping) else [])]
+    return found
 
 
 def _plain(value: Any) -> Any:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from os import PathLike
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -114,7 +113,9 @@ def _splits(
     classes: int | None,
 ) -> tuple[Dataset, Dataset]:
     """Images to train on, and images to compare epochs on; classes are counted by the labels, or given."""
-    whole = images(x, y, bounds=bounds, limit=limit, split="train", data_dir=data_dir)
+    named = isinstance(x, str)
+    place = None if isinstance(x, Dataset) else data_dir  # of a data set that is here, for its validation split alone
+    whole = images(x, y, bounds=bounds, limit=limit, split="train" if named else None, data_dir=place)
     if isinstance(whole, Dataset):
         examples = whole
     else:
@@ -133,8 +134,7 @@ def _splits(
             )
         return examples, _dataset(held_out, "validation", examples.class_names)
     if isinstance(whole, Dataset):
-        place = None if data_dir is None else Path(data_dir)
-        return examples, load(DataSpec(name=whole.name), "validation", data_dir=place)
+        return examples, load(DataSpec(name=whole.name), "validation", data_dir=data_dir)
     rows = holdout(whole.labels)
     if not len(rows["validation"]):
         text = f"{len(whole)} images are too few to keep some for validation"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import os
+import time
 import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
@@ -19,7 +20,7 @@ from robench.devices import exact_arithmetic
 from robench.errors import DataError, ModelError, SpecError
 from robench.models.build import build, build_constrained, export
 from robench.models.checks import check_agreement
-from robench.numerics import lower, upper
+from robench.numerics import lower_percent, upper_percent
 from robench.progress import Progress
 from robench.specs.epsilon import epsilon_value
 from robench.specs.training import TrainSpec
@@ -36,6 +37,8 @@ AGREEMENT_INPUTS = 64
 TRAINED_AGREEMENT = 1e-2
 """Training computes weights in float32, an export exactly: outputs of ill-conditioned ones differ this much."""
 NOISE_STREAM = 1
+LOOK_SECONDS = 0.25
+"""Time between two looks at the loss within an epoch: each waits for the device."""
 
 
 @dataclass(frozen=True)
@@ -122,11 +125,14 @@ class Session:
         """
         spec = self.spec
         progress.start(f"train {spec.recipe} on {spec.data.name}", spec.epochs * self._steps_per_epoch)
+        if self.history:
+            progress.note(f"note: goes on after epoch {self.epoch} of {spec.epochs}")
         progress.advance(self.epoch * self._steps_per_epoch)
         while self.epoch < spec.epochs:
             with _reproducible(self._device):
                 done = self._run_epoch(progress)
-            progress.advance(0, epoch=f"{self.epoch}/{spec.epochs}", **_shown(done, spec.select_eps))
+            facts = {"epoch": f"{self.epoch}/{spec.epochs}", "loss": f"{done.loss:.4g}", **self._rates(done.score)}
+            progress.note("  ".join(f"{name} {value}" for name, value in facts.items()))
             yield done
 
     def _run_epoch(self, progress: Progress) -> Epoch:
@@ -134,12 +140,20 @@ class Session:
         spec, epoch = self.spec, self.epoch
         noise = generator(spec.seed, epoch, stream=NOISE_STREAM)
         loss_sum = torch.zeros((), device=self._device, dtype=torch.float64)
+        seen, next_look = 0, 0.0
+        scored_last = next((done.score for done in reversed(self.history) if done.score is not None), None)
         self.model.train()
         change = augmentation(spec.augment, spec.seed, epoch)
         for batch in self._train.epoch(spec.batch_size, seed=spec.seed, epoch=epoch, balance=spec.balance):
             batch = Batch(change(batch.inputs), batch.labels)
             loss_sum += self._train_step(batch, noise).double() * len(batch.labels)
-            progress.advance(1)
+            seen += len(batch.labels)
+            if time.monotonic() < next_look:
+                progress.advance(1)
+                continue
+            next_look = time.monotonic() + LOOK_SECONDS
+            facts = {"epoch": f"{epoch + 1}/{spec.epochs}", "loss": f"{float(loss_sum) / seen:.4g}"}
+            progress.advance(1, **facts, **self._rates(scored_last))
         mean_loss = float(loss_sum) / len(self._train)
         if not math.isfinite(mean_loss):
             raise SpecError(
@@ -216,6 +230,17 @@ class Session:
             self.kept = Kept(epoch, reached, plain.state_dict())
         return reached
 
+    def _rates(self, score: Score | None) -> dict[str, str]:
+        """What an epoch reached on the validation split, as text; nothing where it was not scored."""
+        if score is None:
+            return {}
+        n = len(self._validation)
+        shown = {"accuracy": upper_percent(round(score.clean_accuracy * n), n, " %")}
+        if score.certified_estimate is not None:
+            certified = lower_percent(round(score.certified_estimate * n), n, " %")
+            shown[f"certified at {self.spec.select_eps}"] = f"{certified} (estimate)"
+        return shown
+
     def exported(self) -> nn.Sequential:
         """The plain model of this moment, centered if the spec says so; its outputs agree with the trained model's.
 
@@ -290,15 +315,6 @@ def _part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {name.removeprefix(f"{prefix}."): value for name, value in tensors.items() if name.startswith(f"{prefix}.")}
 
 
-def _shown(done: Epoch, eps: str) -> dict[str, str]:
-    score, shown = done.score, {"loss": f"{done.loss:.4g}"}
-    if score is not None:
-        shown["accuracy"] = upper(score.clean_accuracy)
-    if score is not None and score.certified_estimate is not None:
-        shown[f"certified@{eps} (estimate)"] = lower(score.certified_estimate)
-    return shown
-
-
 def check_fit(spec: TrainSpec, dataset: Dataset) -> None:
     """Hold a data set against the model that is to be trained on it.
 
@@ -307,9 +323,9 @@ def check_fit(spec: TrainSpec, dataset: Dataset) -> None:
     """
     if dataset.shape != spec.model.input_shape or dataset.classes != spec.model.classes:
         raise DataError(
-            f"`{dataset.name}` has inputs {list(dataset.shape)} in {dataset.classes} classes, the model takes "
-            f"{list(spec.model.input_shape)} and tells {spec.model.classes} apart",
-            hint="build the spec for this data set",
+            f"the {dataset.split} images have the shape {list(dataset.shape)} and {dataset.classes} classes, the model "
+            f"takes {list(spec.model.input_shape)} and tells {spec.model.classes} apart",
+            hint="build the spec for these images",
         )
 
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from robench.workflows.certifying import certify
     from robench.workflows.exporting import export
     from robench.workflows.gating import shortfalls
-    from robench.workflows.reading import claims, report, verify
+    from robench.workflows.reading import claims, heading, report, verify
     from robench.workflows.references import DataRef, Execution, ModelRef, Outcome
     from robench.workflows.showing import show
     from robench.workflows.smoothing import certify_smoothed
@@ -32,6 +32,7 @@ _MODULES = {
     "claims": "reading",
     "certify_smoothed": "smoothing",
     "export": "exporting",
+    "heading": "reading",
     "shortfalls": "gating",
     "show": "showing",
     "report": "reading",
@@ -57,6 +58,7 @@ __all__ = [
     "certify_smoothed",
     "claims",
     "export",
+    "heading",
     "potential",
     "report",
     "shortfalls",

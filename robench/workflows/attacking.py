@@ -24,6 +24,7 @@ from robench.certificates.certify import certify_records
 from robench.data import Dataset
 from robench.errors import BoundError
 from robench.files import write_json
+from robench.progress import Progress
 from robench.records.certificates import certified_radii
 from robench.records.record import AttackRecord, CertifyRecord, attack_record, to_line
 from robench.runs.adversarials import read_adversarials, write_adversarials
@@ -38,6 +39,8 @@ from robench.workflows.pairs import load_pair, output_flags
 from robench.workflows.references import Execution, NamedData, NamedModel, Outcome
 
 CONTRADICTIONS = "contradictions.json"
+OPEN = "open (neither certified nor broken)"
+"""What is told of images while they are attacked."""
 
 
 def attack(
@@ -170,7 +173,7 @@ def _attack_the_rest(
     progress, passes = job.execution.progress, PassCounter()
     progress.start(f"attack {job.loaded.name} on {job.spec.data.name}", len(job.dataset))
     progress.advance(len(done))
-    meter = _Meter(run, passes)
+    meter, shown = _Meter(run, passes), _Shown(progress)
     batches = attack_batches(
         job.loaded,
         job.dataset,
@@ -180,21 +183,46 @@ def _attack_the_rest(
         device=job.device,
         passes=passes,
         skip=done,
-        after_attack=lambda name, batch: progress.advance(0, attack=name, open=_open_counts(batch)),
+        watch=shown.watch,
     )
     for batch in batches:
         write_adversarials(run.path, batch.adversarials())
-        progress.advance(len(batch), open=_open_counts(batch), passes=str(passes.forward + passes.backward))
+        shown.complete(batch)
         for record in batch.records():
             run.append(record)
             records.append(record)
             meter.read()
 
 
-def _open_counts(batch: AttackedBatch) -> str:
-    """How many images are open at each ε."""
-    counts = batch.open().sum(axis=0)
-    return " ".join(f"{text}:{count}" for text, count in zip(batch.eps, counts.tolist(), strict=True))
+class _Shown:
+    """How far the attacks are. A batch counts as so many of its images as its share of the work that is done.
+
+    Args:
+        progress: who is told.
+    """
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self._told = 0
+
+    def watch(self, name: str, batch: AttackedBatch, share: float) -> None:
+        """Tell how far an attack of a batch is, and how many images are open at each ε.
+
+        Args:
+            name: of the attack.
+            batch: what it runs on.
+            share: of the work on the batch that is done.
+        """
+        steps = int(share * len(batch)) - self._told
+        counts = batch.open().sum(axis=0).tolist()
+        left = ", ".join(f"{count} at {text}" for text, count in zip(batch.eps, counts, strict=True) if count)
+        self._progress.advance(steps, attack=name, **{OPEN: left or "none"})
+        self._told += steps
+
+    def complete(self, batch: AttackedBatch) -> None:
+        """A batch is written down."""
+        self._progress.advance(len(batch) - self._told)
+        self._told = 0
 
 
 def _summarize(job: _Job, run: RunFolder[AttackRecord], records: Sequence[AttackRecord]) -> dict[str, Any]:

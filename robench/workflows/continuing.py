@@ -122,7 +122,9 @@ def done_before(
         if (image, int(dataset.labels[row])) != (record.input_sha256, record.label):
             raise RunError(f"the record of image {record.index} in `{run.path}` is of another image", hint=MADE_AGAIN)
     if done:
-        progress.note(f"note: reused {len(done)} of {len(dataset)} records from `{run.path}`")
+        left = len(dataset) - len(done)
+        rest = f"; goes on with the other {left}" if left else ""
+        progress.note(f"note: reused {len(done)} of {len(dataset)} records from `{run.path}`{rest}")
     return done
 
 

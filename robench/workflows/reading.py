@@ -54,6 +54,11 @@ def claims(runs: Sequence[str | PathLike[str]], out: str | PathLike[str]) -> dic
     }
 
 
+def heading(command: str) -> dict[str, Any]:
+    """What every JSON document begins with."""
+    return {"schema_version": SCHEMA_VERSION, "command": command}
+
+
 def verify(
     run: str | PathLike[str],
     *,
@@ -75,4 +80,4 @@ def verify(
         model=None if model is None else Path(model),
         data_dir=None if data_dir is None else Path(data_dir),
     ).to_dict()
-    return {"schema_version": SCHEMA_VERSION, "command": "verify", **found}
+    return {**heading("verify"), "folder": str(run), **found}

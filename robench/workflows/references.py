@@ -148,9 +148,14 @@ class Outcome(NamedTuple):
 
     Fields:
         folder: where its files are.
-        summary: what `--json` prints: `summary.json` for what was asked, and for certify and attack `reused`, the
+        summary: `summary.json` for what was asked, and for certify and attack `reused`, the
             number of images whose record was there before. That is of this call, so it is not in the run folder.
     """
 
     folder: Path
     summary: dict[str, Any]
+
+    @property
+    def document(self) -> dict[str, Any]:
+        """What `--json` prints: the summary, and where its files are."""
+        return {**self.summary, "folder": str(self.folder)}

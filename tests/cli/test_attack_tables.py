@@ -36,7 +36,7 @@ def test_the_second_table_says_what_each_attack_did_and_cost(
     for name, (broken, *counts) in rows.items():
         item = summary["budget"][name]
         assert item["broke"] == summary["n_broke"][name]["3"]
-        assert broken == (f"broke {item['broke']} of {item['given']}" if item["given"] else "–")
+        assert broken == (f"{item['broke']} of {item['given']}" if item["given"] else "–")
         assert counts[:4] == [str(item[key]) for key in ("alone", "nearest", "forward", "backward")]
         assert max(summary["n_alone"][name].values()) <= item["alone"] <= sum(summary["n_alone"][name].values())
         if full:

@@ -20,7 +20,7 @@ def described(title: str) -> set[str]:
 
 
 @pytest.mark.usefixtures("blank_figures")
-@pytest.mark.parametrize("command", ["audit", "certify", "attack", "potential", "verify", "train", "claims"])
+@pytest.mark.parametrize("command", ["audit", "certify", "attack", "potential", "verify", "train", "claims", "export"])
 def test_the_keys_of_a_command_are_described(robench: Any, moons_model: Path, tmp_path: Path, command: str) -> None:
     run = tmp_path / "run"
     calls: dict[str, tuple[object, ...]] = {
@@ -30,6 +30,7 @@ def test_the_keys_of_a_command_are_described(robench: Any, moons_model: Path, tm
         "potential": (moons_model, *ON_MOONS, "--out", run),
         "verify": (run,),
         "claims": (run, "--out", tmp_path / "claims.md"),
+        "export": (moons_model, "--format", "state-dict", "--out", tmp_path / "net.safetensors"),
         "train": ("--recipe", "hkr", "--data", "two-moons", "--epochs", 5, "--seed", 0, "--out", moons_model),
     }
     if command in ("verify", "claims"):
@@ -38,3 +39,5 @@ def test_the_keys_of_a_command_are_described(robench: Any, moons_model: Path, tm
     assert result.code == 0, result.stderr
     assert (result.data["schema_version"], result.data["command"]) == (SCHEMA_VERSION, command)
     assert set(result.data) == described("Every command") | described(command)
+    if command in ("certify", "attack", "potential", "verify", "train"):
+        assert (Path(result.data["folder"]) / "manifest.json").exists() or command in ("potential", "train")

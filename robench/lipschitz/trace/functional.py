@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import inspect
-import logging
-import warnings
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from typing import Any
@@ -16,6 +14,7 @@ from torch import Tensor
 from robench.errors import BoundError, RobenchError
 from robench.lipschitz.trace.operations import is_composite, is_mutable
 from robench.models.networks.widened import first_line
+from robench.models.silence import torch_silenced
 
 
 def functional(
@@ -38,8 +37,7 @@ def functional(
     operations = [node.target for node in graph.graph.nodes if isinstance(node.target, torch._ops.OpOverload)]
     if not any(map(is_mutable, operations)):
         return graph
-    with warnings.catch_warnings(), _silent_loggers(), _readable_switches(), default():
-        warnings.simplefilter("ignore")
+    with torch_silenced(), _readable_switches(), default():
         try:
             return (_exported if any(map(_is_kept_whole, operations)) else _run_again)(graph, example)
         except RobenchError:
@@ -69,17 +67,6 @@ def _run_again(graph: torch.fx.GraphModule, example: Tensor) -> torch.fx.GraphMo
 
     result: torch.fx.GraphModule = make_fx(torch.func.functionalize(graph, remove="mutations"))(example)
     return result
-
-
-@contextlib.contextmanager
-def _silent_loggers() -> Iterator[None]:
-    """Keep torch from logging whole graphs where an export fails."""
-    before = logging.root.manager.disable
-    logging.disable(logging.CRITICAL)
-    try:
-        yield
-    finally:
-        logging.disable(before)
 
 
 @contextlib.contextmanager

@@ -5,7 +5,6 @@ So the last operations of a user's `forward` can be read and cut off, and what i
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
@@ -14,6 +13,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from robench.models.networks.held import detached_copy
+from robench.models.silence import torch_silenced
 
 _LIBRARY: Any = torch.library.Library("robench_outline", "DEF")  # type: ignore[no-untyped-call]
 _LIBRARY.define("child(Tensor x, str path) -> Tensor")
@@ -57,8 +57,7 @@ def outline(module: nn.Module, example: Tensor) -> Outline | None:
         module: in evaluation mode; it is left as it is.
         example: (2, *shape).
     """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # torch's own, on copies and exports
+    with torch_silenced():  # about copies and exports
         try:
             traced = detached_copy(module)  # its forward may keep what it computes: tensors that are no numbers
             called = _called(traced, example)
