@@ -15,7 +15,20 @@ import click
 from robench.cli.console import claim_stdout
 from robench.errors import RobenchError, did_you_mean
 
-COMMANDS = ("train", "certify", "attack", "audit", "potential", "report", "show", "claims", "bench", "export", "verify")
+COMMANDS = (
+    "train",
+    "certify",
+    "attack",
+    "audit",
+    "potential",
+    "report",
+    "show",
+    "claims",
+    "bench",
+    "export",
+    "verify",
+    "gate",
+)
 FINDING, USAGE, BUG, INTERRUPTED = 1, 2, 3, 130
 
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from robench.workflows.benchmarking import bench
     from robench.workflows.certifying import certify
     from robench.workflows.exporting import export
-    from robench.workflows.gating import shortfalls
+    from robench.workflows.gating import gate, shortfalls
     from robench.workflows.reading import claims, heading, report, verify
     from robench.workflows.references import DataRef, Execution, ModelRef, Outcome
     from robench.workflows.showing import show
@@ -32,6 +32,7 @@ _MODULES = {
     "claims": "reading",
     "certify_smoothed": "smoothing",
     "export": "exporting",
+    "gate": "gating",
     "heading": "reading",
     "shortfalls": "gating",
     "show": "showing",
@@ -58,6 +59,7 @@ __all__ = [
     "certify_smoothed",
     "claims",
     "export",
+    "gate",
     "heading",
     "potential",
     "report",
