@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from robench.workflows.certifying import certify
     from robench.workflows.exporting import export
     from robench.workflows.gating import gate, shortfalls
-    from robench.workflows.reading import claims, heading, report, verify
+    from robench.workflows.reading import claims, exchange, heading, report, verify
     from robench.workflows.references import DataRef, Execution, ModelRef, Outcome
     from robench.workflows.showing import show
     from robench.workflows.smoothing import certify_smoothed
@@ -31,6 +31,7 @@ _MODULES = {
     "certify": "certifying",
     "claims": "reading",
     "certify_smoothed": "smoothing",
+    "exchange": "reading",
     "export": "exporting",
     "gate": "gating",
     "heading": "reading",
@@ -58,6 +59,7 @@ __all__ = [
     "certify",
     "certify_smoothed",
     "claims",
+    "exchange",
     "export",
     "gate",
     "heading",

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from robench import verification
 from robench.errors import SpecError
 from robench.records.record import SCHEMA_VERSION
+
+if TYPE_CHECKING:
+    from robench.reporting.exchange import Layout
 
 
 def report(runs: Sequence[str | PathLike[str]], out: str | PathLike[str], *, target_eps: str | None = None) -> Path:
@@ -27,6 +30,22 @@ def report(runs: Sequence[str | PathLike[str]], out: str | PathLike[str], *, tar
     from robench.reporting import build_report  # plotting libraries, which no other command needs
 
     return build_report([Path(run) for run in runs], Path(out), target_eps=target_eps)
+
+
+def exchange(runs: Sequence[str | PathLike[str]], out: str | PathLike[str], layouts: Sequence[Layout]) -> list[Path]:
+    """Write runs in the layouts of other projects; the files.
+
+    Args:
+        runs: run folders, or folders that hold some at any depth.
+        out: folder to write to; each layout gets a folder of its name there.
+        layouts: `tsv` (locuslab/smoothing), `robustbench`, `attackbench`.
+
+    Raises:
+        RunError: there is no run, none that a layout can hold, or a file cannot be written.
+    """
+    from robench.reporting.exchange import write_exchange
+
+    return write_exchange([Path(run) for run in runs], Path(out), layouts)
 
 
 def claims(runs: Sequence[str | PathLike[str]], out: str | PathLike[str]) -> dict[str, Any]:

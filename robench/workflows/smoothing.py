@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
-from datetime import timedelta
+from collections.abc import Iterable
 from os import PathLike
 
 from robench.files import write_atomic
 from robench.progress import Progress
 from robench.records.smoothed import (
-    ABSTAINED,
     SmoothedCertificates,
     SmoothedRecord,
     confidence,
@@ -18,6 +16,7 @@ from robench.records.smoothed import (
     smoothed_record,
 )
 from robench.runs.folder import RunFolder
+from robench.runs.tsv import as_tsv, rows_of
 from robench.smoothing.certify import certify_each, check_range
 from robench.specs.epsilon import DEFAULT_EPS, Epsilons, ascending, epsilons
 from robench.specs.smoothing import Sampling, SmoothingSpec
@@ -86,25 +85,10 @@ def certify_smoothed(
         progress.note(_claim(len(records), alpha))
         spent = run.spent().get("seconds", 0.0)
         more = {"certificate": run.manifest["facts"]["certificate"], "seconds": round(spent, 3)}
-        write_atomic(run.path / TABLE, as_tsv(records, spent / len(records)))
+        write_atomic(run.path / TABLE, as_tsv(rows_of(records), spent / len(records)))
         run.finish(smoothed_summary(records, run.manifest["facts"]["eps"], sampling) | more)
         shown = smoothed_summary(records, eps, sampling) | more
         return Outcome(run.path, {**shown, "reused": len(done)})
-
-
-def as_tsv(records: Sequence[SmoothedRecord], seconds: float) -> str:
-    """The table that `certify.py` of locuslab/smoothing writes: predict is −1 where the classifier abstains.
-
-    Args:
-        records: of some images.
-        seconds: mean time of an image; records hold none.
-    """
-    spent = timedelta(seconds=round(seconds, 3))
-    lines = ["idx\tlabel\tpredict\tradius\tcorrect\ttime"]
-    for item in records:
-        predicted = ABSTAINED if item.predicted is None else item.predicted
-        lines.append(f"{item.index}\t{item.label}\t{predicted}\t{item.radius!r}\t{int(item.correct)}\t{spent}")
-    return "\n".join([*lines, ""])
 
 
 def _written(

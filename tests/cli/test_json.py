@@ -20,7 +20,9 @@ def described(title: str) -> set[str]:
 
 
 @pytest.mark.usefixtures("blank_figures")
-@pytest.mark.parametrize("command", ["audit", "certify", "attack", "potential", "verify", "train", "claims", "export"])
+@pytest.mark.parametrize(
+    "command", ["audit", "certify", "attack", "potential", "verify", "train", "claims", "export", "report"]
+)
 def test_the_keys_of_a_command_are_described(robench: Any, moons_model: Path, tmp_path: Path, command: str) -> None:
     run = tmp_path / "run"
     calls: dict[str, tuple[object, ...]] = {
@@ -29,11 +31,12 @@ def test_the_keys_of_a_command_are_described(robench: Any, moons_model: Path, tm
         "attack": (moons_model, *ON_MOONS, "--eps", "0.1", "--attack", "fgsm", "--out", run),
         "potential": (moons_model, *ON_MOONS, "--out", run),
         "verify": (run,),
+        "report": (run, "--format", "tsv", "--out", tmp_path / "report"),
         "claims": (run, "--out", tmp_path / "claims.md"),
         "export": (moons_model, "--format", "state-dict", "--out", tmp_path / "net.safetensors"),
         "train": ("--recipe", "hkr", "--data", "two-moons", "--epochs", 5, "--seed", 0, "--out", moons_model),
     }
-    if command in ("verify", "claims"):
+    if command in ("verify", "claims", "report"):
         robench("certify", *calls["certify"])
     result = robench(command, *calls[command], "--json", "-q")
     assert result.code == 0, result.stderr
