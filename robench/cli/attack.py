@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from robench.cli import options
+from robench.cli import completion, options
 from robench.cli.console import Command, print_json, print_reason
 
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     "attacks",
     multiple=True,
     metavar="NAME[:OPTION=VALUE,...]",
+    shell_complete=completion.attacks,
     help="Run this attack instead of a suite, such as `cw:steps=1000,initial_const=10`. Repeatable.",
 )
 @click.option("--full", is_flag=True, help="Run every attack on every image that is not certified.")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
-from robench.cli import options
+from robench.cli import completion, options
 from robench.cli.console import Command, print_json, print_line, print_reason
 from robench.specs.suite import FULL_SIZE, Suite, read_suite
 
@@ -31,7 +31,7 @@ def _words(ctx: click.Context, param: click.Parameter, value: tuple[str, ...]) -
 
 
 @click.command(cls=Command, short_help="Train, certify, attack and report in one go")
-@click.argument("suite", default="embedded", metavar="[SUITE]")
+@click.argument("suite", default="embedded", metavar="[SUITE]", shell_complete=completion.suites)
 @click.option("--full-size", is_flag=True, help="The suite with the paper's own sizes: cifar10, faces. For a GPU.")
 @options.data_dir
 @click.option("--data", metavar="NAME", help="Data set of a suite that has none of its own, such as npz:PATH.")

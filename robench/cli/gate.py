@@ -9,14 +9,14 @@ from xml.etree import ElementTree
 
 import click
 
-from robench.cli import options
+from robench.cli import completion, options
 from robench.cli.console import Command, print_json, print_line, print_reason, print_table
 from robench.errors import SpecError
 from robench.numerics import ABSENT
 
 
 @click.command(cls=Command, short_help="Fail where a run fell behind a baseline or below a rate")
-@click.argument("run", type=click.Path(path_type=Path))
+@click.argument("run", type=click.Path(path_type=Path), shell_complete=completion.runs)
 @click.option("--baseline", type=click.Path(path_type=Path), metavar="RUN", help="Earlier run on the same images.")
 @click.option(
     "--tolerance",

@@ -28,6 +28,7 @@ COMMANDS = (
     "export",
     "verify",
     "gate",
+    "list",
 )
 FINDING, USAGE, BUG, INTERRUPTED = 1, 2, 3, 130
 
@@ -51,7 +52,8 @@ class LazyGroup(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """Name the nearest command where the one given is unknown."""
-        if args and args[0] not in COMMANDS and not args[0].startswith("-"):
+        unknown = args and args[0] not in COMMANDS and not args[0].startswith("-")
+        if unknown and not ctx.resilient_parsing:  # which is completion: it has no errors
             raise RobenchError(f"there is no command `{args[0]}`", hint=did_you_mean(args[0], COMMANDS))
         return super().resolve_command(ctx, args)
 

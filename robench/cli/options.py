@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 import click
 from click.core import ParameterSource
 
+from robench.cli import completion
 from robench.cli.console import Screen
 from robench.specs.data import DataSpec, Split, Subset
 from robench.specs.epsilon import split_epsilons
@@ -93,6 +94,7 @@ data_name = click.option(
     "--data",
     required=True,
     metavar="NAME",
+    shell_complete=completion.data_sets,
     help="two-moons, digits, mnist, fashion-mnist, cifar10, celeba, npz:PATH or folder:PATH. "
     "`mnist:0-8` keeps two classes.",
 )
@@ -111,7 +113,7 @@ _threads = click.option("--threads", type=click.IntRange(1), metavar="N", help="
 
 @joined(
     "model",
-    click.argument("model", metavar="MODEL"),
+    click.argument("model", metavar="MODEL", shell_complete=completion.models),
     click.option(
         "--weights",
         type=click.Path(exists=True, dir_okay=False, path_type=Path),

@@ -7,7 +7,7 @@ from typing import Literal
 
 import click
 
-from robench.cli import options
+from robench.cli import completion, options
 from robench.cli.console import Command, Screen, print_json, print_line
 from robench.errors import SpecError
 from robench.specs.epsilon import HINT, split_epsilons
@@ -26,7 +26,9 @@ def _radius(ctx: click.Context, param: click.Parameter, value: str | None) -> st
 
 
 @click.command(cls=Command, short_help="Write curves, tables and one HTML page")
-@click.argument("runs", nargs=-1, required=True, metavar="RUN...", type=click.Path(path_type=Path))
+@click.argument(
+    "runs", nargs=-1, required=True, metavar="RUN...", type=click.Path(path_type=Path), shell_complete=completion.runs
+)
 @options.out(required=True, help_text="Folder for the report.")
 @click.option(
     "--target-eps",

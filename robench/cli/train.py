@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from robench.cli import options
+from robench.cli import completion, options
 from robench.cli.console import Command, print_json, print_line
 from robench.errors import SpecError
 from robench.specs.data import DataSpec
@@ -23,11 +23,17 @@ if TYPE_CHECKING:
     "--recipe",
     required=True,
     metavar="NAME",
+    shell_complete=completion.recipes,
     help="hkr, gnp-hinge, gnp-log, 1lip-log, adv, plain (standard), kr, margin.",
 )
 @options.data_name
 @options.data_dir
-@click.option("--arch", metavar="NAME|FILE", help="Architecture, or a JSON file of layers.  [default: the recipe's]")
+@click.option(
+    "--arch",
+    metavar="NAME|FILE",
+    shell_complete=completion.architectures,
+    help="Architecture, or a JSON file of layers.  [default: the recipe's]",
+)
 @click.option("--epochs", type=click.IntRange(1), help="Passes over the training split.  [default: the recipe's]")
 @click.option(
     "--seed",

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import click
 
-from robench.cli import options
+from robench.cli import completion, options
 from robench.cli.console import Command, Screen, print_json, print_reason, print_table
 
 
 @click.command(cls=Command, short_help="Check a run's certificates and adversarial examples with other code")
-@click.argument("run", type=click.Path(path_type=Path))
+@click.argument("run", type=click.Path(path_type=Path), shell_complete=completion.runs)
 @click.option(
     "--model",
     type=click.Path(file_okay=False, path_type=Path),

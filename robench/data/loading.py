@@ -24,8 +24,9 @@ from robench.data.splits import permutation
 from robench.errors import DataError, did_you_mean
 from robench.progress import NoProgress, Progress
 from robench.specs.data import DataSpec, Split
+from robench.specs.names import DATA_SETS
 
-NAMES = ("two-moons", "digits", "mnist", "fashion-mnist", "cifar10", "celeba", "npz:PATH", "folder:PATH")
+NAMES = tuple(DATA_SETS)
 """What a `DataSpec` may name; `:a-b` after it is the binary view of two classes."""
 
 VIEW = re.compile(r"(?P<base>.+):(?P<first>\d+)-(?P<second>\d+)")

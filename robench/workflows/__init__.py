@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from robench.workflows.certifying import certify
     from robench.workflows.exporting import export
     from robench.workflows.gating import gate, shortfalls
+    from robench.workflows.listing import listed
     from robench.workflows.reading import claims, exchange, heading, report, verify
     from robench.workflows.references import DataRef, Execution, ModelRef, Outcome
     from robench.workflows.showing import show
@@ -35,6 +36,7 @@ _MODULES = {
     "export": "exporting",
     "gate": "gating",
     "heading": "reading",
+    "listed": "listing",
     "shortfalls": "gating",
     "show": "showing",
     "report": "reading",
@@ -63,6 +65,7 @@ __all__ = [
     "export",
     "gate",
     "heading",
+    "listed",
     "potential",
     "report",
     "shortfalls",
