@@ -13,6 +13,8 @@ from typing import IO, TYPE_CHECKING, Any
 
 import click
 
+from robench.cli import config
+
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress, TaskID
@@ -20,10 +22,16 @@ if TYPE_CHECKING:
 
 
 class Command(click.Command):
-    """A command whose results alone go to stdout, whatever the user's own code prints meanwhile."""
+    """A command whose results alone go to stdout, whatever the user's own code prints, and which reads `--config`."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.params.append(config.option())
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run it with stdout turned to stderr for everything but the results."""
+        """Run it with stdout turned to stderr for everything but the results; say what was set elsewhere."""
+        for line in [] if ctx.params.get("quiet") else config.said(ctx):
+            click.echo(line, err=True)
         with _results_apart():
             return super().invoke(ctx)
 

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 import click
 
+from robench.cli.config import PREFIX
 from robench.cli.console import claim_stdout
 from robench.errors import RobenchError, did_you_mean
 
@@ -89,7 +90,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 def run(argv: list[str]) -> int:
     """Run the command line; the exit code."""
     try:
-        result = robench.main(args=argv, prog_name="robench", standalone_mode=False)
+        result = robench.main(args=argv, prog_name="robench", standalone_mode=False, auto_envvar_prefix=PREFIX)
         return result if isinstance(result, int) else 0
     except RobenchError as error:
         click.echo(f"error: {error.message}\n\nhint: {error.hint}", err=True)
