@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 @options.fail_under(
     "Exit with 1 if combined robust accuracy at any ε is below RATE, or if the model predicts one class only."
 )
+@options.dry_run
 @options.as_json
 @options.batches
 def attack(
@@ -54,6 +55,7 @@ def attack(
     seed: int,
     out: Path | None,
     fail_under: float | None,
+    dry_run: bool,
     json_output: bool,
     execution: Execution,
 ) -> int:
@@ -74,9 +76,23 @@ def attack(
     """
     from robench import workflows
     from robench.cli.main import FINDING
-    from robench.cli.results import attack_result, gate, show_flags
+    from robench.cli.results import attack_result, foreseen_result, gate, show_flags
     from robench.specs.attacks import parse_attack_options
 
+    if dry_run:
+        plan = workflows.foresee_attack(
+            model,
+            data,
+            eps=eps,
+            suite=suite,
+            attacks=parse_attack_options(attacks),
+            full=full,
+            seed=seed,
+            out=out,
+            execution=execution,
+        )
+        (print_json if json_output else foreseen_result)(plan)
+        return 0
     outcome = workflows.attack(
         model,
         data,

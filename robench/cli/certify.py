@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     "Exit with 1 if certified accuracy by the last rule shown at any ε is below RATE, or if the model predicts one "
     "class only."
 )
+@options.dry_run
 @options.as_json
 @options.batches
 def certify(
@@ -59,6 +60,7 @@ def certify(
     box: tuple[float, float] | Literal["data"] | None,
     out: Path | None,
     fail_under: float | None,
+    dry_run: bool,
     json_output: bool,
     execution: Execution,
 ) -> int:
@@ -83,9 +85,17 @@ def certify(
     outside, and images outside are refused.
     """
     from robench import workflows
-    from robench.cli.results import certify_result, gate, show_flags, smoothed_result
+    from robench.cli.results import certify_result, foreseen_result, gate, show_flags, smoothed_result
     from robench.specs.epsilon import DEFAULT_EPS
 
+    if dry_run:
+        if smoothing is not None:
+            raise click.UsageError("--dry-run is not for --method smoothing")
+        plan = workflows.foresee_certify(
+            model, data, deploy_dtype=deploy_dtype, rules=rules, box=box, out=out, execution=execution
+        )
+        (print_json if json_output else foreseen_result)(plan)
+        return 0
     if smoothing is not None:
         outcome = workflows.certify_smoothed(
             model, data, eps=eps or DEFAULT_EPS, out=out, execution=execution, **smoothing._asdict()

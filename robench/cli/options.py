@@ -104,6 +104,9 @@ data_dir = click.option(
     help="Folder with the files of the data set.  [default: a per-user cache, filled by download]",
 )
 as_json = click.option("--json", "json_output", is_flag=True, help="Print the summary as one JSON document.")
+dry_run = click.option(
+    "--dry-run", is_flag=True, help="Say what would be done, and what is there already. Nothing is written."
+)
 _quiet = click.option(
     "-q", "--quiet", is_flag=True, help="No progress and no notes. The result and the reason of exit code 1 stay."
 )

@@ -215,6 +215,19 @@ def train_line(summary: Mapping[str, Any], eps: str) -> str:
     return "; ".join(parts)
 
 
+def foreseen_result(document: Mapping[str, Any]) -> None:
+    """What a command would do, as its spec and a line."""
+    from robench.cli.console import print_json, print_line
+
+    print_json(document["spec"])
+    done, what = document["n_done"], "epochs" if document["command"] == "train" else "images"
+    print_line(
+        f"{document['n']} images; {done} {what} are done, {document['n_left']} are left, in {document['folder']}"
+    )
+    for text in document["differs"]:
+        print_line(f"would be refused: {text}")
+
+
 def show_flags(flags: Sequence[Mapping[str, Any]], note: Callable[[str], None]) -> None:
     """Tell each flag by `note`."""
     for flag in flags:

@@ -51,6 +51,7 @@ if TYPE_CHECKING:
 )
 @click.option("--show-spec", is_flag=True, help="Print the spec as JSON and stop.")
 @options.out(required=False, help_text="Model folder to write. Required without --show-spec.")
+@options.dry_run
 @options.as_json
 @options.execution
 def train(
@@ -64,6 +65,7 @@ def train(
     changes: tuple[str, ...],
     show_spec: bool,
     out: Path | None,
+    dry_run: bool,
     json_output: bool,
     execution: Execution,
 ) -> None:
@@ -79,7 +81,7 @@ def train(
     resumes a training that was stopped.
     """
     from robench import workflows
-    from robench.cli.results import show_flags, train_line
+    from robench.cli.results import foreseen_result, show_flags, train_line
 
     if out is None and not show_spec:
         raise SpecError("no folder to write the model to", hint="give one with --out DIR")
@@ -95,6 +97,10 @@ def train(
     )
     if out is None or show_spec:
         print_json(spec.to_dict())
+        return
+    if dry_run:
+        plan = workflows.foresee_training(spec, out, data_dir=data_dir, execution=execution)
+        (print_json if json_output else foreseen_result)(plan)
         return
     outcome = workflows.train(spec, out, data_dir=data_dir, execution=execution)
     if json_output:

@@ -11,11 +11,12 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from robench.workflows.attacking import attack
+    from robench.workflows.attacking import attack, foresee_attack
     from robench.workflows.auditing import audit
     from robench.workflows.benchmarking import bench
-    from robench.workflows.certifying import certify
+    from robench.workflows.certifying import certify, foresee_certify
     from robench.workflows.exporting import export
+    from robench.workflows.foreseeing import foresee_training
     from robench.workflows.gating import gate, shortfalls
     from robench.workflows.listing import listed
     from robench.workflows.reading import claims, exchange, heading, report, verify
@@ -34,6 +35,9 @@ _MODULES = {
     "certify_smoothed": "smoothing",
     "exchange": "reading",
     "export": "exporting",
+    "foresee_attack": "attacking",
+    "foresee_certify": "certifying",
+    "foresee_training": "foreseeing",
     "gate": "gating",
     "heading": "reading",
     "listed": "listing",
@@ -63,6 +67,9 @@ __all__ = [
     "claims",
     "exchange",
     "export",
+    "foresee_attack",
+    "foresee_certify",
+    "foresee_training",
     "gate",
     "heading",
     "listed",

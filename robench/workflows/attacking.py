@@ -35,7 +35,8 @@ from robench.specs.epsilon import Epsilons, epsilons
 from robench.specs.evaluation import AttackSpec, SuiteName
 from robench.statistics.attacked import attack_summary
 from robench.workflows.continuing import check_certificates, done_before, run_folder, run_request
-from robench.workflows.pairs import load_pair, output_flags
+from robench.workflows.foreseeing import foresee_run
+from robench.workflows.pairs import Pair, load_pair, output_flags
 from robench.workflows.references import Execution, NamedData, NamedModel, Outcome
 
 CONTRADICTIONS = "contradictions.json"
@@ -83,15 +84,7 @@ def attack(
     progress = execution.progress
     pair = load_pair(model, data, progress)
     loaded, dataset = pair.loaded, pair.dataset
-    spec = AttackSpec(
-        data=pair.data.spec,
-        split=pair.data.split,
-        eps=epsilons(eps),
-        suite=suite,
-        attacks={name: dict(options) for name, options in (attacks or {}).items()},
-        full=full,
-        seed=seed,
-    )
+    spec = _spec(pair, eps, suite, attacks, full, seed)
     job = _Job(loaded, dataset, spec, _certify(loaded, dataset, execution, device), execution, device)
     request = run_request(pair, spec, job.proofs.bound, output_flags(pair, progress), device)
     with RunFolder(run_folder(out, request), request, parse=attack_record, to_line=to_line) as run:
@@ -107,6 +100,55 @@ def attack(
         write_json(run.path / CONTRADICTIONS, {"contradictions": summary["contradictions"]})
         run.finish(summary)
         return Outcome(run.path, {**summary, "reused": len(done)})
+
+
+def foresee_attack(
+    model: NamedModel,
+    data: NamedData,
+    *,
+    eps: Epsilons,
+    suite: SuiteName = "paper",
+    attacks: Mapping[str, Mapping[str, Any]] | None = None,
+    full: bool = False,
+    seed: int = 0,
+    out: str | PathLike[str] | None = None,
+    execution: Execution | None = None,
+) -> dict[str, Any]:
+    """What `attack` would do with the same arguments, without doing it; docs/json.md describes the keys.
+
+    Args:
+        model: as of `attack`.
+        data: as of `attack`.
+        eps: as of `attack`.
+        suite: as of `attack`.
+        attacks: as of `attack`.
+        full: as of `attack`.
+        seed: as of `attack`.
+        out: as of `attack`.
+        execution: as of `attack`.
+    """
+    execution = execution or Execution()
+    pair = load_pair(model, data, execution.progress)
+    return foresee_run(pair, _spec(pair, eps, suite, attacks, full, seed), out=out, execution=execution)
+
+
+def _spec(
+    pair: Pair,
+    eps: Epsilons,
+    suite: SuiteName,
+    attacks: Mapping[str, Mapping[str, Any]] | None,
+    full: bool,
+    seed: int,
+) -> AttackSpec:
+    return AttackSpec(
+        data=pair.data.spec,
+        split=pair.data.split,
+        eps=epsilons(eps),
+        suite=suite,
+        attacks={name: dict(options) for name, options in (attacks or {}).items()},
+        full=full,
+        seed=seed,
+    )
 
 
 @dataclass(frozen=True, eq=False)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Sequence
 from os import PathLike
-from typing import Literal
+from typing import Any, Literal
 
 from robench import lipschitz
 from robench.certificates.certify import certify_records, check_deployable, none_in_float32
@@ -17,7 +17,8 @@ from robench.specs.epsilon import DEFAULT_EPS, Epsilons, ascending, epsilons
 from robench.specs.evaluation import CertifySpec, DeployDtype, ExtraRule
 from robench.statistics.certified import certify_summary
 from robench.workflows.continuing import done_before, run_folder, run_request
-from robench.workflows.pairs import load_pair, output_flags
+from robench.workflows.foreseeing import foresee_run
+from robench.workflows.pairs import Pair, load_pair, output_flags
 from robench.workflows.references import Execution, NamedData, NamedModel, Outcome
 
 
@@ -60,11 +61,8 @@ def certify(
     device, progress = execution.start(), execution.progress
     pair = load_pair(model, data, progress)
     check_deployable(pair.loaded, deploy_dtype)
-    sides = _box(box, pair.dataset.bounds)
-    bound = lipschitz.lipschitz_bound(pair.loaded, box=sides)
-    spec = CertifySpec(
-        data=pair.data.spec, split=pair.data.split, deploy_dtype=deploy_dtype, rules=tuple(rules), box=bound.box
-    )
+    bound = lipschitz.lipschitz_bound(pair.loaded, box=_box(box, pair.dataset.bounds))
+    spec = _spec(pair, deploy_dtype, rules, bound.box)
     request = run_request(pair, spec, bound.to_dict(), output_flags(pair, progress), device)
     with RunFolder(run_folder(out, request), request, parse=certify_record, to_line=to_line) as run:
         records = run.records()
@@ -93,6 +91,41 @@ def certify(
         run.finish(certify_summary(records, run.manifest["facts"]["eps"], bound.to_dict()) | also)
         shown = certify_summary(records, eps, bound.to_dict()) | also
         return Outcome(run.path, {**shown, "reused": len(done)})
+
+
+def foresee_certify(
+    model: NamedModel,
+    data: NamedData,
+    *,
+    deploy_dtype: DeployDtype = "float64",
+    rules: Sequence[ExtraRule] = (),
+    box: Sequence[float] | Literal["data"] | None = None,
+    out: str | PathLike[str] | None = None,
+    execution: Execution | None = None,
+) -> dict[str, Any]:
+    """What `certify` would do with the same arguments, without doing it; docs/json.md describes the keys.
+
+    Args:
+        model: as of `certify`.
+        data: as of `certify`.
+        deploy_dtype: as of `certify`.
+        rules: as of `certify`.
+        box: as of `certify`.
+        out: as of `certify`.
+        execution: as of `certify`.
+    """
+    execution = execution or Execution()
+    pair = load_pair(model, data, execution.progress)
+    sides = _box(box, pair.dataset.bounds)
+    spec = _spec(pair, deploy_dtype, rules, None if sides is None else (float(sides[0]), float(sides[1])))
+    return foresee_run(pair, spec, out=out, execution=execution)
+
+
+def _spec(
+    pair: Pair, deploy_dtype: DeployDtype, rules: Sequence[ExtraRule], box: tuple[float, float] | None
+) -> CertifySpec:
+    data = pair.data
+    return CertifySpec(data=data.spec, split=data.split, deploy_dtype=deploy_dtype, rules=tuple(rules), box=box)
 
 
 def _box(given: Sequence[float] | Literal["data"] | None, bounds: tuple[float, float]) -> Sequence[float] | None:
