@@ -15,7 +15,7 @@ from benchmarks.published.slopes import largest_slope
 from robench.errors import BoundError
 from robench.lipschitz import LipschitzBound, bound_module
 
-SLOPE_SECONDS = 15.0
+SLOPE_SECONDS = 10.0
 
 
 def calibrated(module: nn.Module, shape: tuple[int, ...]) -> nn.Module:

@@ -9,6 +9,14 @@ from torch.nn import functional
 from benchmarks.published.blocks import Residual, SqueezeExcitation, conv, head
 
 
+class HardGate(nn.Module):
+    """ReLU6(x + 3) / 6, as the paper of MobileNetV3 writes it: torch's own cannot be differentiated twice."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """In [0, 1]."""
+        return functional.relu6(x + 3) / 6
+
+
 def mobilenet_v2() -> nn.Module:
     """Sandler et al. 2018."""
     layers: list[nn.Module] = [*conv(3, 32), nn.ReLU6()]
@@ -36,7 +44,7 @@ def mobilenet_v3() -> nn.Module:
         (5, 576, 96, True, True, 1), (5, 576, 96, True, True, 1),
     ):  # fmt: skip
         bend = nn.Hardswish if soft else nn.ReLU
-        gate = [SqueezeExcitation(middle, max(8, middle // 4 // 8 * 8), nn.ReLU(), nn.Hardsigmoid())] if gated else []
+        gate = [SqueezeExcitation(middle, max(8, middle // 4 // 8 * 8), nn.ReLU(), HardGate())] if gated else []
         block = nn.Sequential(
             *conv(inner, middle, 1), bend(), *conv(middle, middle, side, stride, middle), bend(), *gate,
             *conv(middle, out, 1),
