@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
 from robench.cli import completion, options
-from robench.cli.console import Command, print_json, print_line, print_reason
+from robench.cli.console import Command, print_json, print_line, print_reason, print_table
 from robench.specs.suite import FULL_SIZE, Suite, read_suite
 
 if TYPE_CHECKING:
@@ -49,6 +49,7 @@ def _words(ctx: click.Context, param: click.Parameter, value: tuple[str, ...]) -
     help="Last stage. The same command without it goes on from there, here or on another machine.",
 )
 @options.out(required=False, help_text="Folder for models, runs and the report.  [default: runs/bench-SUITE]")
+@options.dry_run
 @options.as_json
 @options.execution
 def bench(
@@ -63,6 +64,7 @@ def bench(
     limit_attacks: int | None,
     until: Literal["train", "certify", "attack", "report"],
     out: Path | None,
+    dry_run: bool,
     json_output: bool,
     execution: Execution,
 ) -> int:
@@ -93,6 +95,18 @@ def bench(
     from robench.cli.results import bench_result, training_result
 
     name = f"{suite}-{FULL_SIZE}" if full_size else suite
+    if dry_run:
+        part = _part(name, data, only, epochs, limit_attacks)
+        place = out or Path("runs") / f"bench-{Path(name).stem}"
+        plan = workflows.foresee_bench(part, out=place, data_dir=data_dir, seeds=seeds, execution=execution)
+        if json_output:
+            print_json(plan)
+        else:
+            columns = ("model", "data", "seed", "n", "n_done", "n_left", "n_attacked")
+            headings = ["model", "data", "seed", "training images", "epochs done", "epochs left", "attacked"]
+            rows = [[_cell(row[key]) for key in columns] for row in plan["models"]]
+            print_table(f"{name} in {place}: what would be done", headings, rows)
+        return 0
     outcome = workflows.bench(
         name,
         suite=_part(name, data, only, epochs, limit_attacks),
@@ -118,6 +132,10 @@ def bench(
     else:
         training_result(summary["trainings"])
     return FINDING if summary["violations"] else 0
+
+
+def _cell(value: Any) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def _part(name: str, data: str | None, only: tuple[str, ...], epochs: int | None, limit: int | None) -> Suite:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from robench.workflows.attacking import attack, foresee_attack
     from robench.workflows.auditing import audit
-    from robench.workflows.benchmarking import bench
+    from robench.workflows.benchmarking import bench, foresee_bench
     from robench.workflows.certifying import certify, foresee_certify
     from robench.workflows.exporting import export
     from robench.workflows.foreseeing import foresee_training
@@ -36,6 +36,7 @@ _MODULES = {
     "exchange": "reading",
     "export": "exporting",
     "foresee_attack": "attacking",
+    "foresee_bench": "benchmarking",
     "foresee_certify": "certifying",
     "foresee_training": "foreseeing",
     "gate": "gating",
@@ -68,6 +69,7 @@ __all__ = [
     "exchange",
     "export",
     "foresee_attack",
+    "foresee_bench",
     "foresee_certify",
     "foresee_training",
     "gate",

@@ -173,12 +173,7 @@ def bench(
         data_dir=data_dir,
         execution=execution or workflows.Execution(),
     )
-    contenders = [
-        Contender(track=track, model=model, seed=seed, place=place)
-        for seed in seeds or suite.seeds
-        for track in suite.tracks
-        for model in track.models
-    ]
+    contenders = _contenders(suite, place, seeds)
     stages = STAGES[: STAGES.index(until) + 1]
     trained = [item.train() for item in contenders]
     certified = [item.certify() for item in contenders] if "certify" in stages else []
@@ -208,6 +203,44 @@ def _pages(contenders: Sequence[Contender], out: Path) -> dict[str, str]:
         "report": str(workflows.report(shown, out / "report")),
         "claims": str(workflows.claims(everything, out / "claims.md")["page"]),
     }
+
+
+def foresee_bench(
+    suite: Suite,
+    *,
+    out: Path,
+    data_dir: Path | None = None,
+    seeds: tuple[int, ...] | None = None,
+    execution: workflows.Execution | None = None,
+) -> dict[str, Any]:
+    """What `bench` would do, model by model, without doing it; docs/json.md describes the keys.
+
+    Args:
+        suite: what is done.
+        out: folder of the bench.
+        data_dir: folder with the data set's own files.
+        seeds: of trainings and attacks; None for those of the suite.
+        execution: who is told of downloads.
+    """
+    place = Place(out=out, data_dir=data_dir, execution=execution or workflows.Execution())
+    rows = []
+    for item in _contenders(suite, place, seeds):
+        plan = workflows.foresee_training(item.spec(), item.folder, data_dir=data_dir, execution=place.execution)
+        kept = {key: plan[key] for key in ("folder", "status", "n", "n_done", "n_left", "differs")}
+        attacked = [attack.images for attack in item.track.attacks]
+        rows.append(
+            {"data": item.data.name, "model": item.model.label, "seed": item.seed, **kept, "n_attacked": attacked}
+        )
+    return {**workflows.heading("bench"), "dry_run": True, "folder": str(out), "spec": suite.to_dict(), "models": rows}
+
+
+def _contenders(suite: Suite, place: Place, seeds: tuple[int, ...] | None) -> list[Contender]:
+    return [
+        Contender(track=track, model=model, seed=seed, place=place)
+        for seed in seeds or suite.seeds
+        for track in suite.tracks
+        for model in track.models
+    ]
 
 
 def _attacked(item: Contender) -> list[dict[str, Any]]:

@@ -43,3 +43,14 @@ def test_a_training_is_foreseen(robench: Any, moons_model: Path, tmp_path: Path)
     assert (plan["n"], plan["n_done"], plan["n_left"], plan["status"]) == (2000, 0, 5, None)
     plan = robench(*train, moons_model).data
     assert (plan["n_done"], plan["n_left"], plan["status"], plan["differs"]) == (5, 0, "success", [])
+
+
+def test_a_bench_is_foreseen(robench: Any, tmp_path: Path) -> None:
+    out = tmp_path / "bench"
+    plan = robench("bench", "--only", "hkr,plain", "--dry-run", "--json", "--out", out).data
+    assert not out.exists()
+    assert [(row["data"], row["model"]) for row in plan["models"]] == [
+        (data, model) for data in ("two-moons", "digits") for model in ("hkr", "plain")
+    ]
+    assert all(row["n_done"] == 0 < row["n_left"] and row["n_attacked"] == [200] for row in plan["models"])
+    assert "epochs left" in robench("bench", "--only", "hkr", "--dry-run", "--out", out).stdout
