@@ -233,3 +233,15 @@ def test_the_transport_problem(
 def test_without_any_run_there_is_nothing_to_hold_claims_against(tmp_path: Path) -> None:
     with pytest.raises(RunError):
         read_evidence([tmp_path])
+
+
+def test_runs_and_potentials_may_lie_in_two_folders(tmp_path: Path) -> None:
+    found = claims(tmp_path / "runs", [Planted(recipe="hkr", distances=standing(300, 1.6)), *rivals(300, 1.0)])
+    potential(tmp_path / "potentials" / "hkr", "hkr", 0.99, 0.0, 0.97, False)
+    both = held_against(read_evidence([tmp_path / "runs", tmp_path / "potentials"]))
+    assert {claim.number for claim in both if claim.verdict is not OPEN} > {
+        number for number, rows in found.items() if any(row.verdict is not OPEN for row in rows)
+    }
+    next((tmp_path / "runs").rglob("records.jsonl")).write_text("{")
+    with pytest.raises(RunError):
+        read_evidence([tmp_path / "runs", tmp_path / "potentials"])

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from robench.errors import RunError
 from robench.reporting.claims import geometry, price, robustness
 from robench.reporting.claims.approaches import Field, fields
 from robench.reporting.claims.claim import PAPER, Claim, Verdict
 from robench.reporting.claims.potentials import Held, read_potentials
 from robench.reporting.evaluations import read_evaluations
+from robench.runs.reading import MANIFEST
 
 DEEPFOOL = frozenset({"deepfool"})
 WEIGHTED = ("dense", "conv")
@@ -39,12 +39,8 @@ def read_evidence(paths: Sequence[Path]) -> Evidence:
         RunError: there is none, or it cannot be read.
     """
     potentials = read_potentials(paths)
-    try:
-        evaluations = read_evaluations(paths)
-    except RunError:
-        if not potentials:
-            raise
-        evaluations = []
+    with_runs = [path for path in paths if not potentials or any(path.rglob(MANIFEST))]
+    evaluations = read_evaluations(with_runs) if with_runs else []
     return Evidence(fields(evaluations), fields(evaluations, DEEPFOOL), potentials)
 
 
