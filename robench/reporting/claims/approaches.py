@@ -8,9 +8,8 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from jaxtyping import Float64
+import numpy.typing as npt
 
-from robench.arrays import Array
 from robench.records.record import COMBINED, AttackRecord
 from robench.reporting.evaluation import Evaluation
 from robench.runs.facts import TrainingFacts
@@ -90,8 +89,14 @@ class Approach:
         """Those that all its runs attacked."""
         return set.intersection(*(set(records) for records in self._records))
 
-    def robust(self, keys: Sequence[Key], eps: str, attack: str = COMBINED) -> Float64[Array, " n"]:
-        """For each image the share of the models that stand at ε under an attack."""
+    def robust(self, keys: Sequence[Key], eps: str, attack: str = COMBINED) -> npt.NDArray[np.float64]:
+        """For each image the share of the models that stand at ε under an attack.
+
+        Args:
+            keys: images.
+            eps: L2 radius, as written.
+            attack: its name; all together if none is named.
+        """
         radius = epsilon_value(eps)
         stand = [[records[key].robust_to(attack, radius) for key in keys] for records in self._records]
         return np.asarray(np.mean(np.asarray(stand, dtype=np.float64), axis=0))
@@ -179,7 +184,14 @@ def _place(item: Approach) -> tuple[int, float, float, str]:
 
 
 def ahead(own: Approach, other: Approach, eps: str, attack: str = COMBINED) -> Estimate | None:
-    """How much more often one approach stands than another at ε, on the images of both; None where there are none."""
+    """How much more often one approach stands than another at ε, on the images of both; None where there are none.
+
+    Args:
+        own: the one.
+        other: the other.
+        eps: L2 radius, as written.
+        attack: its name; all together if none is named.
+    """
     keys = sorted(own.images & other.images)
     if not keys:
         return None

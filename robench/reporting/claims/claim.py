@@ -120,12 +120,24 @@ def between(estimate: Estimate, show: Any = points) -> str:
 
 
 def at_most(value: float | None, good: float, fair: float) -> Verdict:
-    """Of a number that the claim wants small; None where it was not measured."""
+    """Of a number that the claim wants small; None where it was not measured.
+
+    Args:
+        value: the number.
+        good: up to which the claim holds.
+        fair: up to which it holds partly.
+    """
     if value is None:
         return Verdict.OPEN
     return Verdict.HOLDS if value <= good else Verdict.PARTLY if value <= fair else Verdict.FAILS
 
 
 def at_least(value: float | None, good: float, fair: float) -> Verdict:
-    """Of a number that the claim wants large; None where it was not measured."""
+    """Of a number that the claim wants large; None where it was not measured.
+
+    Args:
+        value: the number.
+        good: from which the claim holds.
+        fair: from which it holds partly.
+    """
     return at_most(None if value is None else -value, -good, -fair)

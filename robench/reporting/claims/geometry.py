@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 import numpy as np
+import numpy.typing as npt
 
-from robench.arrays import Array
 from robench.numerics import upper
 from robench.records.record import CertifyRecord
 from robench.reporting.claims.approaches import HKR, Approach, Field
@@ -164,7 +164,7 @@ def _ratio(value: float) -> str:
     return "∞" if value == float("inf") else upper(value, 3)
 
 
-def _column(item: Approach, name: str) -> Array:
+def _column(item: Approach, name: str) -> npt.NDArray[np.float64]:
     """Slopes or cosines of all its attack runs; what was not found is left out."""
     runs = [one.attack for one in item.evaluations if one.attack is not None]
     values = [getattr(row, name) for run in runs for row in read_directions(run.folder)]

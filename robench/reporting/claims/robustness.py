@@ -48,7 +48,13 @@ class At(NamedTuple):
 
 
 def at_each_eps(field: Field, own: Approach, attack: str = COMBINED) -> list[At]:
-    """How an approach stands at each ε that it and its rivals were asked about, where somebody stands."""
+    """How an approach stands at each ε that it and its rivals were asked about, where somebody stands.
+
+    Args:
+        field: all approaches.
+        own: the one.
+        attack: its name; all together if none is named.
+    """
     rivals = [item for item in field.rivals(own) if attack == COMBINED or attack in item.attacks]
     if not rivals or (attack != COMBINED and attack not in own.attacks):
         return []
