@@ -98,7 +98,7 @@ def _points_of(box: Box) -> Tensor:
 def _ways(network: nn.Module, trace: Trace, points: Tensor) -> list[Way]:
     ways = []
     with torch.no_grad():
-        ways.append(Way(0, network(points[:3].clone()), "float64", *STATISTICS))
+        ways.append(Way(0, network(points.clone()), "float64", *STATISTICS))
         ways.append(Way(2, network(points[2:].clone()), "float64", *STATISTICS))
         if not all(isinstance(step, nn.Module) for step in trace.steps):
             for first in range(0, len(points), BATCH):
@@ -112,13 +112,16 @@ def _ways(network: nn.Module, trace: Trace, points: Tensor) -> list[Way]:
 
 
 def _recorded(network: nn.Module, points: Tensor) -> list[Way]:
-    """With gradients recorded: of nothing, and of the input and every weight."""
+    """With gradients recorded: of nothing, of the input and every weight, and of what the input is computed from."""
     with torch.enable_grad():
         switched = Way(1, network(points.clone()).detach(), "float64", *_differs("with gradients switched on"))
     weights = [parameter for parameter in network.parameters() if parameter.is_floating_point()]
     for weight in weights:
         weight.requires_grad_(True)
     recorded = _tried(network, 1, points.clone().requires_grad_(True), "float64", "with gradients recorded")
+    with torch.enable_grad():
+        computed = points[1:].clone().requires_grad_(True) + 0.0
+    recorded += _tried(network, 2, computed, "float64", "on inputs that another network computes, with gradients")
     for weight in weights:
         weight.requires_grad_(False)
     return [switched, *recorded]
@@ -128,7 +131,7 @@ def _layouts(points: Tensor) -> Iterator[tuple[str, Tensor]]:
     """The same points in other layouts in memory."""
     if points.dim() == 4:
         yield "channels-last layout", points.clone().contiguous(memory_format=torch.channels_last)
-    yield "strided layout", torch.stack((points, points), dim=-1)[..., 0]
+    yield "strided layout", torch.stack((points, points), dim=-1)[..., 1]
 
 
 def _tried(network: nn.Module, first: int, inputs: Tensor, arithmetic: str, how: str) -> list[Way]:

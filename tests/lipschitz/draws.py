@@ -494,6 +494,50 @@ def reflected(d: Draws, name: str) -> Recipe:
     return recipe(shape, torch.ops.robench.reflection.default, X, d.choice([X, other]), *constants, axis)
 
 
+def along_one(d: Draws, name: str) -> Recipe:
+    shape = d.shape()
+    return recipe(shape, getattr(aten, name).default, X, d.axis(shape))
+
+
+def cubic(d: Draws, name: str) -> Recipe:
+    shape, align = image(d, 2), d.random() < 0.5
+    if d.random() < 0.4:
+        return recipe(shape, aten.upsample_bicubic2d.vec, X, None, align, [d.choice([0.5, 1.5, 2.0]) for _ in "ab"])
+    return recipe(shape, aten.upsample_bicubic2d.default, X, d.some(2, 1, 5), align)
+
+
+def written_at(d: Draws, name: str) -> Recipe:
+    """`scatter` and its like: the input is what is written to, what is written, or both."""
+    shape = d.shape()
+    axis = d.axis(shape)
+    side = shape[axis]
+    packet = getattr(aten, name)
+    if name.startswith("index"):
+        count = d.randint(1, side) if name == "index_add" else side
+        index = torch.tensor(d.some(count, 0, side - 1) if name == "index_add" else d.sample(range(side), side))
+        if name == "index_fill":
+            return recipe(shape, packet.int_Scalar, X, axis, index[: d.randint(1, side)], d.choice(SCALARS))
+    else:
+        turns = [torch.tensor(d.sample(range(side), side)) for _ in range(math.prod(shape[1:]) // side)]
+        if name == "scatter_add":
+            turns = [torch.tensor(d.some(side, 0, side - 1)) for _ in turns]
+        others = [one for place, one in enumerate(shape[1:], 1) if place != axis % len(shape)]
+        whole = torch.stack(turns).reshape(*others, side).movedim(-1, axis % len(shape) - 1)
+        index = whole[None].expand(shape)
+        if name == "scatter" and d.random() < 0.3:
+            return recipe(shape, packet.value, X, axis, index, d.choice(SCALARS))
+        if d.random() < 0.3:
+            index = index.narrow(axis, 0, d.randint(1, side))
+    sides = d.choice(
+        [(X, X), (torch.zeros(shape, dtype=torch.float64), X), (X, torch.ones(shape, dtype=torch.float64))]
+    )
+    if name == "index_add" and len(index) < side:
+        other = torch.ones([len(index) if k == axis % len(shape) else one for k, one in enumerate(shape)]).double()
+        return recipe(shape, packet.default, X, axis, index, other, alpha=d.choice(SCALARS))
+    more = {"alpha": d.choice(SCALARS)} if name == "index_add" else {}
+    return recipe(shape, packet.src if name == "scatter" else packet.default, sides[0], axis, index, sides[1], **more)
+
+
 WRITTEN_OUT = (
     "swish",
     "swish_rates",
@@ -527,6 +571,9 @@ RECIPES: dict[str, Callable[[Draws, str], Recipe]] = {
     **dict.fromkeys(["to", "_to_copy", "type_as"], converted),
     **dict.fromkeys(["softmax", "_softmax", "log_softmax", "_log_softmax", "logsumexp"], along),
     **dict.fromkeys(["linalg_vector_norm", "norm"], lengths),
+    **dict.fromkeys(["cummax", "cummin", "logcumsumexp"], along_one),
+    **dict.fromkeys(["scatter", "scatter_add", "index_add", "index_copy", "index_fill"], written_at),
+    "upsample_bicubic2d": cubic,
     "rrelu": leaky, "rrelu_with_noise": leaky,
     "view_as": view_as, "permute": permuted, "roll": rolled, "rot90": turned, "flip": flipped, "movedim": moved,
     "unflatten": unflattened, "split_with_sizes": split_sizes, "index_select": selected, "index": indexed,

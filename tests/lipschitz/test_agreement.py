@@ -46,6 +46,11 @@ CONDITIONS: dict[str, Callable[[nn.Module, Tensor], bool]] = {
     "batch of one": lambda m, x: x.shape[0] == 1,
     "batch of two": lambda m, x: x.shape[0] == 2,
     "batch of three": lambda m, x: x.shape[0] == 3,
+    "batch of four or more": lambda m, x: x.shape[0] > 3,
+    "input is computed": lambda m, x: not x.is_leaf,
+    "input is a part": lambda m, x: x.storage_offset() > 0,
+    "inference mode": lambda m, x: torch.is_inference_mode_enabled(),
+    "default precision": lambda m, x: torch.get_default_dtype() == torch.float32,
     "fake tensor": lambda m, x: type(x) is Tensor,
 }
 

@@ -20,6 +20,9 @@ UNITS = {"float64": 2.0**-53, "float32": 2.0**-24}
 SMALLEST = {"float64": 2.0**-1022, "float32": 2.0**-126}
 """Smallest normal number: an operation that underflows, gradually or to 0, errs by no more."""
 
+MOMENTS = 8
+"""A variance is taken to be computed to this many times γ_n of the mean square, by whatever formula (0018 §5)."""
+
 
 def rounding(terms: int, unit: float) -> float:
     """γ_n = n u / (1 − n u) for any unit roundoff, rounded up; infinite where n u ≥ 1."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import torch
 
-from robench.lipschitz.norms.rounding import SMALLEST, UNITS, Growth, rounding
+from robench.lipschitz.norms.rounding import MOMENTS, SMALLEST, UNITS, Growth, rounding
 from robench.lipschitz.rules import scalings
 from robench.lipschitz.trace.nonlinear import Function, Nonlinear
 from robench.lipschitz.trace.ranges import Lengths, Range, Ranges
@@ -21,8 +21,6 @@ from robench.lipschitz.trace.values import Value
 from robench.numerics import gamma, round_down, round_up
 
 aten = torch.ops.aten
-MOMENTS = 8
-"""A variance is taken to be computed to this many times γ_n of the mean square, by whatever formula (0018 §5)."""
 
 
 @dataclass(eq=False)

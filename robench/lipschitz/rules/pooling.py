@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -174,26 +175,62 @@ def interpolate(call: Call) -> Value:
     align = bool(call.get("align_corners", 2, False))
     sizes, outputs = call.args[0].zero.shape[-axes:], _result(call).shape[-axes:]
     matrices = [_interpolation(n, m, align) for n, m in zip(sizes, outputs, strict=True)]
-    zero = _result(call)
+    return _interpolated(call, matrices, LINEAR)
+
+
+def interpolate_cubic(call: Call) -> Value:
+    """Cubic interpolation along each of two axes: its weights may be negative."""
+    align = bool(call.get("align_corners", 2, False))
+    sizes, outputs = call.args[0].zero.shape[-2:], _result(call).shape[-2:]
+    matrices = [_cubic(n, m, align) for n, m in zip(sizes, outputs, strict=True)]
+    return _interpolated(call, matrices, CUBIC)
+
+
+class _Kernel(NamedTuple):
+    """What a rounded place does to the weights of an interpolation.
+
+    Fields:
+        reach: how many pixels from those in use the pixels may lie that a place next to it uses.
+        slope: largest change of a weight with its place.
+        units: roundings of a weight itself.
+    """
+
+    reach: int
+    slope: float
+    units: float
+
+
+LINEAR = _Kernel(1, 1.0, 0.0)
+CUBIC = _Kernel(2, 1.36, 256.0)
+"""a = −3/4: (a + 2)t³ − (a + 3)t² + 1 has slopes up to 1.35; the terms of a weight are below 16, in 12 roundings."""
+
+
+def _interpolated(call: Call, matrices: list[Tensor], kernel: _Kernel) -> Value:
+    """The map of one matrix an axis, if the operation is that."""
+    sizes = [matrix.shape[1] for matrix in matrices]
     probe = torch.arange(1, math.prod(sizes) + 1, dtype=torch.float64).reshape(1, 1, *sizes)
     op = Separable(tuple(matrices), "interpolate")
     expected = call.target(probe, *call.args[1:], **call.kwargs).reshape(1, -1)
     if not torch.allclose(op.apply(probe.reshape(1, -1)), expected, rtol=1e-9):
         raise call.refusal("its scale factors do not follow from its sizes")
-    return call.trace.linear(call.view(), op, zero, slack=Slack(units=Growth(_misplaced(matrices), 0.0)))
+    slack = Slack(units=Growth(_misplaced(matrices, kernel), 0.0))
+    return call.trace.linear(call.view(), op, _result(call), slack=slack)
 
 
-def _misplaced(matrices: list[Tensor]) -> float:
+def _misplaced(matrices: list[Tensor], kernel: _Kernel) -> float:
     """How far the operation is off in unit roundoffs, as the places that it interpolates at are rounded.
 
     A place on an axis of n is computed from its index in at most 3 roundings of numbers up to n + 1. The interpolant is
-    continuous and piecewise linear, so a weight changes by at most as much as the place, at the two neighbours or, if
-    the place crosses one, at the next; over several axes (M + D) ⊗ (N + E) − M ⊗ N = D ⊗ (N + E) + M ⊗ E.
+    continuous and piecewise smooth, so a weight changes by its slope times as much as the place at most, at the pixels
+    in use or, if the place crosses one, at the next; over several axes
+    (M + D) ⊗ (N + E) − M ⊗ N = D ⊗ (N + E) + M ⊗ E.
     """
     total, whole = 0.0, 1.0
     for matrix in matrices:
-        near = functional.max_pool1d((matrix != 0).double()[None], 3, 1, 1)[0]
-        moved = 4.0 * (matrix.shape[1] + 2) * schur_bound(float(near.sum(1).max()), float(near.sum(0).max()), 1)
+        near = functional.max_pool1d((matrix != 0).double()[None], 2 * kernel.reach + 1, 1, kernel.reach)[0]
+        moved = (4.0 * kernel.slope * (matrix.shape[1] + 2) + kernel.units) * schur_bound(
+            float(near.sum(1).max()), float(near.sum(0).max()), 1
+        )
         size = schur_bound(float(matrix.abs().sum(1).max()), float(matrix.abs().sum(0).max()), max(matrix.shape))
         total, whole = round_up(total * (size + moved * UNITS["float32"]) + whole * moved, 4), round_up(whole * size)
     return total
@@ -202,3 +239,9 @@ def _misplaced(matrices: list[Tensor]) -> float:
 def _interpolation(size: int, output: int, align: bool) -> Tensor:
     basis = torch.eye(size, dtype=torch.float64)[None]
     return functional.interpolate(basis, size=output, mode="linear", align_corners=align)[0].T.contiguous()
+
+
+def _cubic(size: int, output: int, align: bool) -> Tensor:
+    basis = torch.eye(size, dtype=torch.float64)[None, :, :, None]
+    found = functional.interpolate(basis, size=(output, 1), mode="bicubic", align_corners=align)
+    return found[0, :, :, 0].T.contiguous()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -11,6 +13,7 @@ from robench.lipschitz.trace.nonlinear import Function
 from robench.lipschitz.trace.signals import BATCH, View
 from robench.lipschitz.trace.trace import Call, Sorted
 from robench.lipschitz.trace.values import Squares, Unusable, Value, depends
+from robench.numerics import round_up
 
 aten = torch.ops.aten
 
@@ -97,6 +100,21 @@ def _from_sorted(call: Call, axis: int, places: list[int], *, keep: bool) -> Val
     if isinstance(call.zero, list | tuple):
         return [result, Unusable(call.zero[1], f"the position of a {call.operation}, which is not continuous")]
     return result
+
+
+def running(call: Call) -> Value:
+    """Maxima, minima or log-sums of an axis up to each place: each moves by no more than the largest change before it.
+
+    So ‖δy‖² ≤ Σ_k max_{j ≤ k} δx_j² ≤ n ‖δx‖², and a first entry that is the largest reaches it.
+    """
+    size = _one_axis(call, call.args[1])[1]
+    result = call.zero[0] if isinstance(call.zero, list | tuple) else call.zero
+    terms = 0 if result is not call.zero else 16 * size + 64
+    function = Function(call.operation, round_up(math.sqrt(size)), terms=terms)
+    found = call.trace.overlapping(function, [call.view()], result)
+    if isinstance(call.zero, list | tuple):
+        return [found, Unusable(call.zero[1], f"the position of a {call.operation}, which is not continuous")]
+    return found
 
 
 def extremum(call: Call) -> Value:

@@ -8,7 +8,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from robench.lipschitz.norms.rounding import Growth, Slack, vector_norm_upper
+from robench.lipschitz.norms.rounding import MOMENTS, UNITS, Growth, Slack, rounding, vector_norm_upper
 from robench.lipschitz.rules.axes import sample_axis
 from robench.lipschitz.trace.nonlinear import Function
 from robench.lipschitz.trace.signals import BATCH, View
@@ -124,6 +124,28 @@ def root(call: Call) -> Value:
     constants = Growth(round_up(slope * off), round_up(moved + squares.constant * math.sqrt(entries), 3))
     slack = Slack(constants=constants, under_root=squares.underflow)
     return call.trace.overlapping(Function("l2 norm", slope, terms=squares.terms + 8, slack=slack), views, call.zero)
+
+
+def deviation(call: Call) -> Value:
+    """The standard deviation along axes: ‖x − mean(x)‖ / √(n − c), and taking the mean off is a projection.
+
+    The variance may be computed by any formula that errs by no more than `MOMENTS` γ_n of the mean square, and
+    its root by √ of that.
+    """
+    view, axes = call.view(), call.get("dim", 1)
+    if axes is None or axes == [] or isinstance(axes, bool):  # std.default(self, unbiased) goes over the batch
+        raise call.refusal("it mixes the samples of a batch")
+    unbiased = 1.0 if call.kwargs.get("correction") is None else call.kwargs["correction"]
+    correction = float(call.get("unbiased", 2, unbiased))
+    axes = [axes] if isinstance(axes, int) else list(axes)
+    count = math.prod(view.shape[sample_axis(call, axis)] for axis in axes)
+    if not count > correction:
+        raise call.refusal("it divides by 0")
+    slope = round_up(1 / math.sqrt(count - correction), 4)
+    root = math.sqrt(MOMENTS * rounding(count + 16, UNITS["float64"])) / UNITS["float64"]
+    slack = Slack(units=Growth(round_up(root * slope, 8), 0.0), under_root=2.0 * count + 8)
+    call.trace.refuse_float32("a variance may be computed there as a difference of large squares")
+    return call.trace.nonlinear(Function("deviation", slope, terms=count + 16, slack=slack), [view], call.zero)
 
 
 def vector_norm(call: Call) -> Value:

@@ -78,6 +78,7 @@ OPERATIONS: Mapping[OperationRule, str] = {
     sorting.topk: "topk",
     sorting.kthvalue: "kthvalue",
     sorting.median: "median",
+    sorting.running: "cummax cummin logcumsumexp",
     sorting.extremum: "maximum minimum fmax fmin",
     transforms.entering: "_fft_r2c view_as_complex",
     squares.power: "pow",
@@ -85,6 +86,7 @@ OPERATIONS: Mapping[OperationRule, str] = {
     squares.sign: "sign sgn",
     squares.root: "sqrt",
     squares.distances: "_cdist_forward",
+    squares.deviation: "std",
     squares.vector_norm: "linalg_vector_norm norm",
     pooling.average_pool: "avg_pool1d avg_pool2d avg_pool3d",
     pooling.adaptive_average_pool: """
@@ -96,10 +98,13 @@ OPERATIONS: Mapping[OperationRule, str] = {
     """,
     pooling.adaptive_max_pool: "adaptive_max_pool1d adaptive_max_pool2d adaptive_max_pool3d",
     pooling.interpolate: "upsample_linear1d upsample_bilinear2d upsample_trilinear3d",
+    pooling.interpolate_cubic: "upsample_bicubic2d",
     writing.scatter: "slice_scatter select_scatter diagonal_scatter",
     writing.copy_over: "copy",
     writing.fill: "fill",
     writing.index_put: "index_put",
+    writing.written_along: "scatter index_copy index_fill",
+    writing.added_along: "scatter_add index_add",
     writing.where: "where",
     writing.masked_fill: "masked_fill",
 }
@@ -141,14 +146,27 @@ MODULES: Mapping[ModuleRule, tuple[type[nn.Module] | str, ...]] = {
 _GATES = "its gates multiply signals that depend on the input, and robench has no rule for such products"
 _ATTENTION = "attention multiplies signals that depend on the input, so it grows without bound"
 _STEPS = "it moves the batch axis from the front, where robench follows it; a loop over nn.RNNCell leaves it there"
-_PLACES = "robench bounds interpolation between nearest pixels, linear, bilinear and trilinear alone"
+_PLACES = "robench bounds no antialiasing; average pooling makes images smaller without it"
+_GRID = (
+    "robench follows no pixels to places of a grid; write a constant grid as a matrix product with the flattened pixels"
+)
 _JUMPS = (
     "a comparison jumps; robench knows those that build a maximum, a minimum or one of the usual activations, such as "
     "where(a > b, a, b) or where(x > 0, x, c * x)"
 )
 _SHRINKS = "it jumps at its threshold; softshrink does not"
 _PRODUCT = "it multiplies two signals that depend on the input, so it grows without bound"
-_GROWS = "it grows without bound; robench knows it as a part of sigmoid, SiLU, softplus and ELU"
+_GROWS = (
+    "it grows without bound; robench knows it as a part of sigmoid, SiLU, softplus and ELU, but of no tanh, softmax or "
+    "log-sum that is written out: write torch.tanh, torch.softmax, torch.logsumexp"
+)
+_VARIANCE = "a variance grows without bound as a square does; torch.std is its root, and has a rule"
+_SQUARED = "a square grows without bound; its root, such as torch.linalg.vector_norm, has a rule"
+_HUBER = "robench has no rule for losses; sqrt(1 + x²) − 1 is as smooth next to 0 and has one"
+_STAIRS = "it jumps from step to step"
+_PRODUCTS = "it multiplies entries that depend on the input, so it grows without bound"
+_REDUCED = "robench bounds scattered values that replace or are added (scatter, scatter_add), and no other reduction"
+_UNPOOLED = "the places of its entries depend on the input, so it jumps where a maximum moves"
 _STEEP = "it has no bounded slope next to 0"
 _PLACE = "a position is not continuous"
 _ANGLE = "an angle jumps; of a HouseHolder activation of order 2, register a rule for the layer: its constant is 1"
@@ -164,9 +182,17 @@ REASONS: Mapping[str, str] = {
     _PLACE: "argmax argmin argsort bucketize searchsorted",
     _ANGLE: "atan2",
     _JUMPS: "gt ge lt le eq ne",
-    _PLACES: "upsample_bicubic2d grid_sampler _upsample_bilinear2d_aa _upsample_bicubic2d_aa",
+    _GRID: "grid_sampler grid_sampler_2d grid_sampler_3d",
+    _PLACES: "_upsample_bilinear2d_aa _upsample_bicubic2d_aa",
     _SHRINKS: "hardshrink",
     _PRODUCT: "glu",
+    _VARIANCE: "var var_mean std_mean",
+    _SQUARED: "mse_loss",
+    _HUBER: "huber_loss smooth_l1_loss",
+    _STAIRS: "round floor ceil trunc frac remainder fmod",
+    _PRODUCTS: "prod cumprod bilinear _trilinear",
+    _REDUCED: "scatter_reduce index_reduce",
+    _UNPOOLED: "max_unpool2d max_unpool3d",
 }
 """Why operations have no rule."""
 
