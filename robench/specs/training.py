@@ -13,6 +13,7 @@ from robench.specs.model import Head, ModelSpec
 
 Constraint = Literal["none", "spectral", "bjorck", "polar"]
 ConvScheme = Literal["paper", "strict", "orthogonal"]
+Augmentation = Literal["none", "shift", "crop-flip"]
 HeadKind = Literal["none", "unit_rows", "joint"]
 
 
@@ -198,7 +199,7 @@ class TrainSpec(Spec):
     head: HeadKind
     loss: LossSpec
     balance: bool = False
-    augment: Literal["none", "shift", "crop-flip"] = "none"
+    augment: Augmentation = "none"
     center: bool = False
     optimizer: OptimizerSpec = field(default_factory=OptimizerSpec)
     batch_size: PositiveInt = 256

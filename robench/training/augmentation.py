@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Literal
 
 import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
+from robench.specs.training import Augmentation
 from robench.training.batches import generator
 
-Augmentation = Literal["none", "shift", "crop-flip"]
 Change = Callable[[Tensor], Tensor]
 STREAM = 2
 REACH: Mapping[Augmentation, int] = {"shift": 1, "crop-flip": 4}

@@ -22,6 +22,8 @@ class Defaults(NamedTuple):
         margin: m of the hinge terms, in input units: the paper's 1 where classes lie that far apart, less where not.
         radius_margin: m of the recipe `margin`; somewhat above the radius to be certified, `select_eps`.
         radius_epochs: epochs of the recipe `margin`; None for `epochs`.
+        mixing: whether the recipe `margin` trains shifts and 1x1 convolutions on moved images, by log-entropy of the
+            radii; else dense layers, by a hinge (docs/design/0025).
         inverse_temperature: of log-entropy under a constraint: the paper's 1 where logits span several units, or more.
         select_eps: L2 radius of the validation estimate.
         adversarial_eps: L2 radius of adversarial training.
@@ -38,6 +40,7 @@ class Defaults(NamedTuple):
     select_eps: str = "0.5"
     adversarial_eps: float = 0.5
     radius_epochs: int | None = None
+    mixing: bool = False
     tried: bool = False
 
     def few(self, images: int) -> Defaults:
@@ -85,13 +88,13 @@ DEFAULTS: Mapping[str, Defaults] = {
         arch="dense",
         epochs=10,
         radius_margin=2.3,
-        radius_epochs=26,
+        radius_epochs=60,
         select_eps="1.58",
         adversarial_eps=1.5,
         tried=True,
     ),
     "fashion-mnist": Defaults(arch="dense", epochs=10, radius_margin=1.5, adversarial_eps=1.0),
-    "cifar10": Defaults(arch="cifar", epochs=60, radius_margin=0.6, select_eps="36/255"),
+    "cifar10": Defaults(arch="cifar", epochs=60, radius_margin=0.6, mixing=True, select_eps="36/255"),
     "celeba": Defaults(
         arch="celeba", epochs=30, batch_size=128, radius_margin=3.0, select_eps="1", adversarial_eps=1.0
     ),

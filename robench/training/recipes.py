@@ -18,6 +18,7 @@ from robench.specs.epsilon import epsilon_value
 from robench.specs.model import ModelSpec, Shape
 from robench.specs.training import (
     AdversarialSpec,
+    Augmentation,
     Constraint,
     ConvScheme,
     HeadKind,
@@ -27,6 +28,7 @@ from robench.specs.training import (
     LogLossSpec,
     LossSpec,
     OptimizerSpec,
+    PairwiseLogLossSpec,
     PairwiseMarginLossSpec,
     TrainSpec,
 )
@@ -114,6 +116,8 @@ def margin(task: Task) -> TrainSpec:
     """
     defaults = task.defaults
     target = epsilon_value(defaults.select_eps)
+    if defaults.mixing:
+        return _mixing(task, target)
     return _spec(
         task,
         "margin",
@@ -126,6 +130,23 @@ def margin(task: Task) -> TrainSpec:
         loss=PairwiseMarginLossSpec(margin=defaults.radius_margin, count_weight=1.0, target=target, width=target / 5),
         balance=task.unequal,
         lr=1e-2,
+    )
+
+
+def _mixing(task: Task, target: float) -> TrainSpec:
+    """`margin` where dense layers learn too little: isometric mixing of space and channels, on moved images."""
+    return _spec(
+        task,
+        "margin",
+        PAIR_SORT,
+        arch="shift",
+        constraint="polar",
+        conv_scheme="orthogonal",
+        head="unit_rows",
+        loss=PairwiseLogLossSpec(offset=round(2 * target, 2), temperature=round(1.25 * target, 2)),
+        balance=task.unequal,
+        augment="crop-flip",
+        lr=3e-3,
     )
 
 
@@ -241,6 +262,7 @@ def _spec(
     lr: float,
     conv_scheme: ConvScheme = "paper",
     balance: bool = False,
+    augment: Augmentation = "none",
     center: bool = False,
     adversarial: AdversarialSpec | None = None,
     arch: str | None = None,
@@ -265,6 +287,7 @@ def _spec(
         head=head,
         loss=loss,
         balance=balance,
+        augment=augment,
         center=center,
         optimizer=OptimizerSpec(lr=lr, schedule="one-cycle"),
         batch_size=defaults.batch_size,
