@@ -1,7 +1,7 @@
-"""Make tour.ipynb from tour.py and execute it: `python examples/make_notebook.py [DATA_DIR]`.
+"""Make a notebook from its script and execute it: `python examples/make_notebook.py NAME [DATA_DIR]`.
 
-Needs nbformat, nbclient and ipykernel (`pip install -e '.[dev]'`). DATA_DIR holds the files of MNIST. Without it
-robench downloads them.
+NAME is `tour`, `own_module` or `smoothing`. Needs nbformat, nbclient and ipykernel (`pip install -e '.[dev]'`). DATA_DIR
+holds the files of MNIST, which the tour uses. Without it robench downloads them.
 """
 
 import os
@@ -30,10 +30,11 @@ def main() -> None:
     from nbclient import NotebookClient
     from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
-    if len(sys.argv) > 1:
-        os.environ["ROBENCH_DATA_DIR"] = str(Path(sys.argv[1]).resolve())
+    script = (HERE / sys.argv[1]).with_suffix(".py")
+    if len(sys.argv) > 2:
+        os.environ["ROBENCH_DATA_DIR"] = str(Path(sys.argv[2]).resolve())
     make = {"markdown": new_markdown_cell, "code": new_code_cell}
-    written = cells((HERE / "tour.py").read_text(encoding="utf-8"))
+    written = cells(script.read_text(encoding="utf-8"))
     notebook = new_notebook(cells=[make[kind](source, id=f"cell-{n}") for n, (kind, source) in enumerate(written)])
     with tempfile.TemporaryDirectory() as folder:
         NotebookClient(notebook, timeout=1800, resources={"metadata": {"path": folder}}).execute()
@@ -42,7 +43,7 @@ def main() -> None:
         if cell.cell_type == "code":  # warnings of libraries name folders of this machine
             cell.outputs = [output for output in cell.outputs if output.get("name") != "stderr"]
     notebook.metadata = {"kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"}}
-    nbformat.write(notebook, HERE / "tour.ipynb")
+    nbformat.write(notebook, script.with_suffix(".ipynb"))
 
 
 if __name__ == "__main__":
