@@ -1,7 +1,7 @@
 """Make a notebook from its script and execute it: `python examples/make_notebook.py NAME [DATA_DIR]`.
 
-NAME is `tour`, `own_module` or `smoothing`. Needs nbformat, nbclient and ipykernel (`pip install -e '.[dev]'`). DATA_DIR
-holds the files of MNIST, which the tour uses. Without it robench downloads them.
+NAME is `tour`, `own_module` or `smoothing`. Needs nbformat, nbclient and ipykernel (`pip install -e '.[dev]'`).
+DATA_DIR holds the files of MNIST, which the tour uses. Without it robench downloads them.
 """
 
 import os

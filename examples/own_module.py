@@ -101,7 +101,8 @@ for name, model in {"plain": plain, "penalty on norms": tame}.items():
     print(name, "constant at most", round(robench.lipschitz_bound(model, (1, 8, 8)).upper, 2))
     for radius in eps:
         print(
-            f"  ε = {radius:<4} certified {radii.certified_accuracy(radius):.2f}  attacked {found.robust_accuracy(radius):.2f}"
+            f"  ε = {radius:<4} certified {radii.certified_accuracy(radius):.2f}  "
+            f"attacked {found.robust_accuracy(radius):.2f}"
         )
 
 # %% [markdown]

@@ -3,8 +3,8 @@
 # %% [markdown]
 # # Certify a smoothed classifier
 #
-# For many models no useful Lipschitz bound is known. Randomized smoothing certifies *another* classifier: the class that
-# the model gives most often to an image with Gaussian noise. What such a certificate says, and what it does not:
+# For many models no useful Lipschitz bound is known. Randomized smoothing certifies *another* classifier: the class
+# that the model gives most often to an image with Gaussian noise. What such a certificate says, and what it does not:
 # [Smoothed classifiers](../docs/smoothing.md). The data are scikit-learn's digits, so nothing is downloaded.
 
 # %%

@@ -9,9 +9,9 @@ import matplotlib as mpl
 import matplotlib.pyplot as plt
 import pytest
 
+PICTURES = {"tour": 2, "own_module": 1, "smoothing": 1}
 ROOT = Path(__file__).resolve().parent.parent
-NOTEBOOK = ROOT / "examples" / "tour.ipynb"
-SCRIPT = NOTEBOOK.with_suffix(".py")
+NOTEBOOKS = {ROOT / "examples" / f"{name}.ipynb": pictures for name, pictures in PICTURES.items()}
 
 
 def blocks(document: str) -> list[str]:
@@ -19,9 +19,9 @@ def blocks(document: str) -> list[str]:
     return re.findall(r"^```python\n(.*?)^```", (ROOT / document).read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
 
 
-def notebook_cells(kind: str) -> list[str]:
+def notebook_cells(notebook: Path, kind: str) -> list[str]:
     """The sources of the cells of one kind, `code` or `markdown`."""
-    cells = json.loads(NOTEBOOK.read_text(encoding="utf-8"))["cells"]
+    cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
     return ["".join(cell["source"]) for cell in cells if cell["cell_type"] == kind]
 
 
@@ -47,16 +47,21 @@ def test_the_python_of_a_document_runs(document: str, tmp_path: Path, monkeypatc
     execute(blocks(document), tmp_path, monkeypatch)
 
 
-def test_the_notebook_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    execute(notebook_cells("code"), tmp_path, monkeypatch)
+@pytest.mark.parametrize(
+    "name", ["tour", *(pytest.param(name, marks=pytest.mark.slow) for name in ("own_module", "smoothing"))]
+)
+def test_a_notebook_runs(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    execute(notebook_cells(ROOT / "examples" / f"{name}.ipynb", "code"), tmp_path, monkeypatch)
 
 
-def test_the_notebook_is_made_of_its_script_executed_and_small() -> None:
-    written = runpy.run_path(str(NOTEBOOK.with_name("make_notebook.py")))["cells"](SCRIPT.read_text(encoding="utf-8"))
+@pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda path: path.stem)
+def test_a_notebook_is_made_of_its_script_executed_and_small(notebook: Path) -> None:
+    script = notebook.with_suffix(".py").read_text(encoding="utf-8")
+    written = runpy.run_path(str(notebook.with_name("make_notebook.py")))["cells"](script)
     for kind in ("code", "markdown"):
-        assert notebook_cells(kind) == [source for which, source in written if which == kind]
-    assert NOTEBOOK.stat().st_size < 400_000
-    cells = json.loads(NOTEBOOK.read_text(encoding="utf-8"))["cells"]
+        assert notebook_cells(notebook, kind) == [source for which, source in written if which == kind]
+    assert notebook.stat().st_size < 400_000
+    cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
     outputs = [output for cell in cells if cell["cell_type"] == "code" for output in cell["outputs"]]
     assert not [output for output in outputs if output["output_type"] == "error"]
-    assert sum("image/png" in output.get("data", {}) for output in outputs) == 2
+    assert sum("image/png" in output.get("data", {}) for output in outputs) == NOTEBOOKS[notebook]
