@@ -46,13 +46,14 @@ def _joined(group: Sequence[AnyRun]) -> Evaluation:
 def _place(item: Evaluation) -> tuple[Any, ...]:
     """Where an evaluation stands among those of its model; the first one counts.
 
-    The largest attack run comes first, of equal ones that which left fewer images standing, so that no weaker attack
-    can hide what a stronger one of the same size found. Deployed arithmetic has no attacks and stands behind.
+    The run of most attacks comes first, of equal ones the largest, and of these that which left fewer images standing,
+    so that no weaker attack can hide what a stronger one found. Deployed arithmetic has no attacks and stands behind.
     """
     attack, certify = item.attack, item.certify
     broken = sum(record.correct and record.distance is not None for record in attack.records) if attack else 0
     return (
         item.runs[0].arithmetic != "float64",
+        -len(item.attacks) if attack else 0,
         -(attack.n if attack else 0),
         -broken,
         -(certify.n if certify else 0),

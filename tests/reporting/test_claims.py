@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -245,3 +245,13 @@ def test_runs_and_potentials_may_lie_in_two_folders(tmp_path: Path) -> None:
     next((tmp_path / "runs").rglob("records.jsonl")).write_text("{")
     with pytest.raises(RunError):
         read_evidence([tmp_path / "runs", tmp_path / "potentials"])
+
+
+def test_a_larger_run_of_one_attack_hides_no_run_of_all(tmp_path: Path) -> None:
+    small = [Planted(recipe="hkr", distances=standing(300, 1.6)), *rivals(300, 1.0)]
+    large = [replace(model, distances=model.distances.repeat(2), attacks=("deepfool",)) for model in small]
+    for model in large:
+        model.write(tmp_path / "deepfool")
+    found = claims(tmp_path, small)
+    assert verdicts(found, 1, 3, 5) == 3 * [HOLDS]
+    assert {row.models.rpartition(", ")[2] for row in found[1]} == {"under all attacks", "under deepfool"}

@@ -154,7 +154,7 @@ def fields(evaluations: Iterable[Evaluation], attacks: frozenset[str] | None = N
         attacks: of the attack runs that are meant; None for the run of each model that has most attacks.
     """
     chosen: dict[tuple[str, ...], Evaluation] = {}
-    for item in evaluations:
+    for item in (part for evaluation in evaluations for part in evaluation.whole):
         if item.attack is None or (attacks is not None and frozenset(item.attacks) != attacks):
             continue
         before = chosen.get(item.model_key)
