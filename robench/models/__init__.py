@@ -6,6 +6,8 @@ from robench.models.memory import Model, hold, hold_any
 from robench.models.output_flags import LOOKED_AT, output_flags
 from robench.models.storage.folder import DESCRIPTION, HISTORY, STATE, TRAINING, WEIGHTS, save_model
 from robench.models.storage.tensors import read_tensors, write_tensors
+from robench.models.zoo import PREFIX as ZOO
+from robench.models.zoo import zoo_folder
 
 __all__ = [
     "DESCRIPTION",
@@ -14,6 +16,7 @@ __all__ = [
     "STATE",
     "TRAINING",
     "WEIGHTS",
+    "ZOO",
     "HeldModel",
     "LoadedModel",
     "Model",
@@ -24,4 +27,5 @@ __all__ = [
     "read_tensors",
     "save_model",
     "write_tensors",
+    "zoo_folder",
 ]

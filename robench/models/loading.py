@@ -14,6 +14,7 @@ from robench.models.reading.factory import load_factory
 from robench.models.reading.program import load_program
 from robench.models.reading.user_module import FACTORY, factories_in
 from robench.models.storage.folder import WEIGHTS, load_folder
+from robench.models.zoo import PREFIX, zoo_folder
 
 HINT = "name a model folder, a .pt2 file, an .onnx file, or FILE.py:factory (with its weights where it brings none)"
 SCRIPTS = (".pt", ".pth", ".ckpt", ".bin", ".safetensors")
@@ -33,8 +34,9 @@ def load_model(
     the CPU. A sigmoid, softmax or the like at its end is taken off, and `load_model(path).link` says so.
 
     Args:
-        path: a model folder that `robench train` wrote; `FILE.py:factory`, where the factory takes no arguments and
-            returns a module; a `.pt2` file of `torch.export.save`; or an `.onnx` file.
+        path: a model folder that `robench train` wrote; `zoo:NAME`, one that comes with a checkout; `FILE.py:factory`,
+            where the factory takes no arguments and returns a module; a `.pt2` file of `torch.export.save`; or an
+            `.onnx` file.
         weights: of a factory that brings none: a `.safetensors` file, or another file with tensors only.
         input_shape: of one input, without the batch, where the model leaves it open.
         shape_of_data: gives that shape; asked where neither the model nor `input_shape` tells it.
@@ -59,7 +61,8 @@ def load_model(
             f"a model is read from a path, and {type(path).__name__} is none",
             hint=f"{HINT}; a module is given to `certify`, `attack` and `lipschitz_bound` as it is",
         )
-    ref, path = os.fspath(path), Path(path)
+    ref = os.fspath(path)
+    path = zoo_folder(ref) if ref.startswith(PREFIX) else Path(ref)
     weights = None if weights is None else Path(weights)
     shape = WantedShape(None if input_shape is None else tuple(input_shape), shape_of_data)
     if FACTORY.fullmatch(ref):

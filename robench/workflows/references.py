@@ -48,7 +48,7 @@ class ModelRef:
     """A model as the user names it: a model folder, a `.pt2`, an `.onnx` file, or `FILE.py:factory`.
 
     Args:
-        ref: the path.
+        ref: the path; `zoo:NAME` is read as the path of that folder.
         weights: file of weights, of a factory that brings none.
         input_shape: of one input, without the batch, where the model leaves it open.
         threshold: of one output: class 1 iff it is above; None to tell it from the model.
@@ -67,7 +67,8 @@ class ModelRef:
         input_shape: Sequence[int] | None = None,
         threshold: float | None = None,
     ) -> None:
-        object.__setattr__(self, "ref", fspath(ref))
+        name = fspath(ref)
+        object.__setattr__(self, "ref", str(models.zoo_folder(name)) if name.startswith(models.ZOO) else name)
         object.__setattr__(self, "weights", None if weights is None else Path(weights))
         object.__setattr__(self, "input_shape", None if input_shape is None else tuple(input_shape))
         object.__setattr__(self, "threshold", threshold)
