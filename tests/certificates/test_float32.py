@@ -148,7 +148,7 @@ def test_planted_weights_computed_in_float64_alone(monkeypatch: pytest.MonkeyPat
 
 def test_planted_interpolation_error_that_does_not_grow_with_the_index(monkeypatch: pytest.MonkeyPatch) -> None:
     check_bare(Widen(), 401)
-    monkeypatch.setattr(pooling, "_misplaced", lambda matrices: 4.0)
+    monkeypatch.setattr(pooling, "_misplaced", lambda matrices, kernel: 4.0)
     with pytest.raises((AssertionError, BoundError)):
         check_bare(Widen(), 401)
 
