@@ -109,7 +109,7 @@ def test_the_summary_counts_the_records(run: Path) -> None:
 
 
 def test_the_table_is_that_of_the_field(run: Path) -> None:
-    table = pd.read_csv(run / TABLE, delimiter="\t", float_precision="round_trip")
+    table = pd.read_csv(run / TABLE, delimiter="\t")
     assert list(table.columns) == ["idx", "label", "predict", "radius", "correct", "time"]
     for row, record in zip(table.to_dict("records"), lines(run), strict=True):
         assert row["predict"] == (-1 if record["predicted"] is None else record["predicted"])
