@@ -160,7 +160,7 @@ def test_a_stopped_attack_goes_on_to_the_same_records(
 def test_a_bug_is_exit_3_with_its_traceback(robench: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     from robench import reporting as report_room
 
-    def broken(*_: object) -> None:
+    def broken(*_: object, **__: object) -> None:
         raise ZeroDivisionError("planted")
 
     monkeypatch.setattr(report_room, "build_report", broken)

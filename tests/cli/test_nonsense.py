@@ -68,7 +68,7 @@ def test_a_constant_is_flagged_and_fails_the_gate(robench, tmp_path, name, bias,
     page = tmp_path / "report"
     assert robench("report", tmp_path / "certify", tmp_path / "attack", "--out", page).code == 0
     text = (page / "report.md").read_text()
-    before_numbers = text[: text.index("## Comparison")]
+    before_numbers = text[: text.index("## Curves")]
     assert f"class {says} is predicted for all 50 images" in before_numbers
     assert "constant-prediction" in (page / "tables" / "flags.csv").read_text()
 
@@ -122,7 +122,7 @@ def test_the_terminal_rounds_each_number_its_way(robench, tmp_path) -> None:
         assert table["combined"][place] == f"{np.ceil(1000 * summary['n_robust']['combined'][text] / 60) / 10:.1f} %"
         for name in ("fgsm", "pgd"):
             given, broke = summary["budget"][name]["given"], summary["n_broke"][name][text]
-            assert table[name][place] == (f"broke {broke} of {given}" if given else "–")
+            assert table[f"{name} broke"][place] == (f"{broke} of {given}" if given else "–")
     assert f"({summary['n_correct']} of 60), base rate 66.7 %" in shown
     records = [json.loads(line) for line in (tmp_path / "a" / "records.jsonl").read_text().splitlines()]
     for name in ("fgsm", "pgd"):

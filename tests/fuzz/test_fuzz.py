@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from robench.reporting import figures
 from robench.runs import environment
 from tests.fuzz.kinds import KINDS
 from tests.fuzz.seeds import build
@@ -28,14 +27,13 @@ def seeds(tmp_path_factory):
 
 
 @pytest.fixture(autouse=True)
-def bounded(monkeypatch):
+def bounded(monkeypatch, blank_figures):
     """Little memory and time; nothing that is not reading: no git, no drawing."""
 
     def late(*_):
         raise TimeoutError(f"more than {SECONDS} s")
 
     monkeypatch.setattr(environment, "_git_state", lambda: None)
-    monkeypatch.setattr(figures, "image_bytes", lambda figure, kind: b"<svg xmlns='http://www.w3.org/2000/svg'/>")
     soft, hard = resource.getrlimit(resource.RLIMIT_AS)
     held = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     before = signal.signal(signal.SIGALRM, late)

@@ -54,6 +54,12 @@ def test_rates_are_the_counts_of_the_summaries(report: str) -> None:
 def test_cells_are_the_rounded_counts(report: str) -> None:
     for row in rows(report, "comparison-01-bounds"):
         by_eps, n = counts(report, row["model"], row[""].replace("(", "").replace(")", ""))
+        if row["n"] != str(n):  # of the attacked images alone
+            attacked = summary(report, "attack", row["model"])
+            by_eps, n = attacked["n_certified"].get(row[""][11:-1]), attacked["n"]
+            assert row["n"] == str(n)
+            if by_eps is None:
+                continue
         rounded = lower_percent if row[""].startswith("certified") else upper_percent
         assert [row[title] for title in row if "ε" in title] == [rounded(k, n) for k in by_eps.values()]
     for row in rows(report, "comparison-01-models"):
@@ -71,7 +77,12 @@ def test_cells_are_the_rounded_counts(report: str) -> None:
             if row["attack"] in attacked["n_robust"]:
                 assert row[model] == upper_percent(attacked["n_robust"][row["attack"]][row["ε"]], attacked["n"])
             elif row["attack"] == "certified (pairwise)":
-                assert row[model] == lower_percent(attacked["n_certified"][row["ε"]], attacked["n"])
+                by_rule = attacked["n_certified"]
+                assert row[model] == lower_percent(by_rule.get("pairwise", by_rule)[row["ε"]], attacked["n"])
+            elif row["attack"].startswith("certified"):
+                pass  # the largest of several rules
+            elif row["attack"] == "none (base rate)":
+                assert row[model] == upper_percent(attacked["n_base"], attacked["n"])
             else:
                 assert row["attack"] == "none (clean)"
                 assert row[model] == upper_percent(attacked["n_correct"], attacked["n"])
