@@ -7,7 +7,9 @@ Anything else that escapes is a bug of robench and exits with 3.
 from __future__ import annotations
 
 import difflib
+import functools
 from collections.abc import Iterable
+from typing import Any
 
 
 class RobenchError(Exception):
@@ -24,6 +26,10 @@ class RobenchError(Exception):
         super().__init__(message)
         self.message = message
         self.hint = hint
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """How it comes back from another process."""
+        return functools.partial(type(self), hint=self.hint), (self.message,)
 
 
 class SpecError(RobenchError):

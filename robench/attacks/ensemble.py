@@ -78,14 +78,37 @@ def attack_batches(
     rows = np.array([row for row, index in enumerate(dataset.index.tolist()) if index not in done], dtype=np.int64)
     if not len(rows):
         return
-    with exact_arithmetic():
-        classifier = Classifier(model.module, model.input_shape, device=device, passes=passes)
-    ensemble = Ensemble(classifier, plan, dataset.bounds, watch)
+    ensemble = ready(model, plan, dataset.bounds, device=device, passes=passes, watch=watch)
     for start in range(0, len(rows), batch_size):
         part = rows[start : start + batch_size]
-        with exact_arithmetic():
-            batch = ensemble.run(dataset.index[part], dataset.batch(part), dataset.labels[part], radii[part])
-        yield batch
+        yield ensemble.run(dataset.index[part], dataset.batch(part), dataset.labels[part], radii[part])
+
+
+def ready(
+    model: AttackedModel,
+    plan: AttackPlan,
+    bounds: tuple[float, float],
+    *,
+    device: torch.device,
+    passes: PassCounter,
+    watch: Watch | None = None,
+) -> Ensemble:
+    """The attacks of a plan on a model, ready to run batch after batch.
+
+    Args:
+        model: the model.
+        plan: radii and attacks.
+        bounds: the box of valid inputs.
+        device: where to compute.
+        passes: the counter to add to.
+        watch: called after each tile of images, and after each attack on a batch.
+
+    Raises:
+        ModelError: the model does not return logits for its inputs.
+    """
+    with exact_arithmetic():
+        classifier = Classifier(model.module, model.input_shape, device=device, passes=passes)
+    return Ensemble(classifier, plan, bounds, watch)
 
 
 class Ensemble:
@@ -121,7 +144,15 @@ class Ensemble:
             x: inputs.
             label: true classes.
             radius: certified radii.
+
+        Raises:
+            DataError: inputs are out of range.
+            ModelError: the model does not return finite logits for these inputs.
         """
+        with exact_arithmetic():
+            return self._run(index, x, label, radius)
+
+    def _run(self, index: Integers, x: Singles, label: Integers, radius: Array) -> AttackedBatch:
         self._check_inputs(x)
         examples = self._examples(index, x, label)
         batch = AttackedBatch(index, x, label, self._predict(examples), radius, self.plan.eps, list(self.plan.attacks))

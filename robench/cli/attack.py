@@ -12,6 +12,7 @@ from robench.cli.console import Command, print_json, print_reason
 
 if TYPE_CHECKING:
     from robench.specs.evaluation import SuiteName
+    from robench.specs.shard import Shard
     from robench.workflows import DataRef, Execution, ModelRef
 
 
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 )
 @click.option("--full", is_flag=True, help="Run every attack on every image that is not certified.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of the random starts.")
+@options.shard
 @options.out(required=False, help_text="Run folder. The same command resumes it.  [default: under runs/]")
 @options.fail_under(
     "Exit with 1 if combined robust accuracy at any ε is below RATE, or if the model predicts one class only."
@@ -53,6 +55,7 @@ def attack(
     attacks: tuple[str, ...],
     full: bool,
     seed: int,
+    shard: Shard | None,
     out: Path | None,
     fail_under: float | None,
     dry_run: bool,
@@ -88,6 +91,7 @@ def attack(
             attacks=parse_attack_options(attacks),
             full=full,
             seed=seed,
+            shard=shard,
             out=out,
             execution=execution,
         )
@@ -101,6 +105,7 @@ def attack(
         attacks=parse_attack_options(attacks),
         full=full,
         seed=seed,
+        shard=shard,
         out=out,
         execution=execution,
     )

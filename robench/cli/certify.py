@@ -14,6 +14,7 @@ from robench.specs.evaluation import ExtraRule
 
 if TYPE_CHECKING:
     from robench.specs.evaluation import DeployDtype
+    from robench.specs.shard import Shard
     from robench.workflows import DataRef, Execution, ModelRef
 
 
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     "of signals, attention and layer norm have a finite constant there.  [default: all inputs]"
 )
 @smoothing
+@options.shard
 @options.out(required=False, help_text="Run folder. The same command resumes it.  [default: under runs/]")
 @options.fail_under(
     "Exit with 1 if certified accuracy by the last rule shown at any ε is below RATE, or if the model predicts one "
@@ -58,6 +60,7 @@ def certify(
     smoothing: Smoothing | None,
     rules: tuple[ExtraRule, ...],
     box: tuple[float, float] | Literal["data"] | None,
+    shard: Shard | None,
     out: Path | None,
     fail_under: float | None,
     dry_run: bool,
@@ -92,13 +95,13 @@ def certify(
         if smoothing is not None:
             raise click.UsageError("--dry-run is not for --method smoothing")
         plan = workflows.foresee_certify(
-            model, data, deploy_dtype=deploy_dtype, rules=rules, box=box, out=out, execution=execution
+            model, data, deploy_dtype=deploy_dtype, rules=rules, box=box, shard=shard, out=out, execution=execution
         )
         (print_json if json_output else foreseen_result)(plan)
         return 0
     if smoothing is not None:
         outcome = workflows.certify_smoothed(
-            model, data, eps=eps or DEFAULT_EPS, out=out, execution=execution, **smoothing._asdict()
+            model, data, eps=eps or DEFAULT_EPS, shard=shard, out=out, execution=execution, **smoothing._asdict()
         )
         print_json(outcome.document) if json_output else smoothed_result(outcome.summary)
         execution.progress.note(f"run folder: {outcome.folder}")
@@ -111,6 +114,7 @@ def certify(
         deploy_dtype=deploy_dtype,
         rules=rules,
         box=box,
+        shard=shard,
         out=out,
         execution=execution,
     )

@@ -20,6 +20,7 @@ COMMANDS = (
     "train",
     "certify",
     "attack",
+    "merge",
     "audit",
     "potential",
     "report",

@@ -20,8 +20,10 @@ from robench.cli import completion
 from robench.cli.console import Screen
 from robench.specs.data import DataSpec, Split, Subset
 from robench.specs.epsilon import split_epsilons
+from robench.specs.shard import Shard, parse_shard
 
 if TYPE_CHECKING:
+    from robench.engines.engine import Engine
     from robench.workflows import DataRef, Execution, ModelRef
 
 Decorator: TypeAlias = Callable[[Callable[..., Any]], Callable[..., Any]]
@@ -188,6 +190,36 @@ def execution(device: str, threads: int | None, quiet: bool) -> Execution:
     return Execution(device=device, threads=threads, progress=Screen(quiet=quiet))
 
 
+_engine = click.option(
+    "--engine",
+    type=click.Choice(["local", "ray"]),
+    help="Who computes: processes of this machine, or a Ray cluster.  [default: this process alone]",
+)
+_workers = click.option(
+    "--workers",
+    type=click.IntRange(1),
+    metavar="N",
+    help="Workers of the engine, one thread each.  [default: all cores]",
+)
+_address = click.option("--address", metavar="A", help="Address of the Ray cluster.  [default: Ray on this machine]")
+
+
+def _engine_of(name: str | None, workers: int | None, address: str | None, threads: int | None) -> Engine | None:
+    """The engine asked for; `--workers` alone means processes of this machine, and `--address` alone Ray."""
+    name = name or ("ray" if address else "local" if workers else None)
+    if name is None:
+        return None
+    if name == "local":
+        if address:
+            raise click.UsageError("--address is for --engine ray")
+        from robench.engines.local import Local, usable_cores
+
+        return Local(workers or max(1, usable_cores() // (threads or 1)))
+    from robench.engines.ray_cluster import RayCluster
+
+    return RayCluster(address=address, count=workers, threads=threads or 1)
+
+
 @joined(
     "execution",
     click.option(
@@ -197,15 +229,41 @@ def execution(device: str, threads: int | None, quiet: bool) -> Execution:
         show_default=True,
         help="Images held in memory at a time.",
     ),
+    _engine,
+    _workers,
+    _address,
     _device,
     _threads,
     _quiet,
 )
-def batches(batch_size: int, device: str, threads: int | None, quiet: bool) -> Execution:
-    """`--batch-size` and what `execution` has."""
+def batches(
+    batch_size: int,
+    engine: str | None,
+    workers: int | None,
+    address: str | None,
+    device: str,
+    threads: int | None,
+    quiet: bool,
+) -> Execution:
+    """`--batch-size`, `--engine` and its options, and what `execution` has."""
     from robench.workflows import Execution
 
-    return Execution(device=device, threads=threads, batch_size=batch_size, progress=Screen(quiet=quiet))
+    chosen = _engine_of(engine, workers, address, threads)
+    return Execution(device=device, threads=threads, batch_size=batch_size, engine=chosen, progress=Screen(quiet=quiet))
+
+
+def _shard(ctx: click.Context, param: click.Parameter, value: str | None) -> Shard | None:
+    """`i/n`, or `slurm`."""
+    return None if value is None else parse_shard(value)
+
+
+shard = click.option(
+    "--shard",
+    callback=_shard,
+    metavar="I/N",
+    help="Only the I-th of N parts of the images; `slurm`: that of the running task of an array. `robench merge` joins "
+    "them.",
+)
 
 
 def eps(*, required: bool, default_text: str = "") -> Decorator:

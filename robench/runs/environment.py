@@ -5,12 +5,15 @@ from __future__ import annotations
 import contextlib
 import platform
 import subprocess
+from collections.abc import Iterable
 from datetime import datetime, timezone
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-PACKAGES = ("robench", "torch", "foolbox", "numpy", "pandas", "matplotlib", "safetensors")
+COMPUTING = ("torch", "foolbox", "adv-lib", "numpy", "scipy")
+"""Packages whose versions may change a number in a record."""
+PACKAGES = ("robench", *COMPUTING, "pandas", "matplotlib", "safetensors")
 
 
 def utc_now() -> str:
@@ -20,11 +23,17 @@ def utc_now() -> str:
 
 def environment() -> dict[str, Any]:
     """Versions, platform and git commit."""
-    versions = {"python": platform.python_version()}
-    for package in PACKAGES:
+    found = {"python": platform.python_version(), **versions(PACKAGES)}
+    return {"versions": found, "platform": platform.platform(), "git": _git_state()}
+
+
+def versions(packages: Iterable[str]) -> dict[str, str]:
+    """Versions of those packages that are installed."""
+    found = {}
+    for package in packages:
         with contextlib.suppress(metadata.PackageNotFoundError):
-            versions[package] = metadata.version(package)
-    return {"versions": versions, "platform": platform.platform(), "git": _git_state()}
+            found[package] = metadata.version(package)
+    return found
 
 
 def _git_state() -> dict[str, Any] | None:

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from robench.errors import RunError
-from robench.files import read_json, write_json
+from robench.files import read_json, write_atomic, write_json
 from robench.records.record import SCHEMA_VERSION
 from robench.records.shapes import misfit
 from robench.runs import shapes
@@ -110,6 +110,22 @@ class RunFolder(KeptFolder, Generic[R]):
     def spent(self) -> dict[str, float]:
         """Sums of all that was noted, over all parts of an interrupted run."""
         return read_effort(self.path)
+
+    def arrange(self, index: Sequence[int]) -> None:
+        """Put the records into the order of the images: they may have come from several workers, or in several goes.
+
+        Args:
+            index: positions of all images that have a record, in the order of the data set.
+
+        Raises:
+            RunError: the records cannot be written.
+        """
+        lines = (self.path / RECORDS).read_bytes().splitlines(keepends=True) if index else []
+        place = {position: row for row, position in enumerate(index)}
+        ordered = sorted(lines, key=lambda line: place[json.loads(line)["index"]])
+        if ordered != lines:
+            self._records.close()
+            write_atomic(self.path / RECORDS, b"".join(ordered))
 
     def finish(self, summary: Mapping[str, Any]) -> None:
         """Write the summary and mark the run `success`; a finished run whose summary says the same is left alone."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -27,6 +27,8 @@ from robench.runs.facts import (
     training_facts,
 )
 from robench.runs.reading import MANIFEST, SUMMARY, check_unchanged, find_runs, read_effort, read_records
+from robench.runs.shards import shard_of, whole_identity
+from robench.specs.base import digest
 
 R = TypeVar("R", CertifyRecord, AttackRecord, SmoothedRecord)
 Parsers = Mapping[str, Callable[[Mapping[str, Any]], Any]]
@@ -176,9 +178,33 @@ def read_all_runs(paths: Sequence[Path]) -> tuple[list[AnyRun], list[Run[Smoothe
 
 def _read_all(paths: Sequence[Path], parsers: Parsers) -> list[Run[Any]]:
     """The runs of some commands; a run of a model and one of a smoothed classifier are never read together."""
-    folders = sorted({folder.resolve() for path in paths for folder in find_runs(path)})
+    folders = _whole({folder.resolve() for path in paths for folder in find_runs(path)})
     names = _names(folders)
     return [run for folder in folders if (run := _read(folder, names[folder], parsers)) is not None]
+
+
+def _whole(folders: Collection[Path]) -> list[Path]:
+    """The folders without shards, sorted.
+
+    Raises:
+        RunError: there is a shard of a run that is not there: its images are no sample of anything.
+    """
+    manifests = {folder: read_json(folder / MANIFEST) for folder in sorted(folders)}
+    whole = {folder: manifest for folder, manifest in manifests.items() if shard_of(manifest) is None}
+    runs = {_key(manifest) for manifest in whole.values()}
+    for folder, manifest in manifests.items():
+        if folder not in whole and _key(manifest) not in runs:
+            raise RunError(
+                f"`{folder}` is shard {shard_of(manifest)} of a run",
+                hint=f"join the shards first: robench merge {folder.parent} --out RUN",
+            )
+    return list(whole)
+
+
+def _key(manifest: Mapping[str, Any]) -> tuple[Any, ...]:
+    """What a run and its shards share."""
+    identity = whole_identity(manifest) if isinstance(manifest.get("identity"), dict) else {}
+    return manifest.get("command"), manifest.get("spec_digest"), digest(identity)
 
 
 def _read(folder: Path, name: str, parsers: Parsers) -> Run[Any] | None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from os import PathLike
 from typing import Any
@@ -16,12 +17,13 @@ from robench import lipschitz, models
 from robench.attacks.batch import AttackedBatch
 from robench.attacks.diagnostics import diagnose
 from robench.attacks.directions import directions
-from robench.attacks.ensemble import attack_batches
+from robench.attacks.ensemble import attack_batches, ready
 from robench.attacks.gallery import make_gallery
 from robench.attacks.passes import PassCounter
 from robench.attacks.plan import planned
 from robench.certificates.certify import certify_records
 from robench.data import Dataset
+from robench.data.memory import check_classes
 from robench.errors import BoundError
 from robench.files import write_json
 from robench.progress import Progress
@@ -33,10 +35,12 @@ from robench.runs.folder import RunFolder
 from robench.runs.gallery import write_gallery
 from robench.specs.epsilon import Epsilons, epsilons
 from robench.specs.evaluation import AttackSpec, SuiteName
+from robench.specs.shard import Shard
 from robench.statistics.attacked import attack_summary
 from robench.workflows.continuing import check_certificates, done_before, run_folder, run_request
 from robench.workflows.foreseeing import foresee_run
-from robench.workflows.pairs import Pair, load_pair, output_flags
+from robench.workflows.pairs import Pair, images_of, load_pair, output_flags
+from robench.workflows.parts import Doing, Part, done_in_parts
 from robench.workflows.references import Execution, NamedData, NamedModel, Outcome
 
 CONTRADICTIONS = "contradictions.json"
@@ -53,6 +57,7 @@ def attack(
     attacks: Mapping[str, Mapping[str, Any]] | None = None,
     full: bool = False,
     seed: int = 0,
+    shard: Shard | None = None,
     out: str | PathLike[str] | None = None,
     execution: Execution | None = None,
 ) -> Outcome:
@@ -69,8 +74,10 @@ def attack(
         attacks: names of attacks to their options.
         full: run every attack on every image that is not certified.
         seed: of random starts, image by image.
-        out: run folder; None is a folder under `runs/` named after the model, the data and the spec.
-        execution: device, threads, batch size, progress.
+        shard: only these of the images; `merge` joins the shards of a run.
+        out: run folder; None is a folder under `runs/` named after the model, the data and the spec. A shard gets a
+            folder of its own in it.
+        execution: device, threads, batch size, workers, progress.
 
     Returns:
         The run folder, and the summary with `reused`, the number of images whose record was there before.
@@ -83,11 +90,11 @@ def attack(
     device = execution.start()
     progress = execution.progress
     pair = load_pair(model, data, progress)
-    loaded, dataset = pair.loaded, pair.dataset
+    dataset = images_of(pair, shard)
     spec = _spec(pair, eps, suite, attacks, full, seed)
-    job = _Job(loaded, dataset, spec, _certify(loaded, dataset, execution, device), execution, device)
-    request = run_request(pair, spec, job.proofs.bound, output_flags(pair, progress), device)
-    with RunFolder(run_folder(out, request), request, parse=attack_record, to_line=to_line) as run:
+    job = _Job(pair, dataset, spec, _certify(pair.loaded, dataset, execution, device), execution, device)
+    request = run_request(pair, spec, job.proofs.bound, output_flags(pair, progress), device, shard)
+    with RunFolder(run_folder(out, request, shard), request, parse=attack_record, to_line=to_line) as run:
         records: list[AttackRecord] = run.records()
         done = done_before(run, dataset, records, progress)
         check_certificates(run, records, job.proofs.records)
@@ -95,7 +102,9 @@ def attack(
         if finished is not None:
             rates = job.rates(run, records, finished.get("flags", ()))
             return Outcome(run.path, {**finished, **rates, "reused": len(done)})
-        _attack_the_rest(job, run, records, done)
+        _attack_the_rest(job, run, done)
+        run.arrange(dataset.index.tolist())
+        records = run.records()
         summary = _summarize(job, run, records)
         write_json(run.path / CONTRADICTIONS, {"contradictions": summary["contradictions"]})
         run.finish(summary)
@@ -111,6 +120,7 @@ def foresee_attack(
     attacks: Mapping[str, Mapping[str, Any]] | None = None,
     full: bool = False,
     seed: int = 0,
+    shard: Shard | None = None,
     out: str | PathLike[str] | None = None,
     execution: Execution | None = None,
 ) -> dict[str, Any]:
@@ -124,12 +134,14 @@ def foresee_attack(
         attacks: as of `attack`.
         full: as of `attack`.
         seed: as of `attack`.
+        shard: as of `attack`.
         out: as of `attack`.
         execution: as of `attack`.
     """
     execution = execution or Execution()
     pair = load_pair(model, data, execution.progress)
-    return foresee_run(pair, _spec(pair, eps, suite, attacks, full, seed), out=out, execution=execution)
+    spec = _spec(pair, eps, suite, attacks, full, seed)
+    return foresee_run(pair, spec, shard=shard, out=out, execution=execution)
 
 
 def _spec(
@@ -166,14 +178,28 @@ class _Proofs:
 
 @dataclass(frozen=True, eq=False)
 class _Job:
-    """What is attacked, and how."""
+    """What is attacked, and how.
 
-    loaded: models.LoadedModel
+    Fields:
+        pair: the model; its images are those of all shards.
+        dataset: the images that are attacked.
+        spec: with what.
+        proofs: what is certified of them.
+        execution: where.
+        device: the device of that.
+    """
+
+    pair: Pair
     dataset: Dataset
     spec: AttackSpec
     proofs: _Proofs
     execution: Execution
     device: torch.device
+
+    @property
+    def loaded(self) -> models.LoadedModel:
+        """The model."""
+        return self.pair.loaded
 
     @property
     def radii(self) -> npt.NDArray[np.float64]:
@@ -208,14 +234,38 @@ def _certify(loaded: models.LoadedModel, dataset: Dataset, execution: Execution,
     return _Proofs({record.index: record for record in records}, bound.to_dict())
 
 
-def _attack_the_rest(
-    job: _Job, run: RunFolder[AttackRecord], records: list[AttackRecord], done: Collection[int]
-) -> None:
+@dataclass(frozen=True, eq=False)
+class _Attacked:
+    """What is known of some images after all attacks.
+
+    Fields:
+        adversarials: by index.
+        records: in their order.
+        spent: seconds and passes; empty where a record needed none.
+    """
+
+    adversarials: Mapping[int, npt.NDArray[np.float32]]
+    records: Sequence[AttackRecord]
+    spent: Mapping[str, float]
+
+
+def _attack_the_rest(job: _Job, run: RunFolder[AttackRecord], done: Collection[int]) -> None:
     """Attack the images that are not done, and write each batch down: first the adversarials, then the records."""
-    progress, passes = job.execution.progress, PassCounter()
+    progress = job.execution.progress
     progress.start(f"attack {job.loaded.name} on {job.spec.data.name}", len(job.dataset))
     progress.advance(len(done))
-    meter, shown = _Meter(run, passes), _Shown(progress)
+    for some in _here(job, done) if job.execution.engine is None else _by_workers(job, done):
+        write_adversarials(run.path, some.adversarials)
+        for record in some.records:
+            run.append(record)
+        if some.spent:
+            run.spend(**some.spent)
+
+
+def _here(job: _Job, done: Collection[int]) -> Iterator[_Attacked]:
+    """Attack in this process, batch by batch."""
+    passes, shown = PassCounter(), _Shown(job.execution.progress)
+    meter = _Meter(passes)
     batches = attack_batches(
         job.loaded,
         job.dataset,
@@ -228,12 +278,36 @@ def _attack_the_rest(
         watch=shown.watch,
     )
     for batch in batches:
-        write_adversarials(run.path, batch.adversarials())
         shown.complete(batch)
-        for record in batch.records():
-            run.append(record)
-            records.append(record)
-            meter.read()
+        yield _Attacked(batch.adversarials(), batch.records(), meter.read())
+
+
+def _by_workers(job: _Job, done: Collection[int]) -> Iterator[_Attacked]:
+    """Attack in other processes, part by part."""
+    check_classes(job.dataset.labels, job.loaded.classes)
+    make = functools.partial(_attacking, job.spec, job.dataset.bounds)
+    parts = done_in_parts(make, job.pair, job.dataset, job.execution, job.device, skip=done, radii=job.radii)
+    for some in parts:
+        job.execution.progress.advance(len(some.records))
+        yield some
+
+
+def _attacking(
+    spec: AttackSpec, bounds: tuple[float, float], loaded: models.LoadedModel, device: torch.device
+) -> Doing:
+    """What a worker does: the attacks of a spec."""
+    passes = PassCounter()
+    ensemble = ready(loaded, planned(spec, bounds), bounds, device=device, passes=passes)
+    meter = _Meter(passes)
+
+    def attacked(part: Part) -> _Attacked:
+        images = part.images
+        assert part.radii is not None
+        meter.restart()
+        batch = ensemble.run(images.index, images.batch(slice(None)), images.labels, part.radii)
+        return _Attacked(batch.adversarials(), batch.records(), meter.read())
+
+    return attacked
 
 
 class _Shown:
@@ -294,16 +368,20 @@ def _summarize(job: _Job, run: RunFolder[AttackRecord], records: Sequence[Attack
 
 
 class _Meter:
-    """Notes in the run folder what attacks have spent, whenever passes were made since the last note."""
+    """Seconds and passes since the last reading."""
 
-    def __init__(self, run: RunFolder[AttackRecord], passes: PassCounter) -> None:
-        self._run, self._passes = run, passes
+    def __init__(self, passes: PassCounter) -> None:
+        self._passes = passes
         self._before, self._since = passes.amounts(), time.perf_counter()
 
-    def read(self) -> None:
-        """Note the difference."""
+    def restart(self) -> None:
+        """Time from now on; the time since the last reading was spent on nothing."""
+        self._since = time.perf_counter()
+
+    def read(self) -> dict[str, float]:
+        """The difference; nothing where no pass was made."""
         now, clock = self._passes.amounts(), time.perf_counter()
-        if now != self._before:
-            new = {name: count - self._before.get(name, 0) for name, count in now.items()}
-            self._run.spend(seconds=clock - self._since, **new)
-            self._before, self._since = now, clock
+        new = {name: count - self._before.get(name, 0) for name, count in now.items()}
+        spent = {"seconds": clock - self._since, **new} if now != self._before else {}
+        self._before, self._since = now, clock
+        return spent

@@ -19,9 +19,12 @@ from robench.progress import Progress
 from robench.records.certificates import claim, region_of
 from robench.records.record import AttackRecord, CertifyRecord
 from robench.records.smoothed import RULE, SMOOTHED_COMMAND, SmoothedRecord
+from robench.runs.environment import COMPUTING, versions
 from robench.runs.folder import RunFolder, RunRequest
+from robench.runs.shards import SHARD
 from robench.specs.base import digest
 from robench.specs.evaluation import AttackSpec, CertifySpec
+from robench.specs.shard import Shard
 from robench.specs.smoothing import SmoothingSpec
 from robench.workflows.pairs import Pair
 from robench.workflows.training_folder import training_facts
@@ -38,6 +41,7 @@ def run_request(
     bound: dict[str, Any] | None,
     flags: list[dict[str, str]],
     device: torch.device,
+    shard: Shard | None = None,
 ) -> RunRequest:
     """What a run is, for its manifest.
 
@@ -50,22 +54,36 @@ def run_request(
         bound: the Lipschitz bound as plain data, or under `refused` why there is none; None where none was asked.
         flags: about the way the class is read from the outputs.
         device: where it is computed.
+        shard: which of the images are computed; None for all.
     """
     loaded, dataset, data_dir = pair.loaded, pair.dataset, pair.data.data_dir
     return RunRequest(
         command=COMMANDS[type(spec)],
         spec=spec.to_dict(),
-        identity={**loaded.identity, "data_sha256": dataset.sha256, "robench": __version__},
+        identity={**loaded.identity, "data_sha256": dataset.sha256, "robench": __version__}
+        | ({} if shard is None else {SHARD: str(shard)}),
         facts={
-            "model": {**loaded.describe(), "path": str(Path(pair.model.ref).resolve())},
+            "model": {**loaded.describe(), **pair.model.describe()},
             "data": {**dataset.describe(), "data_dir": None if data_dir is None else str(data_dir.resolve())},
             **({} if bound is None else {"audit": bound}),
             "certificate": _certificate(spec, bound),
             "training": training_facts(Path(pair.model.ref)),
             "flags": flags,
             **device_facts(device),
+            "arithmetic": arithmetic(device),
         },
     )
+
+
+def arithmetic(device: torch.device) -> dict[str, Any]:
+    """What decides how sums are rounded here: processor, threads, and versions of the packages that compute.
+
+    Args:
+        device: where records are computed.
+    """
+    facts = {name: value for name, value in device_facts(device).items() if name != "device"}
+    instructions = torch.backends.cpu.get_cpu_capability()
+    return {"device": device.type, **facts, "cpu_capability": instructions, **versions(COMPUTING)}
 
 
 def _certificate(spec: CertifySpec | AttackSpec | SmoothingSpec, bound: dict[str, Any] | None) -> dict[str, Any] | None:
@@ -79,11 +97,22 @@ def _certificate(spec: CertifySpec | AttackSpec | SmoothingSpec, bound: dict[str
     return claim(bound["rules"], "float64")
 
 
-def run_folder(out: str | PathLike[str] | None, request: RunRequest) -> Path:
-    """The folder asked for, or one under `runs/` that the same command finds again."""
-    if out is not None:
-        return Path(out)
-    key = digest({"spec": request.spec, "identity": request.identity, "n": request.facts["data"]["n"]})
+def run_folder(out: str | PathLike[str] | None, request: RunRequest, shard: Shard | None = None) -> Path:
+    """The folder asked for, or one under `runs/` that the same command finds again; of a shard, a folder in it.
+
+    Args:
+        out: as the user named it.
+        request: what the run is.
+        shard: which of the images it holds.
+    """
+    folder = _whole_folder(request) if out is None else Path(out)
+    return folder if shard is None else folder / shard.folder
+
+
+def _whole_folder(request: RunRequest) -> Path:
+    """A folder for all shards of a run."""
+    identity = {name: value for name, value in request.identity.items() if name != SHARD}
+    key = digest({"spec": request.spec, "identity": identity, "n": request.facts["data"]["n"]})
     model, data = (re.sub(r"[^A-Za-z0-9._-]+", "-", request.facts[part]["name"]) for part in ("model", "data"))
     return Path("runs") / f"{request.command}-{model}-{data}-{key[:8]}"
 

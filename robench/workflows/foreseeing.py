@@ -15,10 +15,11 @@ from robench.records.smoothed import smoothed_record
 from robench.runs.kept import differences, flatten
 from robench.runs.reading import MANIFEST, read_records
 from robench.specs.evaluation import AttackSpec, CertifySpec
+from robench.specs.shard import Shard
 from robench.specs.smoothing import SmoothingSpec
 from robench.specs.training import TrainSpec
 from robench.workflows.continuing import COMMANDS, run_folder, run_request
-from robench.workflows.pairs import Pair
+from robench.workflows.pairs import Pair, images_of
 from robench.workflows.reading import heading
 from robench.workflows.references import Execution
 
@@ -33,6 +34,7 @@ def foresee_run(
     pair: Pair,
     spec: CertifySpec | AttackSpec | SmoothingSpec,
     *,
+    shard: Shard | None = None,
     out: str | PathLike[str] | None,
     execution: Execution,
 ) -> dict[str, Any]:
@@ -41,12 +43,13 @@ def foresee_run(
     Args:
         pair: the model and the images.
         spec: what is computed of them.
+        shard: which of the images; None for all.
         out: run folder; None for the one that the command would choose.
         execution: the device.
     """
-    request = run_request(pair, spec, {"refused": "not computed"}, [], execution.start())
-    folder = run_folder(out, request)
-    wanted = set(pair.dataset.index.tolist())
+    request = run_request(pair, spec, {"refused": "not computed"}, [], execution.start(), shard)
+    folder = run_folder(out, request, shard)
+    wanted = set(images_of(pair, shard).index.tolist())
     records = read_records(folder, PARSERS[type(spec)]) if (folder / MANIFEST).exists() else ()
     done = len(wanted & {record.index for record in records})
     found = _found(folder / MANIFEST, request.spec, request.identity)

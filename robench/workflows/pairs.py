@@ -5,11 +5,14 @@ from __future__ import annotations
 import functools
 from dataclasses import dataclass
 
+import numpy as np
+
 from robench import models
 from robench.data import Dataset
-from robench.errors import ModelError
+from robench.errors import DataError, ModelError
 from robench.models.output_flags import LOOKED_AT
 from robench.progress import Progress
+from robench.specs.shard import Shard
 from robench.workflows.references import DataRef, ModelRef, NamedData, NamedModel, data_ref, model_ref
 
 
@@ -54,6 +57,22 @@ def load_pair(model: NamedModel, data: NamedData, progress: Progress) -> Pair:
     if loaded.trained_on not in (None, data.spec.name):
         progress.note(f"note: `{loaded.name}` was trained on `{loaded.trained_on}`, not on `{data.spec.name}`")
     return pair
+
+
+def images_of(pair: Pair, shard: Shard | None) -> Dataset:
+    """The images of a pair that are of a shard; all of them for None.
+
+    Raises:
+        DataError: there are none.
+    """
+    if shard is None:
+        return pair.dataset
+    images = pair.dataset.rows(np.flatnonzero(shard.holds(pair.dataset.index)))
+    if not len(images):
+        raise DataError(
+            f"the shard {shard} holds none of the {len(pair.dataset)} images", hint="take fewer shards or more images"
+        )
+    return images
 
 
 def _check_fit(pair: Pair) -> None:

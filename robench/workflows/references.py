@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from os import PathLike, fspath
 from pathlib import Path
@@ -13,6 +13,7 @@ import torch
 from robench import models
 from robench.data import Dataset, load
 from robench.devices import resolve_device
+from robench.engines.engine import Engine
 from robench.progress import NoProgress, Progress
 from robench.specs.data import DataSpec, Split
 
@@ -28,18 +29,21 @@ class Execution:
         device: `auto`, `cpu` or `cuda:N`.
         threads: CPU threads; None leaves torch's choice.
         batch_size: images held in memory at a time.
+        engine: whose workers compute; None for this process alone.
         progress: who is told how far the work is.
     """
 
     device: str = "auto"
     threads: int | None = None
     batch_size: int = 500
+    engine: Engine | None = None
     progress: Progress = field(default_factory=NoProgress)
 
     def start(self) -> torch.device:
-        """Set the threads and find the device."""
-        if self.threads is not None:
-            torch.set_num_threads(self.threads)
+        """Set the threads and find the device. With workers there is one thread for each, unless more are asked."""
+        threads = 1 if self.threads is None and self.engine is not None else self.threads
+        if threads is not None:
+            torch.set_num_threads(threads)
         return resolve_device(self.device)
 
 
@@ -72,6 +76,29 @@ class ModelRef:
         object.__setattr__(self, "weights", None if weights is None else Path(weights))
         object.__setattr__(self, "input_shape", None if input_shape is None else tuple(input_shape))
         object.__setattr__(self, "threshold", threshold)
+
+    def describe(self) -> dict[str, Any]:
+        """Plain data that says in a manifest how it was read; `of` reads it back."""
+        return {
+            "path": str(Path(self.ref).resolve()),
+            "weights": None if self.weights is None else str(self.weights.resolve()),
+            "given_shape": None if self.input_shape is None else list(self.input_shape),
+            "threshold": self.threshold,
+        }
+
+    @classmethod
+    def of(cls, described: Mapping[str, Any]) -> ModelRef:
+        """The model that `describe` said; a run of an older robench notes its path alone.
+
+        Args:
+            described: from a manifest.
+        """
+        return cls(
+            described["path"],
+            weights=described.get("weights"),
+            input_shape=described.get("given_shape"),
+            threshold=described.get("threshold"),
+        )
 
     def load(
         self, *, progress: Progress | None = None, shape_of_data: Callable[[], tuple[int, ...]] | None = None

@@ -2,27 +2,28 @@
 
 from __future__ import annotations
 
+import functools
+import itertools
 import time
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Iterator
 from os import PathLike
 
+import torch
+
+from robench.data import Dataset
 from robench.files import write_atomic
-from robench.progress import Progress
-from robench.records.smoothed import (
-    SmoothedCertificates,
-    SmoothedRecord,
-    confidence,
-    smoothed_line,
-    smoothed_record,
-)
+from robench.models import LoadedModel
+from robench.records.smoothed import SmoothedRecord, confidence, smoothed_line, smoothed_record
 from robench.runs.folder import RunFolder
 from robench.runs.tsv import as_tsv, rows_of
 from robench.smoothing.certify import certify_each, check_range
 from robench.specs.epsilon import DEFAULT_EPS, Epsilons, ascending, epsilons
+from robench.specs.shard import Shard
 from robench.specs.smoothing import Sampling, SmoothingSpec
 from robench.statistics.smoothed import smoothed_summary
 from robench.workflows.continuing import done_before, run_folder, run_request
-from robench.workflows.pairs import load_pair, output_flags
+from robench.workflows.pairs import images_of, load_pair, output_flags
+from robench.workflows.parts import Doing, Part, done_in_parts
 from robench.workflows.references import Execution, NamedData, NamedModel, Outcome
 
 TABLE = "smoothed.tsv"
@@ -38,6 +39,7 @@ def certify_smoothed(
     alpha: float = 0.001,
     seed: int = 0,
     eps: Epsilons = DEFAULT_EPS,
+    shard: Shard | None = None,
     out: str | PathLike[str] | None = None,
     execution: Execution | None = None,
 ) -> Outcome:
@@ -52,8 +54,10 @@ def certify_smoothed(
         alpha: chance at most that the certificate of an image is false.
         seed: of the noise.
         eps: L2 radii at which certified accuracy is stated; they do not change a record.
-        out: run folder; None is a folder under `runs/` named after the model, the data and the spec.
-        execution: device, threads, progress; the batch size does not matter.
+        shard: only these of the images; `merge` joins the shards of a run.
+        out: run folder; None is a folder under `runs/` named after the model, the data and the spec. A shard gets a
+            folder of its own in it.
+        execution: device, threads, workers, progress; the batch size does not matter.
 
     Returns:
         The run folder, and the summary with `reused`, the number of images whose record was there before. Beside
@@ -72,16 +76,26 @@ def certify_smoothed(
     pair = load_pair(model, data, progress)
     check_range(*pair.dataset.bounds)
     spec = SmoothingSpec(data=pair.data.spec, split=pair.data.split, sampling=sampling)
-    request = run_request(pair, spec, None, output_flags(pair, progress), device)
-    with RunFolder(run_folder(out, request), request, parse=smoothed_record, to_line=smoothed_line) as run:
-        records = run.records()
-        done = done_before(run, pair.dataset, records, progress)
+    images = images_of(pair, shard)
+    request = run_request(pair, spec, None, output_flags(pair, progress), device, shard)
+    with RunFolder(run_folder(out, request, shard), request, parse=smoothed_record, to_line=smoothed_line) as run:
+        done = done_before(run, images, run.records(), progress)
         run.note(eps=list(ascending([*run.manifest["facts"].get("eps", ()), *eps])))
-        progress.start(f"certify {pair.loaded.name}, smoothed, on {spec.data.name}", len(pair.dataset))
+        progress.start(f"certify {pair.loaded.name}, smoothed, on {spec.data.name}", len(images))
         progress.advance(len(done))
-        missing = certify_each(pair.loaded, pair.dataset, sampling, device=device, skip=done)
-        records += _written(missing, run, progress)
+        if execution.engine is None:
+            found: Iterable[tuple[SmoothedRecord, float]] = _certified(pair.loaded, images, sampling, device, done)
+        else:
+            make = functools.partial(_certifying, sampling)
+            parts = done_in_parts(make, pair, images, execution, device, skip=done)
+            found = itertools.chain.from_iterable(parts)
+        for record, seconds in found:
+            run.append(record)
+            run.spend(seconds=seconds)
+            progress.advance()
         progress.close()
+        run.arrange(images.index.tolist())
+        records = run.records()
         progress.note(_claim(len(records), alpha))
         spent = run.spent().get("seconds", 0.0)
         more = {"certificate": run.manifest["facts"]["certificate"], "seconds": round(spent, 3)}
@@ -91,21 +105,24 @@ def certify_smoothed(
         return Outcome(run.path, {**shown, "reused": len(done)})
 
 
-def _written(
-    missing: Iterable[SmoothedCertificates], run: RunFolder[SmoothedRecord], progress: Progress
-) -> list[SmoothedRecord]:
-    """Records that are computed now, each written down at once, and the time that each took."""
-    records: list[SmoothedRecord] = []
+def _certified(
+    loaded: LoadedModel, images: Dataset, sampling: Sampling, device: torch.device, done: Collection[int]
+) -> Iterator[tuple[SmoothedRecord, float]]:
+    """Records of the images that are not done, and the seconds that each took."""
     started = time.perf_counter()
-    for certificate in missing:
+    for certificate in certify_each(loaded, images, sampling, device=device, skip=done):
         (record,) = certificate.records()
-        run.append(record)
-        records.append(record)
-        now = time.perf_counter()
-        run.spend(seconds=now - started)
-        started = now
-        progress.advance()
-    return records
+        yield record, time.perf_counter() - started
+        started = time.perf_counter()
+
+
+def _certifying(sampling: Sampling, loaded: LoadedModel, device: torch.device) -> Doing:
+    """What a worker does: certificates of the smoothed model."""
+
+    def certified(part: Part) -> list[tuple[SmoothedRecord, float]]:
+        return list(_certified(loaded, part.images, sampling, device, ()))
+
+    return certified
 
 
 def _claim(n: int, alpha: float) -> str:

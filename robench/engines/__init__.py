@@ -1,0 +1,1 @@
+"""Engines: who does work that falls into independent items. They know neither models nor images."""
