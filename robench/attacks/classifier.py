@@ -1,8 +1,7 @@
 """The model under attack: at least two logits, evaluated in tiles of fixed size, every pass counted.
 
-Matrix products may round differently for another number of rows, and an iterative attack amplifies the last bit into
-another answer. So every call has one of a few sizes, `Classifier.sizes`, for which the model's outputs and gradients
-were seen to be equal bit by bit, wherever a row stands and whatever its neighbours are; missing rows are padded.
+An iterative attack amplifies the last bit into another answer. So every call has one of a few sizes,
+`Classifier.sizes`, for which outputs and gradients do not depend on neighbours (`robench.models.networks.tiles`).
 """
 
 from __future__ import annotations
@@ -17,6 +16,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from robench.attacks.passes import PassCounter
 from robench.errors import ModelError
 from robench.models.networks.held import detached_copy
+from robench.models.networks.tiles import canonical, probe_inputs, stable_sizes
 from robench.models.networks.widened import widened
 
 LogitLoss = Callable[[Tensor], Tensor]
@@ -69,7 +69,8 @@ class Classifier:
         self.single = single_precision(module, device)
         self._double = widened(module).eval().to(device)
         self.classes = self._check_outputs()
-        self.sizes = self._stable_sizes(self._cuda_sizes() if device.type == "cuda" else CPU_SIZES)
+        sizes = self._cuda_sizes() if device.type == "cuda" else CPU_SIZES
+        self.sizes = stable_sizes(self._probe, probe_inputs(sizes[-1], self.input_shape, device), sizes)
 
     def fit(self, rows: int) -> int:
         """The smallest tile that holds `rows`, or the largest there is."""
@@ -122,24 +123,6 @@ class Classifier:
         rows = CUDA_AT_ONCE / max(counter.get_total_flops(), 1)
         return (*CUDA_SIZES, *(size for size in CUDA_LARGE_SIZES if size <= rows))
 
-    def _stable_sizes(self, sizes: tuple[int, ...]) -> tuple[int, ...]:
-        """The sizes whose rows are equal bit by bit in any place, and to those of the largest such size."""
-        generator = torch.Generator().manual_seed(0)
-        probe = torch.rand((sizes[-1], *self.input_shape), generator=generator).to(self.device)
-        largest = next(size for size in reversed(sizes) if size == 1 or self._rolls(probe[:size]))
-        truth = self._probe(probe[:largest])
-        smaller = (size for size in sizes if size < largest and self._splits(probe[:largest], truth, size))
-        return (*smaller, largest)
-
-    def _rolls(self, probe: Tensor) -> bool:
-        """Whether rows give the same bits in another place of the tile."""
-        shift = len(probe) // 2 + 1
-        return torch.equal(self._probe(probe.roll(shift, dims=0)), self._probe(probe).roll(shift, dims=0))
-
-    def _splits(self, probe: Tensor, truth: Tensor, size: int) -> bool:
-        """Whether rows give the same bits in tiles of another size."""
-        return torch.equal(torch.cat([self._probe(part) for part in torch.split(probe, size)]), truth)
-
     def _probe(self, x: Tensor) -> Tensor:
         """Logits in both precisions and gradients, one row an input, as bits to compare."""
         with torch.enable_grad():
@@ -164,15 +147,6 @@ def gradient_or_zero(total: Tensor, leaf: Tensor, *, retain_graph: bool = False)
         return torch.zeros_like(leaf)
     (gradient,) = torch.autograd.grad(total, leaf, retain_graph=retain_graph, allow_unused=True)
     return torch.zeros_like(leaf) if gradient is None else gradient
-
-
-def canonical(x: Tensor) -> Tensor:
-    """A copy that is laid out in memory in one way only.
-
-    With one channel, strides may say "channels last" by accident, and convolutions then take other code; a view of
-    numpy's memory may be aligned in another way, and matrix products then may.
-    """
-    return x.detach().flatten(1).clone(memory_format=torch.contiguous_format).view(x.shape)
 
 
 def single_precision(module: nn.Module, device: torch.device) -> nn.Module:

@@ -13,8 +13,9 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from robench.attacks.classifier import Classifier, canonical, gradient_or_zero, two_logits
+from robench.attacks.classifier import Classifier, gradient_or_zero, two_logits
 from robench.errors import ModelError
+from robench.models.networks.tiles import canonical
 
 
 class LibraryModel(nn.Module):

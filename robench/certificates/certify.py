@@ -16,16 +16,17 @@ from torch import nn
 from robench.arrays import Array, Flags, Integers, Singles
 from robench.certificates.deployment import Deployment
 from robench.certificates.image_rules import image_rules, proven_by
-from robench.certificates.radii import Radii, class_constants, radii, rounding
+from robench.certificates.radii import Radii, class_constants, norms_upper, radii, rounding
 from robench.data.dataset import input_digest
 from robench.data.memory import ImagesLike, LabelsLike, check_classes, inputs
 from robench.devices import exact_arithmetic, own_settings, resolve_device
 from robench.errors import BoundError, DataError, ModelError, SpecError
 from robench.lipschitz import LipschitzBound, bound_module, fingerprint, plain_copy
 from robench.models import LOOKED_AT, HeldModel, Model, hold, output_flags
+from robench.models.networks.tiles import Tiled
 from robench.models.networks.widened import widened
 from robench.models.user_code.blame import late_blamed
-from robench.numerics import gamma, upper
+from robench.numerics import upper
 from robench.records.certificates import Certificates, join
 from robench.records.record import CertifyRecord
 from robench.specs.base import whole
@@ -105,7 +106,7 @@ def certify(
         split: of a data set by name: `train`, `validation` or `test`; None for `test`.
         data_dir: folder with its files; None for the cache, which downloads what it lacks.
         batch_size: images at a time.
-        device: `auto`, `cpu` or `cuda:N`; like the batch size it does not change a radius beyond rounding.
+        device: `auto`, `cpu` or `cuda:N`; it does not change a radius beyond rounding, and the batch size not at all.
 
     Raises:
         BoundError: the model has no Lipschitz bound, or none for this arithmetic.
@@ -210,7 +211,7 @@ def certify_batches(
             on each image: no certificate where it gives another class.
         rules: rules beyond those of the bound (`robench.certificates.image_rules`).
         batch_size: images at a time.
-        device: where; like the batch size it does not change a certificate beyond rounding error.
+        device: where; it does not change a certificate beyond rounding error, and the batch size not at all.
         skip: indices that already have a certificate.
 
     Raises:
@@ -231,12 +232,16 @@ def certify_batches(
     deployed = _deployment(model, bound, device) if deploy_dtype == "float32" else None
     done = set(skip)
     rows = np.array([row for row, index in enumerate(images.index.tolist()) if index not in done], dtype=np.int64)
+    if not len(rows):
+        return
+    with exact_arithmetic():
+        tiled = Tiled(network, model.input_shape, torch.float64, torch.device(device)).stable()
     for start in range(0, len(rows), batch_size):
         batch = rows[start : start + batch_size]
         inputs = images.batch(batch)
         _check_in_box(bound, inputs, images.index[batch])
-        logits = _logits(network, inputs, model.outputs, device)
-        norms = _norms(inputs)
+        logits = _logits(tiled, inputs, model.outputs)
+        norms = norms_upper(inputs)
         found = radii(bound, logits, norms, deploy_dtype)
         for rule, prove in more.items():
             found = proven_by(rule, found, prove(inputs, logits, found))
@@ -328,7 +333,7 @@ def _network(model: Certifiable, bound: LipschitzBound) -> nn.Module:
 def _deployment(model: Certifiable, bound: LipschitzBound, device: torch.device | str) -> Deployment:
     """The float32 network, and how far its logits are from the computed float64 ones at most."""
     here, there = rounding(bound, "float64"), rounding(bound, "float32")
-    return Deployment(model.module, (here[0] + there[0], here[1] + there[1]), device)
+    return Deployment(model.module, model.input_shape, (here[0] + there[0], here[1] + there[1]), device)
 
 
 def _withdrawn(found: Radii, rows: Flags) -> Radii:
@@ -337,19 +342,12 @@ def _withdrawn(found: Radii, rows: Flags) -> Radii:
     return dataclasses.replace(found, margin=np.where(rows, 0.0, found.margin), by_rule=by_rule)
 
 
-def _logits(network: nn.Module, inputs: Singles, outputs: int, device: torch.device | str) -> Array:
-    with torch.no_grad(), exact_arithmetic():
-        result: Array = network(torch.from_numpy(inputs).to(device).double()).cpu().numpy()
+def _logits(network: Tiled, inputs: Singles, outputs: int) -> Array:
+    with exact_arithmetic():
+        result: Array = network(torch.from_numpy(inputs)).cpu().numpy()
     result = result.reshape(len(inputs), -1)
     if result.shape[1] != outputs:
         raise ModelError(f"the model gives {result.shape[1]} logits, not {outputs}", hint="load the model again")
     if not np.isfinite(result).all():
         raise ModelError("the model gives logits that are not finite", hint="train it again with a lower rate")
     return result
-
-
-def _norms(inputs: Singles) -> Array:
-    flat = inputs.reshape(len(inputs), -1)
-    squares = np.einsum("ij,ij->i", flat, flat, dtype=np.float64)
-    norms: Array = np.sqrt(squares) * (1 + gamma(flat.shape[1] + 8))
-    return norms

@@ -10,12 +10,13 @@ from __future__ import annotations
 import numpy as np
 import torch
 from jaxtyping import Bool, Float32, Float64, Int64
-from torch import Tensor, nn
+from torch import nn
 
 from robench.arrays import Array, Flags, Integers, Singles
 from robench.devices import exact_arithmetic
 from robench.errors import BoundError
 from robench.lipschitz import in_float32, plain_copy
+from robench.models.networks.tiles import Tiled
 
 
 def classes(logits: Float64[Array, "n q"]) -> Int64[Integers, " n"]:
@@ -29,12 +30,16 @@ class Deployment:
 
     Args:
         module: plain layers as loaded; a copy is made.
+        shape: of one input.
         rounding: (a, b): logits in float64 and in float32 are within a·‖x‖ + b of each other, in the L2 norm.
         device: where it runs.
     """
 
-    def __init__(self, module: nn.Module, rounding: tuple[float, float], device: torch.device | str) -> None:
+    def __init__(
+        self, module: nn.Module, shape: tuple[int, ...], rounding: tuple[float, float], device: torch.device | str
+    ) -> None:
         self._network = in_float32(plain_copy(module)).to(device)
+        self._tiled = Tiled(self._network, shape, torch.float32, torch.device(device))
         self._rounding = rounding
         self._device = device
 
@@ -45,7 +50,7 @@ class Deployment:
         inputs: Float32[Singles, "n ..."],
         norms: Float64[Array, " n"],
     ) -> Bool[Flags, " n"]:
-        """Whether the network gives each input its class, alone and within the batch.
+        """Whether the network gives each input its class, alone and among others.
 
         Args:
             predicted: classes of the float64 network.
@@ -64,14 +69,14 @@ class Deployment:
         return given
 
     def _together(self, inputs: Singles) -> Array:
-        return self._run(torch.from_numpy(inputs))
+        with exact_arithmetic():
+            result: Array = self._tiled(torch.from_numpy(inputs)).double().cpu().numpy()
+        return result
 
     def _alone(self, inputs: Singles) -> Array:
-        return np.concatenate([self._run(row[None]) for row in torch.from_numpy(inputs)])
-
-    def _run(self, inputs: Tensor) -> Array:
         with torch.no_grad(), exact_arithmetic():
-            result: Array = self._network(inputs.to(self._device)).double().cpu().numpy()
+            rows = [self._network(row[None].to(self._device)).double().cpu() for row in torch.from_numpy(inputs)]
+        result: Array = torch.cat(rows).numpy()
         return result
 
     def _compare(self, single: Array, logits: Array, norms: Array) -> None:

@@ -14,12 +14,11 @@ from jaxtyping import Float32, Float64
 from torch import Tensor, nn
 
 from robench.arrays import Array, Singles
-from robench.certificates.radii import Radii, logit_errors
+from robench.certificates.radii import Radii, logit_errors, norms_upper
 from robench.devices import exact_arithmetic
 from robench.errors import BoundError
 from robench.lipschitz import LipschitzBound
 from robench.lipschitz.local import Ball, Graph, Within, network_graph
-from robench.numerics import gamma
 from robench.specs.evaluation import DeployDtype
 
 PROBE = 0.01
@@ -28,8 +27,8 @@ PROBE = 0.01
 Where that fails, or the linear function at x has another class so near already, nothing is gained."""
 BEYOND = 1.5
 """The largest radius that is tried, in units of the distance at which the linear function at x changes class."""
-TOGETHER = 20
-"""Images at a time."""
+TOGETHER = 1
+"""Images at a time: one, so that its radius does not depend on what stands beside it."""
 HALVINGS = 6
 """Of the interval between the radius that is known and the largest one; again with an ascent."""
 
@@ -61,7 +60,7 @@ class Local:
             found: what the constants prove.
         """
         flat = inputs.reshape(len(inputs), -1).astype(np.float64)
-        norms = np.sqrt(np.einsum("ij,ij->i", flat, flat)) * (1 + gamma(flat.shape[1] + 8))
+        norms = norms_upper(inputs)
         errors = logit_errors(self._bound, logits.shape[1], norms, self._deploy_dtype)
         self._compare(flat, logits, norms)
         known = np.max(list(found.by_rule.values()), axis=0)

@@ -14,17 +14,28 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float64, Int64
+from jaxtyping import Float32, Float64, Int64
 
-from robench.arrays import Array, Integers
+from robench.arrays import Array, Integers, Singles
 from robench.certificates.deployment import classes
 from robench.errors import BoundError
 from robench.lipschitz import LipschitzBound
-from robench.numerics import round_up
+from robench.numerics import gamma, round_up
 from robench.records.record import Rule
 from robench.specs.evaluation import DeployDtype
 
 SQRT2_UP = round_up(math.sqrt(2.0))
+
+
+def norms_upper(inputs: Float32[Singles, "n ..."]) -> Float64[Array, " n"]:
+    """Upper bounds of the L2 norms of inputs; each row is summed by itself, whatever stands beside it.
+
+    Args:
+        inputs: of any shape.
+    """
+    flat = inputs.reshape(len(inputs), -1).astype(np.float64)
+    norms: Array = np.sqrt(np.square(flat).sum(axis=1)) * (1 + gamma(flat.shape[1] + 8))
+    return norms
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import socket
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,6 +12,9 @@ from typing import Any
 
 from robench.engines.engine import TRIES, Answer, Work
 from robench.errors import RunError, SpecError
+
+PATIENCE = 10.0
+"""Seconds until a head that does not answer is held to be none."""
 
 _ready: dict[str, Callable[[Any], Any]] = {}
 """In a worker process of Ray: what it does, by the number of the work; the last one alone, which holds a model."""
@@ -121,6 +125,8 @@ class RayWorkers:
     def _join(self) -> None:
         cluster = self._cluster
         here = cluster.address is None
+        if cluster.address is not None:
+            _check_answers(cluster.address)
         cpus = {"num_cpus": cluster.count * cluster.threads} if here and cluster.count else {}
         os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # what Ray will do by itself some day
         try:
@@ -133,10 +139,29 @@ class RayWorkers:
                 **cpus,
             )
         except (ConnectionError, ValueError, RuntimeError) as error:
-            raise SpecError(
-                f"there is no Ray cluster at `{cluster.address}`: {str(error).strip().splitlines()[0]}",
-                hint="give the address that `ray start --head` printed, or leave --address out for Ray on this machine",
-            ) from None
+            raise _no_cluster(cluster.address, str(error).strip().splitlines()[0]) from None
+
+
+def _check_answers(address: str) -> None:
+    """Refuse an address where nobody listens at once: Ray itself tries for minutes.
+
+    Raises:
+        SpecError: nobody does.
+    """
+    host, colon, port = address.rpartition("://")[2].rpartition(":")
+    if not colon or not port.isdecimal():
+        return  # such as `auto`
+    try:
+        socket.create_connection((host, int(port)), timeout=PATIENCE).close()
+    except (OSError, OverflowError) as error:
+        raise _no_cluster(address, str(error)) from None
+
+
+def _no_cluster(address: str | None, reason: str) -> SpecError:
+    return SpecError(
+        f"there is no Ray cluster at `{address}`: {reason}" if address else f"Ray does not start: {reason}",
+        hint="give the address that `ray start --head` printed, or leave --address out for Ray on this machine",
+    )
 
 
 def _done(key: str, work: Work, item: Any) -> Any:

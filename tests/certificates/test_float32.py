@@ -171,7 +171,7 @@ def test_a_class_that_the_float32_network_does_not_give_is_found() -> None:
     module = network("qr")
     x = torch.randn(5, SIDE, generator=torch.Generator().manual_seed(0))
     logits = in_float64(module, x).numpy()
-    given = deployment.Deployment(module, (1e-3, 1e-3), "cpu")
+    given = deployment.Deployment(module, (SIDE,), (1e-3, 1e-3), "cpu")
     norms = np.linalg.norm(x.numpy(), axis=1).astype(np.float64)
     right = deployment.classes(logits)
     assert given.gives(right, logits, x.numpy(), norms).all()
