@@ -21,6 +21,7 @@ COMMANDS = (
     "certify",
     "attack",
     "merge",
+    "slurm",
     "audit",
     "potential",
     "report",

@@ -22,7 +22,10 @@ from robench.workflows.pairs import Pair
 from robench.workflows.references import Execution, ModelRef
 
 SHARE = 4
-"""Parts for each worker, at least, so that none waits long for the last one."""
+"""A part is this share of what is left for each worker: large while there is much, so that tiles are full, and small at
+the end, so that no worker waits long for the last one."""
+LEAST = 16
+"""Images of a part, at least."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -137,13 +140,17 @@ def done_in_parts(
     )
     left = np.flatnonzero(~np.isin(images.index, list(skip)))
     with execution.engine.workers(work) as workers:
-        size = max(1, min(execution.batch_size, -(-len(left) // (SHARE * workers.count))))
-        yield from results(workers, _parts(images, radii, left, size))
+        yield from results(workers, _parts(images, radii, left, workers.count, execution.batch_size))
 
 
 def _parts(
-    images: Dataset, radii: npt.NDArray[np.float64] | None, rows: npt.NDArray[np.int64], size: int
+    images: Dataset,
+    radii: npt.NDArray[np.float64] | None,
+    rows: npt.NDArray[np.int64],
+    workers: int,
+    largest: int,
 ) -> Iterator[Part]:
-    for start in range(0, len(rows), size):
-        some = rows[start : start + size]
+    while len(rows):
+        size = min(max(len(rows) // (SHARE * workers), LEAST), largest)
+        some, rows = rows[:size], rows[size:]
         yield Part(images=images.rows(some), radii=None if radii is None else radii[some])
