@@ -51,7 +51,7 @@ def _words(ctx: click.Context, param: click.Parameter, value: tuple[str, ...]) -
 @options.out(required=False, help_text="Folder for models, runs and the report.  [default: runs/bench-SUITE]")
 @options.dry_run
 @options.as_json
-@options.execution
+@options.engines
 def bench(
     *,
     suite: str,
@@ -86,7 +86,9 @@ def bench(
       robench bench mnist --only hkr-dense,adv-dense --limit-attacks 100
       robench bench faces --data npz:smiles64.npz --data-dir ~/data/faces
       robench bench cifar10 --full-size --device cuda --until train
+      robench bench mnist --workers 8
 
+    With workers, each training, certify run and attack is one task; on a Ray cluster all nodes must see the folder.
     The same command resumes a benchmark that was stopped. At the end it prints the comparison table, and the paths of
     the report of the first seed and of the claims of the paper, held against all seeds.
     """

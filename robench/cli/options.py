@@ -252,6 +252,17 @@ def batches(
     return Execution(device=device, threads=threads, batch_size=batch_size, engine=chosen, progress=Screen(quiet=quiet))
 
 
+@joined("execution", _engine, _workers, _address, _device, _threads, _quiet)
+def engines(
+    engine: str | None, workers: int | None, address: str | None, device: str, threads: int | None, quiet: bool
+) -> Execution:
+    """`--engine` and its options, and what `execution` has."""
+    from robench.workflows import Execution
+
+    chosen = _engine_of(engine, workers, address, threads)
+    return Execution(device=device, threads=threads, engine=chosen, progress=Screen(quiet=quiet))
+
+
 def _shard(ctx: click.Context, param: click.Parameter, value: str | None) -> Shard | None:
     """`i/n`, or `slurm`."""
     return None if value is None else parse_shard(value)

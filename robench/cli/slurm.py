@@ -26,12 +26,6 @@ COMMANDS = ("certify", "attack")
 @click.option(
     "--sbatch", "extra", multiple=True, metavar="OPTION", help="Option of sbatch, such as `--time=1:00:00`. Repeatable."
 )
-@click.option(
-    "--script",
-    type=click.Path(dir_okay=False, path_type=Path),
-    metavar="FILE",
-    help="File to write.  [default: stdout]",
-)
 @click.option("--submit", is_flag=True, help="Hand it to sbatch at once.")
 @click.option(
     "--merge-into",
@@ -45,7 +39,6 @@ def slurm(
     command: tuple[str, ...],
     tasks: int,
     extra: tuple[str, ...],
-    script: Path | None,
     submit: bool,
     merge_into: Path | None,
     json_output: bool,
@@ -64,16 +57,13 @@ def slurm(
     """
     from robench.engines.slurm import merging_script
     from robench.engines.slurm import submit as hand_over
-    from robench.files import create_folder, write_atomic
 
     array = _array(command, tasks, extra)
     if merge_into is not None and not submit:
         raise click.UsageError("--merge-into is for --submit")
-    if script is not None:
-        write_atomic(script, array.script())
     job = merge = None
     if submit:
-        create_folder(array.out)
+        array.out.mkdir(parents=True, exist_ok=True)  # where the tasks print
         job = hand_over(array.script())
         merge = None if merge_into is None else hand_over(merging_script(array.out, merge_into), after=job)
     if json_output:
@@ -82,7 +72,7 @@ def slurm(
         text = {"script": array.script(), "folder": str(array.out), "tasks": tasks, "job": job, "merge_job": merge}
         print_json({**heading("slurm"), **text})
         return 0
-    if script is None and not submit:
+    if not submit:
         print_line(array.script().rstrip("\n"))
     for name, number in (("job", job), ("merge job", merge)):
         if number is not None:

@@ -78,7 +78,7 @@ def submit(script: str, *, after: str | None = None) -> str:
     sbatch = shutil.which("sbatch")
     if sbatch is None:
         raise SpecError(
-            "there is no `sbatch` here", hint="write the script (--script FILE), and submit it on the cluster"
+            "there is no `sbatch` here", hint="leave out --submit, and hand the script to sbatch on the cluster"
         )
     waits = [] if after is None else [f"--dependency=afterok:{after}"]
     done = subprocess.run([sbatch, "--parsable", *waits], input=script, capture_output=True, text=True, check=False)

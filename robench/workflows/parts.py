@@ -19,7 +19,8 @@ from robench.models.user_code.blame import late_blamed
 from robench.runs.kept import differences
 from robench.workflows.continuing import arithmetic
 from robench.workflows.pairs import Pair
-from robench.workflows.references import Execution, ModelRef
+from robench.workflows.parcel import Parcel, packed
+from robench.workflows.references import Execution
 
 SHARE = 4
 """A part is this share of what is left for each worker: large while there is much, so that tiles are full, and small at
@@ -51,7 +52,7 @@ class PartWork:
     """What each worker does: it reads the model by itself, once.
 
     Fields:
-        model: as the user named it.
+        model: as the user named it, with its files.
         shape: of an image.
         identity: digests of the model as the command has read it.
         device: where to compute.
@@ -60,7 +61,7 @@ class PartWork:
         make: what is done.
     """
 
-    model: ModelRef
+    model: Parcel
     shape: tuple[int, ...]
     identity: Mapping[str, str]
     device: str
@@ -82,10 +83,10 @@ class PartWork:
             SpecError: there is no such device here.
         """
         torch.set_num_threads(self.threads)
-        loaded = self.model.load(shape_of_data=lambda: self.shape)
+        loaded = self.model.unpacked().load(shape_of_data=lambda: self.shape)
         if loaded.identity != self.identity:
             raise ModelError(
-                f"a worker reads another model from `{self.model.ref}` than the command did",
+                f"a worker reads another model from `{self.model.model.ref}` than the command did",
                 hint="let all workers see the same files, and the same versions of Python and of its packages",
             )
         device = resolve_device(self.device)
@@ -130,7 +131,7 @@ def done_in_parts(
     """
     assert execution.engine is not None
     work = PartWork(
-        model=pair.model,
+        model=packed(pair.model),
         shape=images.shape,
         identity=pair.loaded.identity,
         device=str(device),

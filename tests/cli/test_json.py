@@ -21,7 +21,7 @@ def described(title: str) -> set[str]:
 
 @pytest.mark.usefixtures("blank_figures")
 @pytest.mark.parametrize(
-    "command", ["audit", "certify", "attack", "potential", "verify", "train", "claims", "export", "report"]
+    "command", ["audit", "certify", "attack", "potential", "verify", "train", "claims", "export", "report", "slurm"]
 )
 def test_the_keys_of_a_command_are_described(robench: Any, moons_model: Path, tmp_path: Path, command: str) -> None:
     run = tmp_path / "run"
@@ -33,12 +33,13 @@ def test_the_keys_of_a_command_are_described(robench: Any, moons_model: Path, tm
         "verify": (run,),
         "report": (run, "--format", "tsv", "--out", tmp_path / "report"),
         "claims": (run, "--out", tmp_path / "claims.md"),
+        "slurm": ("certify", moons_model, "--data", "two-moons", "--out", run, "--array", 2),
         "export": (moons_model, "--format", "state-dict", "--out", tmp_path / "net.safetensors"),
         "train": ("--recipe", "hkr", "--data", "two-moons", "--epochs", 5, "--seed", 0, "--out", moons_model),
     }
     if command in ("verify", "claims", "report"):
         robench("certify", *calls["certify"])
-    result = robench(command, *calls[command], "--json", "-q")
+    result = robench(command, *calls[command], "--json", *([] if command == "slurm" else ["-q"]))
     assert result.code == 0, result.stderr
     assert (result.data["schema_version"], result.data["command"]) == (SCHEMA_VERSION, command)
     assert set(result.data) == described("Every command") | described(command)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,7 +16,9 @@ import pytest
 from robench import workflows
 from robench.engines.local import Local
 from robench.errors import ModelError
-from robench.workflows import DataRef, Execution
+from robench.specs.suite import read_suite
+from robench.workflows import DataRef, Execution, ModelRef
+from robench.workflows.parcel import packed
 from tests.workflows.test_shards import NET, files, untimed
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -76,6 +79,36 @@ def test_a_worker_that_reads_another_model_is_refused(tmp_path):
     with pytest.raises(ModelError, match="a worker reads another model"):
         workflows.certify(f"{tmp_path}/net.py:make", DATA, eps=EPS, out=tmp_path / "run", execution=TWO)
     assert json.loads((tmp_path / "run" / "manifest.json").read_text())["status"] == "error"
+
+
+def test_a_worker_that_does_not_see_the_model_gets_its_files(tmp_path):
+    zoo = ROOT / "zoo" / "two-moons-hkr"
+    shutil.copytree(zoo, tmp_path / "here" / "two-moons-hkr")
+    named = ModelRef(tmp_path / "here" / "two-moons-hkr")
+    identity = named.load().identity
+    parcel = packed(named)
+    assert parcel.unpacked() == named
+    shutil.rmtree(tmp_path / "here")
+    assert parcel.unpacked() != named
+    assert parcel.unpacked().load().identity == identity
+
+
+def test_a_factory_is_not_packed(net):
+    assert packed(ModelRef(net)).files == {}
+
+
+@pytest.mark.slow
+def test_a_bench_by_workers_is_that_of_one_process(tmp_path):
+    suite = read_suite("two-moons").trained_for(1).at_most(20)
+    one = workflows.bench(suite=suite, out=tmp_path / "one", execution=HERE)
+    two = workflows.bench(suite=suite, out=tmp_path / "two", execution=TWO)
+    assert one.summary["models"] == two.summary["models"]
+    records = sorted(file.relative_to(one.folder) for file in one.folder.rglob("records.jsonl"))
+    weights = sorted(file.relative_to(one.folder) for file in one.folder.glob("models/*/*.safetensors"))
+    assert records
+    assert weights
+    for name in (*records, *weights):
+        assert (one.folder / name).read_bytes() == (two.folder / name).read_bytes(), name
 
 
 COMMAND = """
