@@ -185,9 +185,10 @@ def screen(quiet: bool) -> Screen:
 @joined("execution", _device, _threads, _quiet)
 def execution(device: str, threads: int | None, quiet: bool) -> Execution:
     """`--device`, `--threads` and `-q`: none of them is part of what a run is."""
+    from robench.engines.torchrun import is_follower
     from robench.workflows import Execution
 
-    return Execution(device=device, threads=threads, progress=Screen(quiet=quiet))
+    return Execution(device=device, threads=threads, progress=Screen(quiet=quiet or is_follower()))
 
 
 _engine = click.option(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
@@ -49,6 +49,17 @@ if TYPE_CHECKING:
     metavar="FIELD=VALUE",
     help="Override a field of the spec, such as `loss.alpha=10`. Repeatable.",
 )
+@click.option(
+    "--engine",
+    type=click.Choice(["torchrun"]),
+    help="Train in several processes, each with a part of every batch, by torch's torchrun.  [default: this process]",
+)
+@click.option(
+    "--workers",
+    type=click.IntRange(1),
+    metavar="N",
+    help="Processes of torchrun.  [default: one for each GPU, or core]",
+)
 @click.option("--show-spec", is_flag=True, help="Print the spec as JSON and stop.")
 @options.out(required=False, help_text="Model folder to write. Required without --show-spec.")
 @options.dry_run
@@ -63,6 +74,8 @@ def train(
     epochs: int | None,
     seed: int,
     changes: tuple[str, ...],
+    engine: Literal["torchrun"] | None,
+    workers: int | None,
     show_spec: bool,
     out: Path | None,
     dry_run: bool,
@@ -76,12 +89,14 @@ def train(
       robench train --recipe hkr --data mnist --epochs 3 --out hkr
       robench train --recipe adv --data mnist --set adversarial.eps=1.5 --out adv
       robench train --recipe hkr --data two-moons --show-spec
+      robench train --recipe hkr --data cifar10 --engine torchrun --workers 4 --device cuda --out hkr
 
     The model folder holds plain exported weights (safetensors). `certify` and `attack` read them. The same command
     resumes a training that was stopped.
     """
     from robench import workflows
     from robench.cli.results import foreseen_result, show_flags, train_line
+    from robench.engines.torchrun import is_follower, train_together
 
     if out is None and not show_spec:
         raise SpecError("no folder to write the model to", hint="give one with --out DIR")
@@ -102,16 +117,37 @@ def train(
         plan = workflows.foresee_training(spec, out, data_dir=data_dir, execution=execution)
         (print_json if json_output else foreseen_result)(plan)
         return
+    if engine or workers:
+        where: dict[str, Any] = {"--device": execution.device, "--threads": execution.threads or 1, "--out": out}
+        given = {"--recipe": recipe, "--data": data, "--data-dir": data_dir, "--arch": arch, "--epochs": epochs}
+        given |= {"--seed": seed, **where}
+        words = [part for name, value in given.items() if value is not None for part in (name, str(value))]
+        changed = [part for text in changes for part in ("--set", text)]
+        quiet = ["-q"] if options.given("quiet") else []
+        train_together(["train", *words, *changed, *quiet], workers or _processes(execution))
     outcome = workflows.train(spec, out, data_dir=data_dir, execution=execution)
+    if is_follower():
+        return
     if json_output:
         print_json(outcome.summary)
     else:
         print_line(outcome.folder)
     execution.progress.note(train_line(outcome.summary, spec.select_eps))
     show_flags(outcome.summary["flags"], execution.progress.note)
-    given = {"--data-dir": data_dir, "--device": options.given("device"), "--threads": options.given("threads")}
-    more = [part for name, value in given.items() if value is not None for part in (name, str(value))]
+    used = {"--data-dir": data_dir, "--device": options.given("device"), "--threads": options.given("threads")}
+    more = [part for name, value in used.items() if value is not None for part in (name, str(value))]
     execution.progress.note(f"next: {shlex.join(['robench', 'certify', str(out), '--data', data, *more])}")
+
+
+def _processes(execution: Execution) -> int:
+    """One for each GPU where the training is to run on GPUs, else one for each core that its threads leave."""
+    from robench.engines.local import usable_cores
+
+    if execution.start().type == "cuda":
+        import torch
+
+        return torch.cuda.device_count()
+    return max(1, usable_cores() // (execution.threads or 1))
 
 
 def parse_change(text: str) -> tuple[str, Any]:

@@ -16,11 +16,11 @@ def perturb(
     loss: Loss,
     spec: AdversarialSpec,
     bounds: tuple[float, float],
-    generator: torch.Generator,
+    start: Tensor,
 ) -> Tensor:
     """Inputs moved by at most `spec.eps` in L2, inside the bounds, so that the loss grows.
 
-    Starts at a random point of the ball; each step follows the gradient scaled to norm 1.
+    Each step follows the gradient scaled to norm 1.
 
     Args:
         model: to be fooled.
@@ -28,11 +28,11 @@ def perturb(
         loss: to grow.
         spec: radius and steps.
         bounds: least and largest value of an input.
-        generator: of the starts.
+        start: change at which it starts, from `random_start`.
     """
     x = batch.inputs
     step = spec.relative_step * spec.eps / spec.steps
-    z = _inside(x, _random_start(x, spec.eps, generator), spec.eps, bounds)
+    z = _inside(x, start, spec.eps, bounds)
     for _ in range(spec.steps):
         z.requires_grad_(True)
         (gradient,) = torch.autograd.grad(loss(model(z), batch.labels), z)
@@ -41,8 +41,14 @@ def perturb(
     return z.detach()
 
 
-def _random_start(x: Tensor, eps: float, generator: torch.Generator) -> Tensor:
-    """Random directions with random lengths up to eps; drawn on the CPU, so that devices agree."""
+def random_start(x: Tensor, eps: float, generator: torch.Generator) -> Tensor:
+    """Random directions with random lengths up to eps; drawn on the CPU, so that devices agree.
+
+    Args:
+        x: inputs that are changed so.
+        eps: greatest length.
+        generator: of the draws.
+    """
     direction = torch.randn(x.shape, generator=generator).to(x.device)
     length = torch.rand((len(x),), generator=generator).to(x.device).view(-1, *[1] * (x.dim() - 1))
     return direction / _norms(direction).clamp_min(1e-12) * length * eps

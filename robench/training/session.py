@@ -23,13 +23,14 @@ from robench.models.checks import check_agreement
 from robench.numerics import lower_percent, upper_percent
 from robench.progress import Progress
 from robench.specs.epsilon import epsilon_value
-from robench.specs.training import TrainSpec
+from robench.specs.training import AdversarialSpec, TrainSpec
 from robench.statistics.predictions import Prediction
-from robench.training.adversary import perturb
+from robench.training.adversary import perturb, random_start
 from robench.training.augmentation import augmentation
 from robench.training.batches import Batch, DeviceData, generator
 from robench.training.captured import CapturedGradient
 from robench.training.losses import build_loss
+from robench.training.ranks import ALONE, Ranks
 from robench.training.schedule import make_optimizer, make_scheduler
 from robench.training.scoring import Score, all_logits, center, classes, head_of, score
 
@@ -86,12 +87,26 @@ class Session:
         spec: how to train.
         train, validation: images to train on, and to score and choose epochs on.
         device: where.
+        ranks: the processes that train this model together.
 
     Raises:
         DataError: the images do not fit the model.
+        SpecError: there are more processes than images in a batch.
     """
 
-    def __init__(self, spec: TrainSpec, train: Dataset, validation: Dataset, device: torch.device) -> None:
+    def __init__(
+        self,
+        spec: TrainSpec,
+        train: Dataset,
+        validation: Dataset,
+        device: torch.device,
+        ranks: Ranks = ALONE,
+    ) -> None:
+        if ranks.size > spec.batch_size:
+            raise SpecError(
+                f"{ranks.size} processes cannot share batches of {spec.batch_size}",
+                hint="use fewer, or raise `batch_size`",
+            )
         for dataset in (train, validation):
             check_fit(spec, dataset)
         self.spec = spec
@@ -103,12 +118,13 @@ class Session:
                 spec.model, constraint=spec.constraint, conv_scheme=spec.conv_scheme, head=spec.head
             )
         self.model = model.to(device)
+        self._ranks, self._replica = ranks, ranks.replicated(self.model)
         self._steps_per_epoch = math.ceil(len(train) / spec.batch_size)
         self._optimizer = make_optimizer(spec.optimizer, self.model.parameters())
         self._scheduler = make_scheduler(spec.optimizer, self._optimizer, spec.epochs * self._steps_per_epoch)
         self._steps = 0
         self._captured: CapturedGradient | None = None
-        self._captures = device.type == "cuda" and spec.adversarial is None
+        self._captures = device.type == "cuda" and spec.adversarial is None and ranks.size == 1
         self.kept: Kept | None = None
         self.history: list[Epoch] = []
 
@@ -171,9 +187,7 @@ class Session:
             self._scheduler.step()  # between two steps: torch's one-cycle has no rate for a step after the last
         self._steps += 1
         if self.spec.adversarial is not None:
-            with parametrize.cached():
-                inputs = perturb(self.model, batch, self._loss, self.spec.adversarial, self._train.bounds, noise)
-            batch = Batch(inputs, batch.labels)
+            batch = self._perturbed(batch, self.spec.adversarial, noise)
         if self._captures and self._captured is None and len(batch.labels) == self.spec.batch_size:
             self._capture(batch)
         if self._captured is not None and len(batch.labels) == self.spec.batch_size:
@@ -184,11 +198,32 @@ class Session:
         self._optimizer.step()
         return loss
 
+    def _perturbed(self, batch: Batch, spec: AdversarialSpec, noise: torch.Generator) -> Batch:
+        """A batch whose rows of this process are moved; an adversary sees the loss of these alone."""
+        start = random_start(batch.inputs, spec.eps, noise)
+        rows = self._rows(batch)
+        with parametrize.cached():
+            part = Batch(batch.inputs[rows], batch.labels[rows])
+            moved = perturb(self.model, part, self._loss, spec, self._train.bounds, start[rows])
+        inputs = batch.inputs.clone()
+        inputs[rows] = moved
+        return Batch(inputs, batch.labels)
+
+    def _rows(self, batch: Batch) -> slice:
+        """The rows that this process computes; one that does not count where it has none."""
+        rows = self._ranks.part(len(batch.labels))
+        return rows if rows.stop > rows.start else slice(0, 1)
+
     def _gradient(self, batch: Batch) -> Tensor:
         """The loss of a batch, whose gradients are added to those there are."""
+        ranks = self._ranks
         with parametrize.cached():
-            loss = self._loss(self._logits(batch.inputs), batch.labels, head_of(self.model).weight)
-            loss.backward()  # type: ignore[no-untyped-call]
+            weight = head_of(self.model).weight
+            if ranks.rank:
+                weight = weight.detach()  # what a loss says of the head itself counts once
+            logits = ranks.gathered(self._logits(batch.inputs[self._rows(batch)]), len(batch.labels))
+            loss = self._loss(logits, batch.labels, weight)
+            (loss if ranks.size == 1 else loss * ranks.size).backward()  # type: ignore[no-untyped-call]
         return loss.detach()
 
     def _capture(self, batch: Batch) -> None:
@@ -202,13 +237,13 @@ class Session:
     def _logits(self, inputs: Tensor) -> Tensor:
         """Logits in float32; with `bfloat16` the layers are autocast, while constrained weights stay exact."""
         if self.spec.precision == "float32":
-            logits: Tensor = self.model(inputs)
+            logits: Tensor = self._replica(inputs)
             return logits
         for module in self.model.modules():
             if isinstance(module, nn.Linear | nn.Conv2d):
                 _ = module.weight
         with torch.autocast(self._device.type, dtype=torch.bfloat16):
-            return self.model(inputs).float()  # type: ignore[no-any-return]
+            return self._replica(inputs).float()  # type: ignore[no-any-return]
 
     def _keep(self, epoch: int) -> Score:
         """Score the exported weights of an epoch; keep them if they are the best, or the last are wanted."""

@@ -25,6 +25,7 @@ from robench.specs.training import TrainSpec
 from robench.statistics.predictions import accuracy_facts, record_flags
 from robench.training import Session
 from robench.training.planning import train_spec
+from robench.training.ranks import Ranks, joined, own_device
 from robench.training.session import check_fit
 from robench.workflows.references import Execution, Outcome
 from robench.workflows.training_folder import TrainingFolder
@@ -81,6 +82,8 @@ def train(
 ) -> Outcome:
     """Train a model and write its model folder; a finished folder of the same spec is a no-op.
 
+    In a program that torch's `torchrun` has started as several processes, these train the model together.
+
     Args:
         spec: how to train, and on which data.
         out: the model folder.
@@ -118,7 +121,8 @@ def fit(
     """Train a model on images that are loaded, and write its folder.
 
     The same spec and data on the same device and number of threads give the same weights, also if the training was
-    killed and called again; a complete folder is left as it is.
+    killed and called again; a complete folder is left as it is. Where torch's `torchrun` has started several processes,
+    they train the model together, and the first one writes.
 
     Args:
         spec: how to train.
@@ -137,25 +141,43 @@ def fit(
     """
     for images in (examples, validation):
         check_fit(spec, images)  # before the folder is made
-    place = resolve_device(device) if isinstance(device, str) else device
+    place = own_device(resolve_device(device) if isinstance(device, str) else device)
     facts = {**device_facts(place), "train": examples.describe(), "validation": validation.describe()}
     identity = {"train_sha256": examples.sha256, "validation_sha256": validation.sha256}
-    with TrainingFolder(out, spec, identity=identity, facts=facts, resume=resume) as folder:
-        if folder.finished:
-            return TrainResult(folder=out, finished_before=True, **folder.manifest["result"])
-        session = Session(spec, examples, validation, place)
-        seconds = _run(session, folder, NoProgress() if progress is None else progress, save_seconds)
-        sha256 = save_model(out, session.kept_model(), _description(spec, examples, out))
-        result = _result(session, sha256, seconds)
-        folder.finish(result)
-        return TrainResult(folder=out, **result)
+    with joined(place) as ranks:
+        if ranks.rank:
+            return _follow(Session(spec, examples, validation, place, ranks), ranks, out)
+        with TrainingFolder(out, spec, identity=identity, facts=facts, resume=resume) as folder:
+            session = Session(spec, examples, validation, place, ranks)
+            done = ranks.shared(folder.manifest["result"] if folder.finished else None)
+            if done is not None:
+                return TrainResult(folder=out, finished_before=True, **done)
+            seconds = _run(session, ranks, folder, NoProgress() if progress is None else progress, save_seconds)
+            sha256 = save_model(out, session.kept_model(), _description(spec, examples, out))
+            result = ranks.shared(_result(session, sha256, seconds))
+            folder.finish(result)
+            return TrainResult(folder=out, **result)
 
 
-def _run(session: Session, folder: TrainingFolder, progress: Progress, save_seconds: float) -> float:
+def _follow(session: Session, ranks: Ranks, out: Path) -> TrainResult:
+    """Train beside the first process, which alone knows the folder."""
+    done = ranks.shared(None)
+    if done is not None:
+        return TrainResult(folder=out, finished_before=True, **done)
+    state = ranks.shared(None)
+    if state is not None:
+        session.restore(*state)
+    for _ in session.epochs(NoProgress()):
+        pass
+    return TrainResult(folder=out, **ranks.shared(None))
+
+
+def _run(session: Session, ranks: Ranks, folder: TrainingFolder, progress: Progress, save_seconds: float) -> float:
     """Train the epochs that are missing; seconds used, those before a resume included."""
     state = folder.path / STATE / STATE_FILE
     create_folder(state.parent)
     before = _restore(session, state) if state.exists() else 0.0
+    ranks.shared(session.state() if session.epoch and ranks.size > 1 else None)
     folder.write_history([epoch.to_dict() for epoch in session.history])
     started = saved = time.monotonic()
     took = 0.0

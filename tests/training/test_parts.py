@@ -8,7 +8,7 @@ import torch
 from robench.data import load
 from robench.specs.data import DataSpec
 from robench.specs.training import AdversarialSpec, OptimizerSpec
-from robench.training.adversary import perturb
+from robench.training.adversary import perturb, random_start
 from robench.training.batches import Batch, DeviceData, generator
 from robench.training.losses import HingeLoss, LogEntropyLoss
 from robench.training.schedule import make_optimizer, make_scheduler
@@ -94,7 +94,14 @@ def test_the_adversary_of_a_linear_model_walks_along_its_weight():
     weight = torch.tensor([3.0, 4.0])
     batch = Batch(torch.zeros(6, 2), torch.tensor([0, 1] * 3))
     spec = AdversarialSpec(eps=0.5, steps=20, relative_step=10.0)
-    z = perturb(linear_model(weight), batch, LogEntropyLoss(), spec, (-9.0, 9.0), generator(0, 0, stream=1))
+    z = perturb(
+        linear_model(weight),
+        batch,
+        LogEntropyLoss(),
+        spec,
+        (-9.0, 9.0),
+        random_start(batch.inputs, spec.eps, generator(0, 0, stream=1)),
+    )
     signs = torch.where(batch.labels == 1, -1.0, 1.0)[:, None]
     torch.testing.assert_close(z, signs * 0.5 * weight / 5, atol=0.02, rtol=0)
 
@@ -104,7 +111,8 @@ def test_the_adversary_stays_in_the_ball_and_in_the_bounds(eps):
     x = torch.rand(20, 1, 4, 4, generator=torch.Generator().manual_seed(0))
     model = linear_model(torch.randn(16, generator=torch.Generator().manual_seed(1)))
     batch = Batch(x, torch.zeros(20, dtype=torch.long))
-    z = perturb(model, batch, HingeLoss(100.0), AdversarialSpec(eps=eps), (0.0, 1.0), generator(0, 0, stream=1))
+    start = random_start(batch.inputs, eps, generator(0, 0, stream=1))
+    z = perturb(model, batch, HingeLoss(100.0), AdversarialSpec(eps=eps), (0.0, 1.0), start)
     assert float((z - x).flatten(1).norm(dim=1).max()) <= eps * (1 + 1e-5)
     assert 0.0 <= float(z.min()) <= float(z.max()) <= 1.0
     assert all(parameter.grad is None for parameter in model.parameters())

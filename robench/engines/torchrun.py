@@ -1,0 +1,37 @@
+"""Several processes on this machine that train one model together, started by torch's own `torchrun`."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+
+from robench.errors import RunError
+
+
+def train_together(words: Sequence[str], count: int) -> None:
+    """Run a command of robench in several processes, which find each other.
+
+    Args:
+        words: the command, with what it would be given in one process.
+        count: how many processes.
+
+    Raises:
+        RunError: one of them has failed; it has said why on stderr.
+    """
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={count}"]
+    # results go to stdout, and the command that waits here will read them from the folder
+    done = subprocess.run([*launcher, "-m", "robench", *words], stdout=subprocess.DEVNULL, check=False)
+    if done.returncode < 0 or done.returncode > 128:
+        raise KeyboardInterrupt
+    if done.returncode:
+        raise RunError(
+            "a process of the training has failed, for the reason above",
+            hint="the same command goes on after the last epoch that was written",
+        )
+
+
+def is_follower() -> bool:
+    """Whether `torchrun` has started this process beside a first one, which says and writes everything."""
+    return "TORCHELASTIC_RUN_ID" in os.environ and os.environ.get("RANK", "0") != "0"
