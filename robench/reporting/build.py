@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+import gc
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from robench.files import create_folder, write_atomic
@@ -37,6 +39,23 @@ def build_report(runs: Sequence[Path], out: Path, *, title: str = TITLE, target_
     """
     if target_eps is not None:
         epsilon_value(target_eps)
+    with _uncollected():
+        return _built(runs, out, title, target_eps)
+
+
+@contextlib.contextmanager
+def _uncollected() -> Iterator[None]:
+    """No collection of garbage: it would look through all records again and again while figures are drawn."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
+
+
+def _built(runs: Sequence[Path], out: Path, title: str, target_eps: str | None) -> Path:
     of_models, smoothed = read_all_runs(runs)
     evaluations = evaluations_of(of_models)
     for folder in (out, out / TABLES, out / FIGURES):

@@ -108,5 +108,5 @@ def _embedded(png: bytes) -> str:
         small = picture.convert("RGB")
         small.thumbnail((WIDTH, 10 * WIDTH), Image.Resampling.LANCZOS)
         buffer = io.BytesIO()
-        small.save(buffer, "webp", quality=60, method=4)
+        small.save(buffer, "webp", quality=50, method=2)
     return f"data:image/webp;base64,{base64.b64encode(buffer.getvalue()).decode()}"

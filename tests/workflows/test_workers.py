@@ -29,7 +29,6 @@ TWO = Execution(threads=1, engine=Local(2), batch_size=10)
 CALLS = {
     "certify": lambda net, **more: workflows.certify(net, DATA, eps=EPS, **more),
     "attack": lambda net, **more: workflows.attack(net, DATA, eps=EPS, **more),
-    "smoothed": lambda net, **more: workflows.certify_smoothed(net, DATA, sigma=0.25, n=200, **more),
 }
 
 
@@ -42,15 +41,14 @@ def net(tmp_path_factory):
 
 def same(one, other):
     assert files(one) == files(other)
-    for name in files(one) - {Path("smoothed.tsv")}:  # which has timings
+    for name in files(one):
         assert (one / name).read_bytes() == (other / name).read_bytes(), name
     assert untimed(one) == untimed(other)
 
 
+@pytest.mark.slow
 def test_two_workers_write_the_run_of_one_process(net, tmp_path):
     for command, call in CALLS.items():
-        if command == "smoothed":  # has no images in [0, 1] here
-            continue
         call(net, out=tmp_path / "one" / command, execution=HERE)
         outcome = call(net, out=tmp_path / "two" / command, execution=TWO)
         assert outcome.summary["reused"] == 0
@@ -74,6 +72,7 @@ def make():
 """
 
 
+@pytest.mark.slow
 def test_a_worker_that_reads_another_model_is_refused(tmp_path):
     (tmp_path / "net.py").write_text(UNEQUAL)
     with pytest.raises(ModelError, match="a worker reads another model"):

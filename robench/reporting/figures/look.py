@@ -49,7 +49,7 @@ STYLE: dict[Any, Any] = {
     "lines.linewidth": 1.8,
     "lines.markersize": 6,
     "savefig.facecolor": "white",
-    "savefig.dpi": 160,
+    "savefig.dpi": 130,
     "text.parse_math": False,
     "svg.hashsalt": "robench",
     "svg.fonttype": "path",
