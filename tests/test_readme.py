@@ -47,6 +47,7 @@ def execute(lines: list[str]) -> None:
         assert stdout.getvalue()
 
 
+@pytest.mark.usefixtures("blank_figures")
 def test_every_command_of_the_tour_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     tour = blocks("docs/tour.md", "tour")

@@ -12,7 +12,6 @@ import pytest
 from robench.reporting import build_report
 from tests.reporting.synthetic import Synthetic
 
-sync_api = pytest.importorskip("playwright.sync_api")
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 AXE = os.environ.get("ROBENCH_TEST_AXE")
 """Path of `axe.min.js`, of the npm package axe-core."""
@@ -34,6 +33,7 @@ def page_of_ten(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def browser():
+    sync_api = pytest.importorskip("playwright.sync_api")
     with sync_api.sync_playwright() as playwright:
         running = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         yield running

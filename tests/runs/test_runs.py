@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from robench.errors import RunError
@@ -66,6 +66,7 @@ def test_a_run_left_by_an_exception_says_so_and_resumes(
 
 
 @given(st.integers(0, 10_000))
+@settings(max_examples=25)
 def test_a_record_torn_at_any_byte_is_cut_off(cut: int) -> None:
     import tempfile
 
