@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -81,11 +82,7 @@ class _ProductOfSteps(torch.autograd.Function):
 
 def bjorck_by_eigenvectors(matrix: Tensor, iterations: int) -> Tensor:
     """As `bjorck`, all steps but the last at once; differentiable once. Fast on a CPU, where `eigh` is."""
-    if matrix.shape[0] > matrix.shape[1]:
-        return bjorck_by_eigenvectors(matrix.T, iterations).T
-    if iterations > 1:
-        matrix = _ProductOfSteps.apply(matrix, iterations - 1)  # type: ignore[no-untyped-call]
-    return bjorck(matrix, min(iterations, 1))
+    return _before_the_last(_ProductOfSteps.apply, matrix, iterations)
 
 
 class _Steps(torch.autograd.Function):
@@ -128,11 +125,20 @@ def _symmetric(matrix: Tensor) -> Tensor:
 
 def bjorck_by_steps(matrix: Tensor, iterations: int) -> Tensor:
     """As `bjorck`, differentiable once, by few calls: for a GPU."""
+
+    def steps(wide: Tensor, count: int) -> Tensor:
+        product: Tensor = _Steps.apply(wide @ wide.T, count)  # type: ignore[no-untyped-call]
+        return product @ wide
+
+    return _before_the_last(steps, matrix, iterations)
+
+
+def _before_the_last(steps: Callable[[Tensor, int], Tensor], matrix: Tensor, iterations: int) -> Tensor:
+    """As `bjorck`, with all steps but the last, of a wide matrix, by another function; the last keeps the norm at 1."""
     if matrix.shape[0] > matrix.shape[1]:
-        return bjorck_by_steps(matrix.T, iterations).T
+        return _before_the_last(steps, matrix.T, iterations).T
     if iterations > 1:
-        product: Tensor = _Steps.apply(matrix @ matrix.T, iterations - 1)  # type: ignore[no-untyped-call]
-        matrix = product @ matrix
+        matrix = steps(matrix, iterations - 1)
     return bjorck(matrix, min(iterations, 1))
 
 

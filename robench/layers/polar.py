@@ -43,9 +43,20 @@ def polar_factor_near(matrix: Tensor) -> Tensor:
             return polar_factor_exact(matrix)
         for _ in range(3):
             square = error @ error
-            matrix = torch.addmm(identity + 0.5 * error + 0.375 * square, square, error, alpha=0.3125) @ matrix
+            matrix = inverse_root_near_identity(identity, error, square) @ matrix
             error = identity - matrix @ matrix.T
         return matrix
+
+
+def inverse_root_near_identity(identity: Tensor, error: Tensor, square: Tensor) -> Tensor:
+    """The Taylor polynomial of order 3 of (I - E)^(-1/2), I + E/2 + 3/8 E^2 + 5/16 E^3, of symmetric (m, m) matrices.
+
+    Args:
+        identity: I.
+        error: E.
+        square: E^2, which who asks has looked at.
+    """
+    return torch.addmm(identity + 0.5 * error + 0.375 * square, square, error, alpha=0.3125)
 
 
 def _inverse_root(matrix: Tensor) -> tuple[Tensor, Tensor, float]:

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from robench.layers.parametrization import WeightMap
-from robench.layers.polar import polar_factor, polar_factor_exact, polar_factor_near
+from robench.layers.polar import inverse_root_near_identity, polar_factor, polar_factor_exact, polar_factor_near
 
 
 class _TrackedPolar(torch.autograd.Function):
@@ -62,7 +62,7 @@ def newton_schulz_correction(product: Tensor) -> Tensor | None:
         square = error @ error
         if not float(square.norm()) < 0.8:
             return None
-        step = torch.addmm(identity + 0.5 * error + 0.375 * square, square, error, alpha=0.3125)
+        step = inverse_root_near_identity(identity, error, square)
         gram = step @ gram @ step
         correction = step if correction is None else step @ correction
     return None
@@ -82,7 +82,7 @@ def correction_unseen(product: Tensor) -> Tensor:
     for _ in range(2):
         error = identity - gram
         square = error @ error
-        step = torch.addmm(identity + 0.5 * error + 0.375 * square, square, error, alpha=0.3125)
+        step = inverse_root_near_identity(identity, error, square)
         gram = step @ gram @ step
         correction = step @ correction
     return torch.lerp(identity, gram, -0.5) @ correction  # 3/2 I - 1/2 G

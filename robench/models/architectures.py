@@ -54,7 +54,7 @@ RELU = Style(dense="relu", conv="relu", pool="max")
 
 
 def dense_layers(input_shape: Shape, style: Style, widths: Sequence[int]) -> Layers:
-    """Dense layers of those widths, each with an activation, and a head.
+    """Images flattened, dense layers of those widths, each with an activation, and a head.
 
     Args:
         input_shape: of one input.
@@ -85,10 +85,7 @@ def conv_layers(input_shape: Shape, style: Style, blocks: Sequence[int], convs: 
     for channels in blocks:
         layers += [Conv(channels=channels), Activation(kind=style.conv)] * convs
         layers.append(Pool(kind=style.pool))
-    layers.append(Flatten())
-    for width in widths:
-        layers += [Dense(units=width), Activation(kind=style.dense)]
-    return (*layers, Head())
+    return (*layers, *dense_layers(input_shape, style, widths))
 
 
 def shift_layers(input_shape: Shape, style: Style, blocks: Sequence[tuple[int, int]], widths: Sequence[int]) -> Layers:
@@ -114,10 +111,7 @@ def shift_layers(input_shape: Shape, style: Style, blocks: Sequence[tuple[int, i
             height, width = height // 2, width // 2
         layers += _mixed(channels, style)
         layers += [Shift(), *_mixed(channels, style)] * count
-    layers.append(Flatten())
-    for units in widths:
-        layers += [Dense(units=units), Activation(kind=style.dense)]
-    return (*layers, Head())
+    return (*layers, *dense_layers(input_shape, style, widths))
 
 
 def _mixed(channels: int, style: Style) -> Layers:

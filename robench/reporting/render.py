@@ -22,7 +22,7 @@ from robench import __version__
 from robench.reporting import formats, tables
 from robench.reporting.page import FigureExhibit, Page
 
-WIDTH = 560
+WIDTH = 540
 """Pixels of a picture inside the page; the files beside it are larger."""
 ESCAPES = {ord(letter): f"\\u{ord(letter):04x}" for letter in "<>&\u2028\u2029"}
 
