@@ -93,10 +93,13 @@ def certify(
 
     if dry_run:
         if smoothing is not None:
-            raise click.UsageError("--dry-run is not for --method smoothing")
-        plan = workflows.foresee_certify(
-            model, data, deploy_dtype=deploy_dtype, rules=rules, box=box, shard=shard, out=out, execution=execution
-        )
+            plan = workflows.foresee_smoothed(
+                model, data, shard=shard, out=out, execution=execution, **smoothing._asdict()
+            )
+        else:
+            plan = workflows.foresee_certify(
+                model, data, deploy_dtype=deploy_dtype, rules=rules, box=box, shard=shard, out=out, execution=execution
+            )
         (print_json if json_output else foreseen_result)(plan)
         return 0
     if smoothing is not None:

@@ -152,6 +152,12 @@ def read_runs(paths: Sequence[Path]) -> list[AnyRun]:
         RunError: there is no such run, or one of them cannot be read or is of another schema version.
     """
     runs = _read_all(paths, OF_MODELS)
+    if not runs and read_smoothed_runs(paths):
+        raise RunError(
+            "there is no certify or attack run, only runs of smoothed classifiers",
+            hint="`robench report` reads them, and `robench certify --method smoothing --fail-under RATE` gates one: "
+            "their radii hold with a probability, and for another classifier",
+        )
     if not runs:
         raise RunError("there is no certify or attack run", hint="name the --out folders of `certify` or `attack`")
     return runs

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from robench.workflows.reading import claims, exchange, heading, report, verify
     from robench.workflows.references import DataRef, Execution, ModelRef, Outcome
     from robench.workflows.showing import show
-    from robench.workflows.smoothing import certify_smoothed
+    from robench.workflows.smoothing import certify_smoothed, foresee_smoothed
     from robench.workflows.training import train, train_spec
     from robench.workflows.transport import potential
 
@@ -38,6 +38,7 @@ _MODULES = {
     "foresee_attack": "attacking",
     "foresee_bench": "benchmarking",
     "foresee_certify": "certifying",
+    "foresee_smoothed": "smoothing",
     "foresee_training": "foreseeing",
     "gate": "gating",
     "heading": "reading",
@@ -72,6 +73,7 @@ __all__ = [
     "foresee_attack",
     "foresee_bench",
     "foresee_certify",
+    "foresee_smoothed",
     "foresee_training",
     "gate",
     "heading",

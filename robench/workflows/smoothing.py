@@ -7,6 +7,7 @@ import itertools
 import time
 from collections.abc import Collection, Iterable, Iterator
 from os import PathLike
+from typing import Any
 
 import torch
 
@@ -22,7 +23,8 @@ from robench.specs.shard import Shard
 from robench.specs.smoothing import Sampling, SmoothingSpec
 from robench.statistics.smoothed import smoothed_summary
 from robench.workflows.continuing import done_before, run_folder, run_request
-from robench.workflows.pairs import images_of, load_pair, output_flags
+from robench.workflows.foreseeing import foresee_run
+from robench.workflows.pairs import Pair, images_of, load_pair, output_flags
 from robench.workflows.parts import Doing, Part, done_in_parts
 from robench.workflows.references import Execution, NamedData, NamedModel, Outcome
 
@@ -75,7 +77,7 @@ def certify_smoothed(
     device, progress = execution.start(), execution.progress
     pair = load_pair(model, data, progress)
     check_range(*pair.dataset.bounds)
-    spec = SmoothingSpec(data=pair.data.spec, split=pair.data.split, sampling=sampling)
+    spec = _spec(pair, sampling)
     images = images_of(pair, shard)
     request = run_request(pair, spec, None, output_flags(pair, progress), device, shard)
     with RunFolder(run_folder(out, request, shard), request, parse=smoothed_record, to_line=smoothed_line) as run:
@@ -103,6 +105,44 @@ def certify_smoothed(
         run.finish(smoothed_summary(records, run.manifest["facts"]["eps"], sampling) | more)
         shown = smoothed_summary(records, eps, sampling) | more
         return Outcome(run.path, {**shown, "reused": len(done)})
+
+
+def foresee_smoothed(
+    model: NamedModel,
+    data: NamedData,
+    *,
+    sigma: float,
+    n: int = 10_000,
+    n0: int = 100,
+    alpha: float = 0.001,
+    seed: int = 0,
+    shard: Shard | None = None,
+    out: str | PathLike[str] | None = None,
+    execution: Execution | None = None,
+) -> dict[str, Any]:
+    """What `certify_smoothed` would do with the same arguments, without doing it; docs/json.md describes the keys.
+
+    Args:
+        model: as of `certify_smoothed`.
+        data: as of `certify_smoothed`.
+        sigma: as of `certify_smoothed`.
+        n: as of `certify_smoothed`.
+        n0: as of `certify_smoothed`.
+        alpha: as of `certify_smoothed`.
+        seed: as of `certify_smoothed`.
+        shard: as of `certify_smoothed`.
+        out: as of `certify_smoothed`.
+        execution: as of `certify_smoothed`.
+    """
+    sampling = Sampling(sigma=sigma, n=n, n0=n0, alpha=alpha, seed=seed)
+    execution = execution or Execution()
+    pair = load_pair(model, data, execution.progress)
+    check_range(*pair.dataset.bounds)
+    return foresee_run(pair, _spec(pair, sampling), shard=shard, out=out, execution=execution)
+
+
+def _spec(pair: Pair, sampling: Sampling) -> SmoothingSpec:
+    return SmoothingSpec(data=pair.data.spec, split=pair.data.split, sampling=sampling)
 
 
 def _certified(

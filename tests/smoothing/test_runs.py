@@ -96,6 +96,26 @@ def test_a_run_of_the_model_itself_is_not_continued(model: str, run: Path) -> No
         workflows.certify(model, workflows.DataRef("digits", limit=IMAGES), out=run)
 
 
+def test_a_dry_run_says_what_is_left_and_what_would_be_refused(model: str, run: Path, tmp_path: Path) -> None:
+    def foreseen(out: Path, n: int = 200) -> dict[str, Any]:
+        ref = workflows.DataRef("digits", limit=IMAGES + 3)
+        return workflows.foresee_smoothed(model, ref, sigma=0.2, n=n, n0=20, out=out)
+
+    before = {path: path.read_bytes() for path in run.iterdir()}
+    assert (foreseen(run)["n_done"], foreseen(run)["n_left"], foreseen(run)["differs"]) == (IMAGES, 3, [])
+    (refused,) = foreseen(run, n=201)["differs"]
+    assert "sampling.n" in refused
+    assert {path: path.read_bytes() for path in run.iterdir()} == before
+    assert foreseen(tmp_path / "new")["n_left"] == IMAGES + 3
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_gate_says_that_it_is_for_runs_of_models(run: Path) -> None:
+    with pytest.raises(RunError, match="only runs of smoothed classifiers") as refused:
+        workflows.gate(run, requirements=["clean=0.5"])
+    assert "--fail-under" in str(refused.value.hint)
+
+
 def test_the_summary_counts_the_records(run: Path) -> None:
     summary, records = json.loads((run / "summary.json").read_text()), lines(run)
     right = [record for record in records if record["predicted"] == record["label"]]
