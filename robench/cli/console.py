@@ -7,7 +7,9 @@ import io
 import json
 import os
 import re
+import shutil
 import sys
+import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from typing import IO, TYPE_CHECKING, Any
 
@@ -82,6 +84,15 @@ def print_line(text: object) -> None:
     except BrokenPipeError:
         with contextlib.suppress(OSError, ValueError, AttributeError):  # what is left in its buffer goes nowhere
             os.dup2(os.open(os.devnull, os.O_WRONLY), target.fileno())
+
+
+def print_entry(text: str) -> None:
+    """One line of a list on stdout; where a terminal is narrower, its further lines are indented."""
+    target = _target()
+    if target is not None and target.isatty():
+        width = shutil.get_terminal_size().columns
+        text = textwrap.fill(text, width, subsequent_indent="    ", break_long_words=False, break_on_hyphens=False)
+    print_line(text)
 
 
 def print_json(data: Mapping[str, Any]) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from robench.cli import options
-from robench.cli.console import Command, print_json, print_line, print_table
+from robench.cli.console import Command, print_entry, print_json, print_table
 from robench.numerics import ABSENT
 
 WHAT = ("recipes", "architectures", "data", "attacks", "suites", "runs", "rules")
@@ -46,4 +46,4 @@ def list(*, what: str, folder: Path, json_output: bool) -> None:
     for item in document["items"]:
         kind = f" ({item['of']})" if "of" in item else ""
         settings = "; ".join(f"{name}={value}" for name, value in item.get("options", {}).items())
-        print_line(f"{item['name']}{kind}: {item['about']}" + (f" [{settings}]" if settings else ""))
+        print_entry(f"{item['name']}{kind}: {item['about']}" + (f" [{settings}]" if settings else ""))

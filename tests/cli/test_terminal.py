@@ -13,7 +13,7 @@ import torch
 
 import robench as robench_package
 from robench.cli import console
-from robench.cli.console import Screen, print_table
+from robench.cli.console import Screen, print_entry, print_table
 from robench.cli.results import attack_result, bench_result
 from robench.errors import RobenchError
 from robench.models.link.outline import outline
@@ -37,6 +37,14 @@ def terminal(monkeypatch: pytest.MonkeyPatch) -> Terminal:
 
 def plain(stream: Terminal) -> list[str]:
     return re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", stream.getvalue()).replace("\r", "\n").splitlines()
+
+
+def test_an_entry_of_a_list_breaks_between_words(terminal: Terminal) -> None:
+    print_entry("pgd: " + "projected-gradient-descent " * 8)
+    first, *more = plain(terminal)
+    assert first.startswith("pgd: projected-gradient-descent ")
+    assert more
+    assert all(line.startswith("    projected-gradient-descent") and len(line) <= 80 for line in more)
 
 
 @pytest.mark.parametrize("columns", [2, 9, 30])
