@@ -107,6 +107,8 @@ class CertifyRecord:
     @property
     def rules(self) -> tuple[Rule, ...]:
         """The rules that were computed."""
+        if self.radius_scaled is None and self.radius_local is None:  # nearly all records, and each is asked often
+            return RULES[:2]
         return tuple(rule for rule in RULES if getattr(self, f"radius_{rule}") is not None)
 
     @property
@@ -260,9 +262,10 @@ def attack_record(data: Mapping[str, Any]) -> AttackRecord:
 def _require(data: Any, shape: Mapping[str, Any], fits: Callable[[Any], bool]) -> None:
     problem = None if fits(data) else misfit(data, shape, "record")
     if problem is None:
-        negative = next((name for name in LENGTHS if (data.get(name) or 0.0) < 0), None)
-        problem = None if negative is None else f"`{negative}` is {data[negative]!r}, below 0"
-    if problem is not None:
+        for name in LENGTHS:
+            if (data.get(name) or 0.0) < 0:
+                raise _broken(f"`{name}` is {data[name]!r}, below 0")
+    else:
         raise _broken(problem)
 
 

@@ -73,7 +73,7 @@ def image_bytes(figure: Figure, kind: Literal["png", "svg"]) -> bytes:
         engine = figure.get_layout_engine()
         if engine is not None:  # a quarter of the time of a figure: done once for all its files
             engine.execute(figure)
-            figure.set_layout_engine("none")
+            figure.set_layout_engine(None)  # not "none", which leaves a placeholder, for which each file is drawn twice
         figure.savefig(buffer, format=kind, metadata=metadata)
     return buffer.getvalue()
 
