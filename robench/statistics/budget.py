@@ -68,6 +68,7 @@ def budgets(
     top = max((epsilon_value(text) for text in eps), default=0.0)
     found = distances(records)
     alone = _alone(found, eps)
+    combined = curves.robust(records) if full else None
     result = {}
     for place, name in enumerate(names):
         result[name] = AttackBudget(
@@ -77,7 +78,7 @@ def budgets(
             nearest=sum(record.attack == name for record in records),
             forward=passes_of(spent, name, "forward"),
             backward=passes_of(spent, name, "backward"),
-            optimality=optimality(records, name, top) if full else None,
+            optimality=None if combined is None else _optimality(records, name, combined, top),
         )
     return result
 
@@ -122,15 +123,16 @@ def n_alone(records: Sequence[AttackRecord], eps: Sequence[str]) -> dict[str, di
     return {name: dict(zip(eps, row, strict=True)) for name, row in zip(attack_names(records), counts, strict=True)}
 
 
-def optimality(records: Sequence[AttackRecord], attack: str, top: float) -> Fraction | None:
+def _optimality(records: Sequence[AttackRecord], attack: str, combined: Curve, top: float) -> Fraction | None:
     """AttackBench's local optimality of an attack that saw every image; None where the best attack broke nothing.
 
     Args:
         records: of the whole run.
         attack: its name.
+        combined: their curve under all attacks together.
         top: the largest ε asked.
     """
-    untouched, best = curves.clean(records) * Fraction(top), area(curves.robust(records, COMBINED), top)
+    untouched, best = curves.clean(records) * Fraction(top), area(combined, top)
     if untouched == best:
         return None
     return 1 - (area(curves.robust(records, attack), top) - best) / (untouched - best)

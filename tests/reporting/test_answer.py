@@ -54,6 +54,13 @@ def test_which_is_best_and_why(contest: Path) -> None:
     assert [row.badge for row in found.contenders] == ["best", "", ""]
 
 
+def test_an_only_model_is_not_called_the_best(tmp_path: Path) -> None:
+    Synthetic(name="lonely").write_certify(tmp_path / "c", 60)
+    found = answer_of(tmp_path, "1")
+    assert found.headline == "lonely is the only model: nothing to choose from"
+    assert [row.badge for row in found.contenders] == [""]
+
+
 def test_the_images_of_the_interval_are_the_attacked_ones(contest: Path) -> None:
     found = answer_of(contest, "1")
     row = dict(zip([c.name for c in found.table.table.columns], found.table.table.strings[0], strict=True))

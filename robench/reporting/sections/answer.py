@@ -62,7 +62,8 @@ def answer(ranking: Ranking, anchors: dict[str, str], keys: dict[str, str], plac
 
 def _contender(item: Standing, ranking: Ranking, anchors: dict[str, str], keys: dict[str, str]) -> Contender:
     tied = len(ranking.first) > 1
-    badge = "" if not item.tied else "tie" if tied else "best"
+    alone = len(ranking.standings) == 1
+    badge = "" if alone or not item.tied else "tie" if tied else "best"
     if item.item.contradictions:
         badge = "contradicted"
     return Contender(keys[item.item.name], item.item.name, anchors[item.item.name], badge, item.low, item.attacked)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import statistics
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from robench.records.record import COMBINED, RULES, AttackOutcome, AttackStatus, Rule
+from robench.records.record import COMBINED, RULES, AttackStatus, Rule
 from robench.reporting.evaluation import Evaluation
 from robench.reporting.tables import cells
 from robench.reporting.tables.table import Broke, Column, Rate, Table, above, below, by_eps, intervals, names
@@ -82,11 +83,12 @@ def attack_outcomes(evaluation: Evaluation) -> Table:
         name: [outcome.distance for outcome in found if outcome.distance is not None]
         for name, found in outcomes.items()
     }
+    counts = {name: Counter(outcome.status for outcome in found) for name, found in outcomes.items()}
     return Table.of(evaluation.attacks, [
         names("attack", lambda name: name),
-        Column("found", lambda name: _count(outcomes[name], AttackStatus.FOUND)),
-        Column("nothing found", lambda name: _count(outcomes[name], AttackStatus.NOT_FOUND)),
-        Column("not run", lambda name: _count(outcomes[name], AttackStatus.NOT_RUN)),
+        Column("found", lambda name: counts[name][AttackStatus.FOUND]),
+        Column("nothing found", lambda name: counts[name][AttackStatus.NOT_FOUND]),
+        Column("not run", lambda name: counts[name][AttackStatus.NOT_RUN]),
         Column("nearest of all", lambda name: sum(record.attack == name for record in records)),
         above("median distance", lambda name: statistics.median(distances[name]) if distances[name] else None, 3),
         above("largest distance", lambda name: max(distances[name], default=None), 3),
@@ -157,10 +159,6 @@ class _Budget(NamedTuple):
     broke: Broke
     facts: Mapping[str, Any]
     alone: Mapping[str, int]
-
-
-def _count(outcomes: Sequence[AttackOutcome], status: AttackStatus) -> int:
-    return sum(outcome.status is status for outcome in outcomes)
 
 
 def _are_numbers(texts: Sequence[str]) -> bool:
