@@ -14,7 +14,7 @@ WHAT = ("recipes", "architectures", "data", "attacks", "suites", "runs", "rules"
 
 
 @click.command(cls=Command, short_help="List recipes, architectures, data, attacks, suites, runs or rules")
-@click.argument("what", type=click.Choice(WHAT))
+@click.argument("what", type=click.Choice(WHAT), metavar="WHAT")
 @click.argument("folder", default=".", type=click.Path(path_type=Path))
 @options.as_json
 def list(*, what: str, folder: Path, json_output: bool) -> None:
@@ -26,8 +26,9 @@ def list(*, what: str, folder: Path, json_output: bool) -> None:
       robench list attacks --json
       robench list runs results
 
-    FOLDER is for `runs` alone; without it, that is the folder that you are in. `rules` are those of certificates, and
-    the operations of torch whose bound robench knows, or why there is none.
+    WHAT is recipes, architectures, data, attacks, suites, runs or rules. FOLDER is for `runs` alone; without it, that
+    is the folder that you are in. `rules` are those of certificates, and the operations of torch whose bound robench
+    knows, or why there is none.
     """
     from robench import workflows
 

@@ -103,7 +103,8 @@ def run(argv: list[str]) -> int:
     except click.ClickException as error:
         context = getattr(error, "ctx", None)
         path = context.command_path if context is not None else "robench"
-        click.echo(f"error: {error.format_message()}\n\nhint: {_guess(error)}see `{path} --help`", err=True)
+        message = re.sub(r"\s*\n\s*", " ", error.format_message())  # click writes choices one below the other
+        click.echo(f"error: {message}\n\nhint: {_guess(error)}see `{path} --help`", err=True)
         return USAGE
     except click.exceptions.Exit as error:
         return error.exit_code

@@ -52,6 +52,12 @@ def test_runs_are_found_with_what_they_are(robench: Any, tmp_path: Path) -> None
     assert robench("list", "runs", tmp_path / "absent").code == 2
 
 
+def test_what_can_be_listed_is_said_in_one_line(robench: Any) -> None:
+    error, empty, hint = robench("list").stderr.splitlines()
+    assert error == f"error: Missing argument 'WHAT'. Choose from: {', '.join(WHAT)}"
+    assert (empty, hint) == ("", "hint: see `robench list --help`")
+
+
 def completed(line: str, folder: Path) -> list[str]:
     """What bash is offered for the last word of a line."""
     words = line.split(" ")
