@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 PACKAGE = Path(__file__).parent.parent / "robench"
-SOURCES = {path: ast.parse(path.read_text(encoding="utf-8")) for path in sorted(PACKAGE.rglob("*.py"))}
 MANY = 3
 RULE = ["trace", "module", "view"]
 """Of every rule of a layer; `lipschitz.trace.walk.walk` says what they are."""
@@ -34,13 +33,14 @@ def is_described(node: ast.FunctionDef) -> bool:
     return "\nArgs:\n" in (ast.get_docstring(node) or "")
 
 
-INHERITED = {
-    (node.name, *parameters(node))
-    for tree in SOURCES.values()
-    for name, node in public_functions(tree.body)
-    if "." in name and is_described(node)
-}
-"""Methods that say what their parameters are: those of the same name and parameters elsewhere need not."""
+def inherited(sources: dict[Path, ast.Module]) -> set[tuple[str, ...]]:
+    """Methods that say what their parameters are: those of the same name and parameters elsewhere need not."""
+    return {
+        (node.name, *parameters(node))
+        for tree in sources.values()
+        for name, node in public_functions(tree.body)
+        if "." in name and is_described(node)
+    }
 
 
 def speaks_by_flags(node: ast.FunctionDef) -> bool:
@@ -49,12 +49,14 @@ def speaks_by_flags(node: ast.FunctionDef) -> bool:
 
 
 def test_every_parameter_is_described() -> None:
+    sources = {path: ast.parse(path.read_text(encoding="utf-8")) for path in sorted(PACKAGE.rglob("*.py"))}
+    elsewhere = inherited(sources)
     silent = [
         f"{path.relative_to(PACKAGE)}: {name}"
-        for path, tree in SOURCES.items()
+        for path, tree in sources.items()
         for name, node in public_functions(tree.body)
         if len(parameters(node)) >= MANY and not is_described(node)
         if not (speaks_by_flags(node) or parameters(node) == RULE)
-        if not ("." in name and (node.name, *parameters(node)) in INHERITED)
+        if not ("." in name and (node.name, *parameters(node)) in elsewhere)
     ]
     assert not silent, "these have three parameters or more, and no `Args:`"

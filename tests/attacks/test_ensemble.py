@@ -46,13 +46,13 @@ def lines(records):
 @pytest.mark.parametrize("kind", [pytest.param("binary", marks=pytest.mark.slow), "plain"])
 def test_records_do_not_depend_on_batch_size_or_shards(kind, threads, request):
     model, data = request.getfixturevalue(kind)
-    data = data.take(9)
+    data = data.take(6)
     proofs = certificates(model, data) if kind == "binary" else {}
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
         whole = lines(attack(model, data, proofs, batch_size=500, attacks=CHEAP))
-        for batch_size in (1, 7):  # of nine images
+        for batch_size in (1, 4):  # of six images
             assert lines(attack(model, data, proofs, batch_size=batch_size, attacks=CHEAP)) == whole
         shards = [
             lines(
@@ -126,7 +126,7 @@ def test_the_ensemble_answers_as_running_everything_does(binary, multi):
 def test_logit_scale_changes_no_answer(kind, request):
     model, data = request.getfixturevalue(kind)
     data = data.take(12)
-    runs = [attack(scaled(model, factor), data, attacks=CHEAP) for factor in (0.01, 1.0, 30.0, 1000.0)]
+    runs = [attack(scaled(model, factor), data, attacks=CHEAP) for factor in (0.01, 1.0, 1000.0)]
     answers = [[robust(records, float(text)) for text in EPS] for records in runs]
     assert max(np.ptp(np.array(answers), axis=0)) <= 1
 

@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 import robench as robench_package
+from robench.runs.folder import RunFolder
 
 
 def assert_mendable(result: Any, *named: str) -> None:
@@ -137,9 +138,25 @@ def uninterrupted(robench: Any, slow_attack: list[str], tmp_path_factory: pytest
     return (out / "records.jsonl").read_bytes()
 
 
-@pytest.mark.parametrize(
-    ("signal_sent", "code"), [(signal.SIGINT, 130), pytest.param(signal.SIGKILL, -9, marks=pytest.mark.slow)]
-)
+def test_an_interrupted_attack_goes_on_to_the_same_records(
+    robench: Any, slow_attack: list[str], uninterrupted: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, append = tmp_path / "stopped", RunFolder.append
+
+    def interrupted(run: RunFolder[Any], record: Any) -> None:
+        append(run, record)
+        signal.raise_signal(signal.SIGINT)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(RunFolder, "append", interrupted)
+        assert robench(*slow_attack, out).code == 130
+    assert 0 < len((out / "records.jsonl").read_bytes()) < len(uninterrupted)
+    assert robench(*slow_attack, out).code == 0
+    assert (out / "records.jsonl").read_bytes() == uninterrupted
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("signal_sent", "code"), [(signal.SIGINT, 130), (signal.SIGKILL, -9)])
 def test_a_stopped_attack_goes_on_to_the_same_records(
     robench: Any, slow_attack: list[str], uninterrupted: bytes, tmp_path: Path, signal_sent: int, code: int
 ) -> None:

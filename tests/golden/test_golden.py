@@ -55,10 +55,14 @@ def differences(found: Any, expected: Any, name: str = "") -> Iterator[str]:
 
 
 OF_ADV_LIB = ("unit-row-head",)
+LONG = ("dense-full",)
+"""Other cases are the parts of it: `dense` has its attacks with all their steps, `standard` is a full run."""
 
 
 @pytest.mark.usefixtures("blank_figures")
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow) if name in LONG else name for name in CASES]
+)
 def test_the_numbers_are_those_of_before(name: str, tmp_path: Path) -> None:
     if name in OF_ADV_LIB and importlib.util.find_spec("adv_lib") is None:
         pytest.skip("docs/design/0005-attacks.md says how to install adv-lib")
