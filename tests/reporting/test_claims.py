@@ -36,6 +36,7 @@ class Planted:
     seed: int = 0
     arch: str = "dense"
     attacks: tuple[str, ...] = ATTACKS
+    constraint: str = "bjorck"
 
     def write(self, folder: Path) -> None:
         """Its certify run, its attack run and what the gradient says."""
@@ -44,11 +45,12 @@ class Planted:
         if self.recipe in ("hkr", "gnp-hinge"):
             loss |= {"margin": margin} | ({"alpha": 50.0} if self.recipe == "hkr" else {})
         training = {
-            "recipe": self.recipe, "arch": self.arch, "constraint": "bjorck", "seed": self.seed, "epochs": 10,
-            "kept_epoch": 10, "seconds": self.seconds, "device": "a chip", "settings": f"{self.recipe} {margin}",
+            "recipe": self.recipe, "arch": self.arch, "constraint": self.constraint, "seed": self.seed, "epochs": 10,
+            "kept_epoch": 10, "seconds": self.seconds, "device": "a chip",
+            "settings": f"{self.recipe} {margin} {self.constraint}",
             "loss": loss, "points": list(range(1, 11)), "curves": {"clean_accuracy": [0.9] * 10},
         }  # fmt: skip
-        name = f"{self.recipe}-{margin:g}-{self.seed}"
+        name = f"{self.recipe}-{margin:g}-{self.constraint}-{self.seed}"
         base = Synthetic(name=name, recipe=self.recipe, seed=self.seed)
         for command, records in (("certify", self.certified()), ("attack", self.attacked())):
             run = folder / f"{command}-{name}"
@@ -181,6 +183,17 @@ def test_hinges_are_compared_at_one_margin_and_seeds_are_pooled(tmp_path: Path) 
     assert "hKR, α = 50, m = 1" in text
     assert "holds: 1" in text
     assert (tmp_path / "claims.csv").read_text().count("\n") == 1 + sum(map(len, found.values()))
+
+
+def test_models_of_one_name_are_told_apart(tmp_path: Path) -> None:
+    both = [
+        Planted(recipe="hkr", distances=standing(50, 1.6, seed=place), seed=place, constraint=constraint)
+        for place, constraint in enumerate(("bjorck", "polar"))
+    ]
+    found = claims(tmp_path, [*both, *rivals(50, 1.0)])
+    assert [claim.models for claim in found[7]] == [
+        f"mnist test, dense: hKR, α = 50, m = 1, {constraint}" for constraint in ("bjorck", "polar")
+    ]
 
 
 def test_a_deep_network_that_learns_nothing(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -37,10 +37,12 @@ class Approach:
     Fields:
         training: of the first of them.
         evaluations: by seed, those of one attack run each.
+        apart: what tells it from others of the same name in its field; mostly nothing.
     """
 
     training: TrainingFacts
     evaluations: tuple[Evaluation, ...]
+    apart: str = ""
 
     @property
     def recipe(self) -> str:
@@ -65,6 +67,7 @@ class Approach:
         parts = [PAPER_NAMES.get(self.recipe, self.recipe)]
         parts += [] if self.alpha is None else [f"α = {self.alpha:g}"]
         parts += [] if self.margin is None else [f"m = {self.margin:g}"]
+        parts += [self.apart] if self.apart else []
         return ", ".join(parts)
 
     @property
@@ -171,9 +174,24 @@ def fields(evaluations: Iterable[Evaluation], attacks: frozenset[str] | None = N
         evaluated = tuple(item for _, item in members)
         found[data, arch].append(Approach(training=members[0][0], evaluations=evaluated))
     return [
-        Field(data=data, arch=arch, approaches=tuple(sorted(members, key=lambda one: _place(one))))
+        Field(data=data, arch=arch, approaches=_told_apart(sorted(members, key=lambda one: _place(one))))
         for (data, arch), members in sorted(found.items())
     ]
+
+
+def _told_apart(approaches: Sequence[Approach]) -> tuple[Approach, ...]:
+    """The same ones, each with a name of its own: by its constraint, its epochs, or the digest of its settings."""
+    marks = (
+        lambda item: item.training.constraint,
+        lambda item: f"{item.training.epochs} epochs",
+        lambda item: f"settings {item.training.settings[:6]}",
+    )
+    found = []
+    for item in approaches:
+        alike = [other for other in approaches if other.name == item.name]
+        mark = next((mark for mark in marks if len({mark(other) for other in alike}) == len(alike)), marks[-1])
+        found.append(item if len(alike) == 1 else replace(item, apart=mark(item)))
+    return tuple(found)
 
 
 def _place(item: Approach) -> tuple[int, float, float, str]:
