@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import operator
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -35,7 +34,7 @@ from robench.lipschitz.trace.ranges import Ranges
 from robench.lipschitz.trace.signals import BATCH, Row, View
 from robench.lipschitz.trace.trace import Trace
 from robench.lipschitz.trace.walk import walk
-from robench.models import HeldModel, Model, hold_any, load_model
+from robench.models import Model, ReadModel, hold_any
 from robench.models.identity.contents import contents_digest
 from robench.models.networks.widened import Widened, widened
 from robench.models.user_code.blame import late_blamed
@@ -169,13 +168,13 @@ def fingerprint(module: nn.Module) -> str:
 
 
 def lipschitz_bound(
-    model: Model, input_shape: Sequence[int] | None = None, *, box: Sequence[float] | None = None
+    model: Model | ReadModel, input_shape: Sequence[int] | None = None, *, box: Sequence[float] | None = None
 ) -> LipschitzBound:
     """Bound the Lipschitz constant of a model, L2 to L2, over all of its input space or a box.
 
     Of a classifier it is the constant of the logits: a sigmoid or softmax at the end, which changes no class, is taken
-    off. Of a module that gives no row of logits (a feature extractor, a segmentation network) it is the constant of the
-    outputs, all of them one vector.
+    off. Of what gives no row of logits (a feature extractor, a segmentation network) it is the constant of the outputs,
+    all of them one vector.
 
     Args:
         model: any torch module in evaluation mode, which stays as it is; or a path, or what `load_model` returns.
@@ -203,12 +202,8 @@ def lipschitz_bound(
         13.0
     """
     with own_settings(), late_blamed():
-        if isinstance(model, str | os.PathLike) and input_shape is None:
-            model = load_model(model)
-        if input_shape is None and isinstance(model, HeldModel):
-            input_shape = model.input_shape
-        shape = _shape(input_shape)
-        return bound_module(hold_any(model, shape), shape, box)
+        held = hold_any(model, None if input_shape is None else _shape(input_shape))
+        return bound_module(held.module, held.input_shape, box)
 
 
 def _shape(given: Any) -> tuple[int, ...]:

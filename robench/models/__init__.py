@@ -1,7 +1,7 @@
 """Models: networks built from specs, and read from folders, factories, exported programs, ONNX files and memory."""
 
-from robench.models.loaded import HeldModel, LoadedModel
-from robench.models.loading import load_model
+from robench.models.loaded import HeldModel, LoadedModel, ReadModel
+from robench.models.loading import load_model, read_model
 from robench.models.memory import Model, hold, hold_any
 from robench.models.output_flags import LOOKED_AT, output_flags
 from robench.models.storage.folder import DESCRIPTION, HISTORY, STATE, TRAINING, WEIGHTS, save_model
@@ -20,10 +20,12 @@ __all__ = [
     "HeldModel",
     "LoadedModel",
     "Model",
+    "ReadModel",
     "hold",
     "hold_any",
     "load_model",
     "output_flags",
+    "read_model",
     "read_tensors",
     "save_model",
     "write_tensors",

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from torch import nn
 
+from robench.errors import ModelError
 from robench.models.identity.function import Function, identify
 from robench.models.input_shape import Shape
 from robench.models.link.detection import take_off
@@ -63,49 +65,6 @@ class LoadedModel(HeldModel):
     source_sha256: str | None = None
     notes: tuple[str, ...] = ()
 
-    @classmethod
-    def of(
-        cls,
-        module: nn.Module,
-        input_shape: Shape,
-        outputs: int,
-        *,
-        threshold: float | None,
-        source: str,
-        name: str,
-        weights_sha256: str,
-        source_sha256: str | None = None,
-        notes: tuple[str, ...] = (),
-    ) -> LoadedModel:
-        """A checked module, with its output link taken off.
-
-        Args:
-            module: plain, evaluation mode, frozen, as it was given.
-            input_shape: without the batch.
-            outputs: of the module.
-            threshold: of one output: class 1 iff it is above; None to tell it from the module.
-            source: how to call the model in a message.
-            name: as the field, like those below.
-            weights_sha256: of the file that it was read from.
-            source_sha256: of its source.
-            notes: on how it was read.
-
-        Raises:
-            ModelError: a threshold for more than one output.
-        """
-        logits, link = take_off(module, input_shape, outputs, threshold, source)
-        return cls(
-            module=logits,
-            input_shape=input_shape,
-            outputs=outputs,
-            link=link,
-            name=name,
-            weights_sha256=weights_sha256,
-            function=identify(module, input_shape),
-            source_sha256=source_sha256,
-            notes=notes if link is None else (*notes, link.note),
-        )
-
     @property
     def identity(self) -> dict[str, str]:
         """What must be equal for two models to be the same one."""
@@ -131,3 +90,69 @@ class LoadedModel(HeldModel):
             "notes": list(self.notes),
             "link": None if self.link is None else self.link.to_dict(),
         }
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReadModel:
+    """A function of an input that was read from files: a classifier, or anything else that gives one tensor.
+
+    Fields:
+        module: plain, checked, evaluation mode, frozen, as it was given.
+        input_shape: without the batch.
+        output_shape: of one output.
+        source: how to call the model in a message.
+        name, weights_sha256, source_sha256, notes: as of `LoadedModel`.
+    """
+
+    module: nn.Module
+    input_shape: Shape
+    output_shape: Shape
+    source: str
+    name: str
+    weights_sha256: str
+    source_sha256: str | None = None
+    notes: tuple[str, ...] = ()
+
+    @property
+    def is_classifier(self) -> bool:
+        """Whether it gives a row of logits, or one logit, for each input."""
+        return len(self.output_shape) == 1
+
+    @cached_property
+    def function(self) -> Function:
+        """Identity of what it computes."""
+        return identify(self.module, self.input_shape)
+
+    @property
+    def identity(self) -> dict[str, str]:
+        """What must be equal for two of them to be the same one."""
+        found = {"weights_sha256": self.weights_sha256, "function_sha256": self.function.sha256}
+        return found if self.source_sha256 is None else {**found, "source_sha256": self.source_sha256}
+
+    def classifier(self, threshold: float | None) -> LoadedModel:
+        """It as a classifier, with its output link taken off.
+
+        Args:
+            threshold: of one output: class 1 iff it is above; None to tell it from the module.
+
+        Raises:
+            ModelError: it gives no row of logits, or there is a threshold for more than one output.
+        """
+        if not self.is_classifier:
+            raise ModelError(
+                f"{self.source} gives {[2, *self.output_shape]} for two inputs, not logits of shape (2, q)",
+                hint="return one row of logits for each input; (N, 1) for one logit. `robench audit` takes any shape",
+            )
+        outputs = self.output_shape[0]
+        logits, link = take_off(self.module, self.input_shape, outputs, threshold, self.source)
+        return LoadedModel(
+            module=logits,
+            input_shape=self.input_shape,
+            outputs=outputs,
+            link=link,
+            name=self.name,
+            weights_sha256=self.weights_sha256,
+            function=self.function,
+            source_sha256=self.source_sha256,
+            notes=self.notes if link is None else (*self.notes, link.note),
+        )

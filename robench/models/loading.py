@@ -8,7 +8,7 @@ from pathlib import Path
 
 from robench.errors import ModelError
 from robench.models.input_shape import Shape, WantedShape
-from robench.models.loaded import LoadedModel
+from robench.models.loaded import LoadedModel, ReadModel
 from robench.models.onnx.file import load_onnx
 from robench.models.reading.factory import load_factory
 from robench.models.reading.program import load_program
@@ -56,6 +56,35 @@ def load_model(
         >>> model.name, model.classes, model.input_shape
         ('make', 3, (1, 2, 2))
     """
+    found = read_model(path, weights=weights, input_shape=input_shape, shape_of_data=shape_of_data)
+    if isinstance(found, ReadModel):
+        return found.classifier(threshold)
+    if threshold is not None:
+        raise ModelError(
+            f"`{os.fspath(path)}` was trained by robench: class 1 is where its logit is above 0",
+            hint="leave out the threshold",
+        )
+    return found
+
+
+def read_model(
+    path: str | os.PathLike[str],
+    *,
+    weights: str | os.PathLike[str] | None = None,
+    input_shape: Shape | None = None,
+    shape_of_data: Callable[[], Shape] | None = None,
+) -> ReadModel | LoadedModel:
+    """Read a function of an input: as it is, whatever it gives; of a model folder the classifier.
+
+    Args:
+        path: as of `load_model`.
+        weights: as of `load_model`.
+        input_shape: as of `load_model`.
+        shape_of_data: as of `load_model`.
+
+    Raises:
+        ModelError: as of `load_model`, but for outputs that are no row of logits.
+    """
     if not isinstance(path, str | os.PathLike):
         raise ModelError(
             f"a model is read from a path, and {type(path).__name__} is none",
@@ -66,24 +95,19 @@ def load_model(
     weights = None if weights is None else Path(weights)
     shape = WantedShape(None if input_shape is None else tuple(input_shape), shape_of_data)
     if FACTORY.fullmatch(ref):
-        return load_factory(ref, weights, shape, threshold)
+        return load_factory(ref, weights, shape)
     if weights is not None:
         raise ModelError(f"`{ref}` has its own weights, so `{weights}` has no use", hint="leave out the weights")
     if path.is_dir():
-        return _trained(path, shape, threshold)
+        return _trained(path, shape)
     if path.suffix == ".pt2":
-        return load_program(path, shape, threshold)
+        return load_program(path, shape)
     if path.suffix == ".onnx":
-        return load_onnx(path, shape, threshold)
+        return load_onnx(path, shape)
     raise _no_model(ref, path)
 
 
-def _trained(folder: Path, shape: WantedShape, threshold: float | None) -> LoadedModel:
-    if threshold is not None:
-        raise ModelError(
-            f"`{folder}` was trained by robench: class 1 is where its logit is above 0",
-            hint="leave out the threshold",
-        )
+def _trained(folder: Path, shape: WantedShape) -> LoadedModel:
     loaded = load_folder(folder)
     shape.fitted(loaded.input_shape, f"`{folder}`")
     return loaded

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import torch
 from torch import nn
 
-from robench.errors import ModelError
+from robench.errors import ModelError, SpecError
 from robench.models.checks import probe, probe_outputs
 from robench.models.input_shape import Shape
 from robench.models.link.detection import take_off
-from robench.models.loaded import HeldModel
-from robench.models.loading import load_model
+from robench.models.loaded import HeldModel, ReadModel
+from robench.models.loading import load_model, read_model
 from robench.models.networks.held import detached_copy
 from robench.models.reading.preparation import as_plain, leave_inference_mode, ready
-from robench.models.reading.user_module import FACTORY, as_module, make_module
+from robench.models.reading.user_module import as_module
 from robench.models.user_code.blame import blamed
 
 CALLED = "its forward must take a batch (N, *shape) of any size and return logits (N, q)"
@@ -25,6 +24,13 @@ CALLED = "its forward must take a batch (N, *shape) of any size and return logit
 
 Model: TypeAlias = "nn.Module | str | os.PathLike[str] | HeldModel"
 """What a user gives for a model."""
+
+
+class HeldFunction(NamedTuple):
+    """A plain module, and the shape of its inputs without the batch."""
+
+    module: nn.Module
+    input_shape: Shape
 
 
 def hold(model: Model, input_shape: Shape) -> HeldModel:
@@ -41,37 +47,50 @@ def hold(model: Model, input_shape: Shape) -> HeldModel:
     if isinstance(model, str | os.PathLike):
         model = load_model(os.fspath(model), shape_of_data=lambda: input_shape)
     if isinstance(model, HeldModel):
-        if tuple(model.input_shape) != tuple(input_shape):
-            raise ModelError(
-                f"the model takes inputs of shape {model.input_shape}, not {tuple(input_shape)}",
-                hint="give inputs of the shape that it was trained on, without normalising or resizing them otherwise",
-            )
+        _require_shape(model.input_shape, input_shape)
         return model
     return _classifier(_plain(model, input_shape), input_shape, type(model).__name__)
 
 
-def hold_any(model: Model, input_shape: Shape) -> nn.Module:
-    """The plain module of any function of an input: the logits of a classifier, else whatever tensor a module gives.
-
-    Model folders, `.pt2` and `.onnx` files must hold a classifier.
+def hold_any(model: Model | ReadModel, input_shape: Shape | None) -> HeldFunction:
+    """Any function of an input: the logits of a classifier, else whatever tensor a module or a file gives.
 
     Args:
-        model: as for `hold`.
-        input_shape: of one input, without the batch.
+        model: as for `hold`, or what `read_model` returns.
+        input_shape: of one input, without the batch; None where a path or a loaded model tells it.
 
     Raises:
         ModelError: as for `hold`, but for outputs that are no row of logits.
+        SpecError: there is no shape.
     """
-    factory = FACTORY.fullmatch(os.fspath(model)) if isinstance(model, str | os.PathLike) else None
-    if factory is not None:
-        model = make_module(Path(factory["file"]), factory["name"]).float().eval()
-    if isinstance(model, nn.Module):
-        plain = _plain(model, input_shape)
-        name = type(model).__name__
-        if len(probe(plain, input_shape, f"`{name}`")) != 1:
-            return plain
-        return _classifier(plain, input_shape, name).module
-    return hold(model, input_shape).module
+    if isinstance(model, str | os.PathLike):
+        known = None if input_shape is None else tuple(input_shape)
+        model = read_model(model, shape_of_data=None if known is None else lambda: known)
+    if isinstance(model, ReadModel):
+        if model.is_classifier:
+            return hold_any(model.classifier(None), input_shape)
+        _require_shape(model.input_shape, input_shape)
+        return HeldFunction(model.module, model.input_shape)
+    if isinstance(model, HeldModel):
+        _require_shape(model.input_shape, input_shape)
+        return HeldFunction(model.module, model.input_shape)
+    if input_shape is None:
+        raise SpecError(
+            "a module does not tell the shape of its inputs", hint="give `input_shape`, such as (1, 28, 28)"
+        )
+    plain = _plain(model, input_shape)
+    name = type(model).__name__
+    if len(probe(plain, input_shape, f"`{name}`")) != 1:
+        return HeldFunction(plain, input_shape)
+    return HeldFunction(_classifier(plain, input_shape, name).module, input_shape)
+
+
+def _require_shape(own: Shape, wanted: Shape | None) -> None:
+    if wanted is not None and tuple(own) != tuple(wanted):
+        raise ModelError(
+            f"the model takes inputs of shape {own}, not {tuple(wanted)}",
+            hint="give inputs of the shape that it was trained on, without normalising or resizing them otherwise",
+        )
 
 
 def _classifier(plain: nn.Module, input_shape: Shape, name: str) -> HeldModel:

@@ -14,6 +14,8 @@ from robench.workflows.references import NamedModel, model_ref
 def audit(model: NamedModel, *, box: Sequence[float] | None = None, progress: Progress | None = None) -> dict[str, Any]:
     """Upper bound of the Lipschitz constant of a model, per layer and whole, with the largest slope found.
 
+    Of a classifier it is the constant of its logits, of anything else that of its outputs, all of them one vector.
+
     Args:
         model: a path, or a `ModelRef` that says how it is read.
         box: least and greatest value of an entry of the inputs that the bound holds for; None for the whole space.
@@ -22,7 +24,7 @@ def audit(model: NamedModel, *, box: Sequence[float] | None = None, progress: Pr
     Raises:
         BoundError: an operation has no rule; it is named.
     """
-    loaded = model_ref(model).load(progress=progress)
+    loaded = model_ref(model).read(progress=progress)
     result = lipschitz.lipschitz_bound(loaded, box=box)
     return {
         "schema_version": SCHEMA_VERSION,

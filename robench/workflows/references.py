@@ -116,9 +116,26 @@ class ModelRef:
             shape_of_data=shape_of_data,
             threshold=self.threshold,
         )
+        self._tell(loaded, progress)
+        return loaded
+
+    def read(self, *, progress: Progress | None = None) -> models.LoadedModel | models.ReadModel:
+        """Read it as a classifier if it is one, else as the function that it is.
+
+        Args:
+            progress: who is told.
+        """
+        if self.threshold is not None:
+            return self.load(progress=progress)
+        found = models.read_model(self.ref, weights=self.weights, input_shape=self.input_shape)
+        if isinstance(found, models.ReadModel) and found.is_classifier:
+            found = found.classifier(None)
+        self._tell(found, progress)
+        return found
+
+    def _tell(self, loaded: models.LoadedModel | models.ReadModel, progress: Progress | None) -> None:
         for note in loaded.notes:
             (progress or NoProgress()).note(f"note: {note}")
-        return loaded
 
 
 @dataclass(frozen=True, init=False)

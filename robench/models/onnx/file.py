@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from robench.errors import ModelError
-from robench.models.checks import AGREEMENT, probe_outputs, require_finite
+from robench.models.checks import AGREEMENT, probe, require_finite
 from robench.models.input_shape import Shape, WantedShape
-from robench.models.loaded import LoadedModel
+from robench.models.loaded import ReadModel
 from robench.models.onnx.graph import OnnxGraph
 from robench.models.onnx.node import HINT
 from robench.models.storage.tensors import read_bytes
@@ -32,13 +32,12 @@ COMPARED = 8
 """Inputs of each kind."""
 
 
-def load_onnx(path: Path, shape: WantedShape, threshold: float | None) -> LoadedModel:
-    """The network in an ONNX file: one float32 input, one output of logits.
+def load_onnx(path: Path, shape: WantedShape) -> ReadModel:
+    """The network in an ONNX file: one float32 input, one output.
 
     Args:
         path: of the file.
         shape: of an input, where the file leaves sizes open.
-        threshold: of one output; see `load_model`.
 
     Raises:
         ModelError: packages are missing, the file is damaged or has an operation that is not read, or its outputs in
@@ -58,11 +57,10 @@ def load_onnx(path: Path, shape: WantedShape, threshold: float | None) -> Loaded
     require_finite(module, f"`{path}`")
     outputs = _outputs(module, path, batch, input_shape)
     _require_agreement(module, path, batch, input_shape)
-    return LoadedModel.of(
-        module,
-        input_shape,
-        outputs,
-        threshold=threshold,
+    return ReadModel(
+        module=module,
+        input_shape=input_shape,
+        output_shape=outputs,
         source=f"`{path}`",
         name=path.stem,
         weights_sha256=hashlib.sha256(content).hexdigest(),
@@ -95,9 +93,9 @@ def _input_sizes(proto: Any, path: Path) -> tuple[int | None, list[int | None]]:
     return batch, sizes
 
 
-def _outputs(module: OnnxGraph, path: Path, batch: int | None, shape: Shape) -> int:
+def _outputs(module: OnnxGraph, path: Path, batch: int | None, shape: Shape) -> Shape:
     try:
-        return probe_outputs(module, shape, f"`{path}`")
+        return probe(module, shape, f"`{path}`")
     except ModelError as error:
         if batch is None:
             raise

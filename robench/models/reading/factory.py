@@ -9,10 +9,10 @@ import safetensors.torch
 from torch import Tensor, nn
 
 from robench.errors import ModelError
-from robench.models.checks import probe_outputs
+from robench.models.checks import probe
 from robench.models.identity.source import source_digest
 from robench.models.input_shape import WantedShape
-from robench.models.loaded import LoadedModel
+from robench.models.loaded import ReadModel
 from robench.models.networks.input_copy import is_behind_copy
 from robench.models.reading.preparation import as_plain, leave_inference_mode, ready
 from robench.models.reading.user_module import FACTORY, make_module
@@ -20,14 +20,13 @@ from robench.models.reading.weights import load_weights
 from robench.models.user_code.blame import blamed
 
 
-def load_factory(ref: str, weights: Path | None, shape: WantedShape, threshold: float | None) -> LoadedModel:
+def load_factory(ref: str, weights: Path | None, shape: WantedShape) -> ReadModel:
     """The model that `FILE.py:factory` makes, a function without arguments that returns a torch module.
 
     Args:
         ref: file and function.
         weights: `.safetensors`, or another file of tensors; None where the factory brings its weights.
         shape: of an input; asked once the file is there.
-        threshold: class 1 iff the one output is above; None to tell it from the model.
 
     Raises:
         ModelError: the file, function, weights or shape do not serve.
@@ -53,11 +52,10 @@ def load_factory(ref: str, weights: Path | None, shape: WantedShape, threshold: 
             notes = (*notes, f"{source} writes into its input; it is given a copy each time")
         if weights is None:
             sha256 = hashlib.sha256(safetensors.torch.save(_state(plain))).hexdigest()
-        return LoadedModel.of(
-            plain,
-            input_shape,
-            probe_outputs(plain, input_shape, source),
-            threshold=threshold,
+        return ReadModel(
+            module=plain,
+            input_shape=input_shape,
+            output_shape=probe(plain, input_shape, source),
             source=source,
             name=match["name"] if weights is None else weights.stem,
             weights_sha256=sha256,

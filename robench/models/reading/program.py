@@ -12,9 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from robench.errors import ModelError
-from robench.models.checks import probe_outputs, require_finite
+from robench.models.checks import probe, require_finite
 from robench.models.input_shape import WantedShape
-from robench.models.loaded import LoadedModel
+from robench.models.loaded import ReadModel
 from robench.models.reading.archive import UnsafeArchive, require_safe
 from robench.models.storage.tensors import is_script, read_bytes
 
@@ -27,16 +27,15 @@ LARGEST_BATCH = 1024
 """The batch size that a program must take at least; 500 inputs at a time are evaluated where nothing else is asked."""
 
 
-def load_program(path: Path, shape: WantedShape, threshold: float | None) -> LoadedModel:
+def load_program(path: Path, shape: WantedShape) -> ReadModel:
     """The model in a `.pt2` file that `torch.export.save` wrote: one input, free batch size.
 
     Args:
         path: of the file.
         shape: of an input, where the program takes several.
-        threshold: of one output; see `load_model`.
 
     Raises:
-        ModelError: damaged, possibly unsafe, or not a classifier with one input.
+        ModelError: damaged, possibly unsafe, or no function of one input.
     """
     content = read_bytes(path)
     if is_script(content):
@@ -50,11 +49,10 @@ def load_program(path: Path, shape: WantedShape, threshold: float | None) -> Loa
     input_shape = shape.fitted(sizes, source)
     module.requires_grad_(False)
     require_finite(module, source)
-    return LoadedModel.of(
-        module,
-        input_shape,
-        probe_outputs(module, input_shape, source),
-        threshold=threshold,
+    return ReadModel(
+        module=module,
+        input_shape=input_shape,
+        output_shape=probe(module, input_shape, source),
         source=source,
         name=path.stem,
         weights_sha256=hashlib.sha256(content).hexdigest(),
