@@ -124,7 +124,12 @@ def train(
         words = [part for name, value in given.items() if value is not None for part in (name, str(value))]
         changed = [part for text in changes for part in ("--set", text)]
         quiet = ["-q"] if options.given("quiet") else []
-        train_together(["train", *words, *changed, *quiet], workers or _processes(execution))
+
+        def is_finished() -> bool:
+            plan = workflows.foresee_training(spec, out, data_dir=data_dir, execution=execution)
+            return plan["status"] == "success"
+
+        train_together(["train", *words, *changed, *quiet], workers or _processes(execution), is_finished)
     outcome = workflows.train(spec, out, data_dir=data_dir, execution=execution)
     if is_follower():
         return
