@@ -127,7 +127,7 @@ def train(
 
         def is_finished() -> bool:
             plan = workflows.foresee_training(spec, out, data_dir=data_dir, execution=execution)
-            return plan["status"] == "success"
+            return bool(plan["status"] == "success")
 
         train_together(["train", *words, *changed, *quiet], workers or _processes(execution), is_finished)
     outcome = workflows.train(spec, out, data_dir=data_dir, execution=execution)
