@@ -80,7 +80,7 @@ class LocalWorkers:
         try:
             future = self._pool.submit(_done, item)
         except BrokenProcessPool:
-            self._again([(number, item)])
+            self._again((number, item))
         else:
             self._items[future] = (number, item)
 
@@ -96,10 +96,11 @@ class LocalWorkers:
             try:
                 return number, done.result()
             except BrokenProcessPool:
-                self._again([(number, item), *self._items.values()])
+                self._again((number, item))
 
-    def _again(self, items: list[Answer]) -> None:
-        """Give out what was in flight when a process was lost."""
+    def _again(self, item: Answer) -> None:
+        """Give out an item, and all that was in flight, since a process was lost."""
+        items = [item, *self._items.values()]
         self._items.clear()
         for number, _ in items:
             self._tries[number] = self._tries.get(number, 1) + 1
@@ -111,8 +112,8 @@ class LocalWorkers:
         assert self._pool is not None
         self._pool.shutdown(wait=False, cancel_futures=True)
         self._pool = self._made()
-        for number, item in items:
-            self.submit(number, item)
+        for number, lost in items:
+            self.submit(number, lost)
 
     def _made(self) -> ProcessPoolExecutor:
         context = multiprocessing.get_context("spawn")  # a fork would copy locks that threads of torch hold
