@@ -96,7 +96,7 @@ def train(
     """
     from robench import workflows
     from robench.cli.results import foreseen_result, show_flags, train_line
-    from robench.engines.torchrun import is_follower, train_together
+    from robench.engines.torchrun import is_follower, train_together, under_torchrun
 
     if out is None and not show_spec:
         raise SpecError("no folder to write the model to", hint="give one with --out DIR")
@@ -117,7 +117,7 @@ def train(
         plan = workflows.foresee_training(spec, out, data_dir=data_dir, execution=execution)
         (print_json if json_output else foreseen_result)(plan)
         return
-    if engine or workers:
+    if (engine or workers) and not under_torchrun():  # a settings file asks each process for workers again
         where: dict[str, Any] = {"--device": execution.device, "--threads": execution.threads or 1, "--out": out}
         given = {"--recipe": recipe, "--data": data, "--data-dir": data_dir, "--arch": arch, "--epochs": epochs}
         given |= {"--seed": seed, **where}

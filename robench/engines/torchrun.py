@@ -35,6 +35,11 @@ def train_together(words: Sequence[str], count: int, is_finished: Callable[[], b
         )
 
 
+def under_torchrun() -> bool:
+    """Whether `torchrun` has started this process as one of several."""
+    return "TORCHELASTIC_RUN_ID" in os.environ and int(os.environ.get("WORLD_SIZE", "1")) > 1
+
+
 def is_follower() -> bool:
-    """Whether `torchrun` has started this process beside a first one, which says and writes everything."""
-    return "TORCHELASTIC_RUN_ID" in os.environ and os.environ.get("RANK", "0") != "0"
+    """Whether this process runs beside a first one, which says and writes everything."""
+    return under_torchrun() and os.environ.get("RANK", "0") != "0"

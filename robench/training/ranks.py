@@ -86,32 +86,22 @@ class Ranks:
 ALONE = Ranks()
 
 
-def under_torchrun() -> bool:
-    """Whether `torchrun` has started this process as one of several."""
-    return "TORCHELASTIC_RUN_ID" in os.environ and int(os.environ.get("WORLD_SIZE", "1")) > 1
-
-
 def own_device(device: torch.device) -> torch.device:
-    """The device of this process: a GPU of its own where several processes share a machine.
+    """The device of a process that `torchrun` has started: a GPU of its own, where several share a machine.
 
     Args:
         device: as asked.
     """
-    if device.type != "cuda" or not under_torchrun():
-        return device
-    return torch.device("cuda", int(os.environ["LOCAL_RANK"]))
+    return torch.device("cuda", int(os.environ["LOCAL_RANK"])) if device.type == "cuda" else device
 
 
 @contextlib.contextmanager
 def joined(device: torch.device) -> Iterator[Ranks]:
-    """The processes that train together, while they do; this one alone where `torchrun` has not started it.
+    """The processes that `torchrun` has started, while they train together.
 
     Args:
         device: where this process computes.
     """
-    if not under_torchrun():
-        yield ALONE
-        return
     if device.type == "cuda":
         torch.cuda.set_device(device)
     dist.init_process_group("nccl" if device.type == "cuda" else "gloo")

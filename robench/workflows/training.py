@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import time
 from collections.abc import Mapping, Sequence
@@ -14,6 +15,7 @@ import torch
 
 from robench.data import Dataset, load
 from robench.devices import device_facts, resolve_device
+from robench.engines.torchrun import under_torchrun
 from robench.errors import ModelError
 from robench.files import create_folder
 from robench.models import STATE, read_tensors, save_model, write_tensors
@@ -25,7 +27,7 @@ from robench.specs.training import TrainSpec
 from robench.statistics.predictions import accuracy_facts, record_flags
 from robench.training import Session
 from robench.training.planning import train_spec
-from robench.training.ranks import Ranks, joined, own_device
+from robench.training.ranks import ALONE, Ranks, joined, own_device
 from robench.training.session import check_fit
 from robench.workflows.references import Execution, Outcome
 from robench.workflows.training_folder import TrainingFolder
@@ -141,10 +143,13 @@ def fit(
     """
     for images in (examples, validation):
         check_fit(spec, images)  # before the folder is made
-    place = own_device(resolve_device(device) if isinstance(device, str) else device)
+    place = resolve_device(device) if isinstance(device, str) else device
+    together = under_torchrun()
+    if together:
+        place = own_device(place)
     facts = {**device_facts(place), "train": examples.describe(), "validation": validation.describe()}
     identity = {"train_sha256": examples.sha256, "validation_sha256": validation.sha256}
-    with joined(place) as ranks:
+    with joined(place) if together else contextlib.nullcontext(ALONE) as ranks:
         if ranks.rank:
             return _follow(Session(spec, examples, validation, place, ranks), ranks, out)
         with TrainingFolder(out, spec, identity=identity, facts=facts, resume=resume) as folder:

@@ -12,6 +12,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from robench import workflows
+from robench.cli.main import run
+from robench.engines import torchrun
 from robench.training.ranks import ALONE, Ranks
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -30,6 +33,23 @@ def test_one_process_has_all():
     assert ALONE.part(5) == slice(0, 5)
     assert ALONE.gathered(logits, 5) is logits
     assert ALONE.shared("it") == "it"
+
+
+def test_a_process_of_torchrun_starts_no_others(tmp_path, monkeypatch):
+    """A settings file, or the environment, asks each of them for workers again."""
+    started = []
+    monkeypatch.setattr(torchrun, "train_together", lambda *asked: started.append(asked))
+    monkeypatch.setenv("ROBENCH_TRAIN_WORKERS", "2")
+    words = ["train", "--recipe", "plain", "--data", "two-moons", "--epochs", "1", "-q", "--out", str(tmp_path / "run")]
+    monkeypatch.setattr(workflows, "train", lambda *asked, **more: workflows.Outcome(tmp_path, {}))
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "one")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("RANK", "1")
+    assert run(words) == 0
+    assert not started
+    monkeypatch.delenv("TORCHELASTIC_RUN_ID")
+    run(words)
+    assert len(started) == 1
 
 
 def together(processes, *words, **options):
