@@ -23,10 +23,9 @@ import numpy as np
 from robench.engines.engine import Engine, results
 from robench.engines.local import Local
 from robench.engines.ray_cluster import RayCluster
+from robench.workflows.parts import LEAST
 
 ROOT = Path(__file__).resolve().parents[1]
-LEAST = 16
-"""Images of the smallest part (`robench.workflows.parts`)."""
 IMAGE, ADVERSARIAL, RECORD = 3 * 32 * 32, 4 * 3 * 32 * 32, 800
 """Bytes of an image of CIFAR-10, of an adversarial of it, and of a record."""
 WORKERS = (1, 10, 50, 100, 500, 1000)

@@ -66,12 +66,9 @@ def hold_any(model: Model | ReadModel, input_shape: Shape | None) -> HeldFunctio
     if isinstance(model, str | os.PathLike):
         known = None if input_shape is None else tuple(input_shape)
         model = read_model(model, shape_of_data=None if known is None else lambda: known)
-    if isinstance(model, ReadModel):
-        if model.is_classifier:
-            return hold_any(model.classifier(None), input_shape)
-        _require_shape(model.input_shape, input_shape)
-        return HeldFunction(model.module, model.input_shape)
-    if isinstance(model, HeldModel):
+    if isinstance(model, ReadModel) and model.is_classifier:
+        model = model.classifier(None)
+    if isinstance(model, ReadModel | HeldModel):
         _require_shape(model.input_shape, input_shape)
         return HeldFunction(model.module, model.input_shape)
     if input_shape is None:

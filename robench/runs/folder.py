@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from robench.errors import RunError
 from robench.files import read_json, write_atomic, write_json
@@ -31,7 +31,16 @@ from robench.runs.reading import (
     records_sha256,
 )
 
-R = TypeVar("R")
+
+class Indexed(Protocol):
+    """What all records have."""
+
+    @property
+    def index(self) -> int:
+        """Position of the image in its split."""
+
+
+R = TypeVar("R", bound=Indexed)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,10 +103,13 @@ class RunFolder(KeptFolder, Generic[R]):
         Raises:
             RunError: it cannot be written.
         """
+        self._reopen()
+        self._records.append(self._to_line(record))
+
+    def _reopen(self) -> None:
         if self.finished:
             self._set_status("started")
             (self.path / SUMMARY).unlink(missing_ok=True)  # it no longer speaks of all images
-        self._records.append(self._to_line(record))
 
     def spend(self, **amounts: float) -> None:
         """Note what has been spent since the last note (seconds, passes); kept apart, since records hold no timings.
@@ -111,21 +123,23 @@ class RunFolder(KeptFolder, Generic[R]):
         """Sums of all that was noted, over all parts of an interrupted run."""
         return read_effort(self.path)
 
-    def arrange(self, index: Sequence[int]) -> None:
-        """Put the records into the order of the images: they may have come from several workers, or in several goes.
+    def arrange(self, records: Sequence[R], index: Sequence[int]) -> list[R]:
+        """The records in the order of the images, on disk too: they may be of several workers, or of several goes.
 
         Args:
-            index: positions of all images that have a record, in the order of the data set.
+            records: all that are on disk.
+            index: positions of their images, in the order of the data set.
 
         Raises:
             RunError: the records cannot be written.
         """
-        lines = (self.path / RECORDS).read_bytes().splitlines(keepends=True) if index else []
         place = {position: row for row, position in enumerate(index)}
-        ordered = sorted(lines, key=lambda line: place[json.loads(line)["index"]])
-        if ordered != lines:
+        ordered = sorted(records, key=lambda record: place[record.index])
+        if [record.index for record in ordered] != [record.index for record in records]:
+            self._reopen()
             self._records.close()
-            write_atomic(self.path / RECORDS, b"".join(ordered))
+            write_atomic(self.path / RECORDS, "".join(f"{self._to_line(record)}\n" for record in ordered))
+        return ordered
 
     def finish(self, summary: Mapping[str, Any]) -> None:
         """Write the summary and mark the run `success`; a finished run whose summary says the same is left alone."""

@@ -183,10 +183,18 @@ class KeptFolder:
         self._lock = None
 
 
-def differences(stored: Mapping[str, Any], asked: Mapping[str, Any]) -> list[str]:
-    """What differs between two flat tables, each with both values."""
+def differences(
+    stored: Mapping[str, Any], asked: Mapping[str, Any], places: tuple[str, str] = ("there", "here")
+) -> list[str]:
+    """What differs between two flat tables, each with both values.
+
+    Args:
+        stored: the one.
+        asked: the other.
+        places: where the two are, as the text says it.
+    """
     return [
-        f"`{key}` is {stored.get(key)!r} there and {asked.get(key)!r} here"
+        f"`{key}` is {stored.get(key)!r} {places[0]} and {asked.get(key)!r} {places[1]}"
         for key in dict.fromkeys([*stored, *asked])
         if stored.get(key) != asked.get(key)
     ]

@@ -184,13 +184,14 @@ def read_all_runs(paths: Sequence[Path]) -> tuple[list[AnyRun], list[Run[Smoothe
 
 def _read_all(paths: Sequence[Path], parsers: Parsers) -> list[Run[Any]]:
     """The runs of some commands; a run of a model and one of a smoothed classifier are never read together."""
-    folders = _whole({folder.resolve() for path in paths for folder in find_runs(path)})
-    names = _names(folders)
-    return [run for folder in folders if (run := _read(folder, names[folder], parsers)) is not None]
+    manifests = _whole({folder.resolve() for path in paths for folder in find_runs(path)})
+    names = _names(list(manifests))
+    found = (_read(folder, manifest, names[folder], parsers) for folder, manifest in manifests.items())
+    return [run for run in found if run is not None]
 
 
-def _whole(folders: Collection[Path]) -> list[Path]:
-    """The folders without shards, sorted.
+def _whole(folders: Collection[Path]) -> dict[Path, dict[str, Any]]:
+    """The manifests of the folders without shards, sorted.
 
     Raises:
         RunError: there is a shard of a run that is not there: its images are no sample of anything.
@@ -204,18 +205,18 @@ def _whole(folders: Collection[Path]) -> list[Path]:
                 f"`{folder}` is shard {shard_of(manifest)} of a run",
                 hint=f"join the shards first: robench merge {folder.parent} --out RUN",
             )
-    return list(whole)
+    return whole
 
 
 def _key(manifest: Mapping[str, Any]) -> tuple[Any, ...]:
     """What a run and its shards share."""
-    identity = whole_identity(manifest) if isinstance(manifest.get("identity"), dict) else {}
-    return manifest.get("command"), manifest.get("spec_digest"), digest(identity)
+    identity = manifest.get("identity")
+    whole = whole_identity(identity) if isinstance(identity, dict) else {}
+    return manifest.get("command"), manifest.get("spec_digest"), digest(whole)
 
 
-def _read(folder: Path, name: str, parsers: Parsers) -> Run[Any] | None:
+def _read(folder: Path, manifest: Mapping[str, Any], name: str, parsers: Parsers) -> Run[Any] | None:
     """The run in a folder; None if it is of another kind, such as a training."""
-    manifest = read_json(folder / MANIFEST)
     command = str(manifest.get("command"))
     if command not in parsers:
         return None

@@ -62,9 +62,13 @@ def shard_of(manifest: Mapping[str, Any]) -> Shard | None:
         raise RunError(f"a manifest names a shard that is none: {error.message}", hint=AGAIN) from None
 
 
-def whole_identity(manifest: Mapping[str, Any]) -> dict[str, str]:
-    """The identity of the run that a shard is a part of."""
-    return {name: value for name, value in manifest["identity"].items() if name != SHARD}
+def whole_identity(identity: Mapping[str, str]) -> dict[str, str]:
+    """The identity of the run that a shard is a part of.
+
+    Args:
+        identity: of the shard; that of a whole run stays as it is.
+    """
+    return {name: value for name, value in identity.items() if name != SHARD}
 
 
 def read_shards(paths: Sequence[Path]) -> list[ShardRun]:
@@ -113,14 +117,18 @@ def write_whole(shards: Sequence[ShardRun], folder: Path, index: Sequence[int]) 
                 return
             raise RunError(f"`{folder}` holds another run", hint="give another --out folder")
         _clear(folder)
+        points: dict[int, Any] = {}
         for shard in shards:
-            write_adversarials(folder, read_adversarials(shard.folder))
+            points |= read_adversarials(shard.folder)
+        write_adversarials(folder, points)  # together: each file holds images of all shards
         efforts = [file.read_bytes() for shard in shards if (file := shard.folder / EFFORT).exists()]
         write_atomic(folder / EFFORT, b"".join(efforts))
         write_atomic(folder / RECORDS, content)
         first = dict(shards[0].manifest)
         started = {"status": "started", "created": utc_now(), "finished": None, "records_sha256": None}
-        write_json(folder / MANIFEST, {**first, **started, "identity": whole_identity(first), "argv": sys.argv[1:]})
+        write_json(
+            folder / MANIFEST, {**first, **started, "identity": whole_identity(first["identity"]), "argv": sys.argv[1:]}
+        )
 
 
 def _clear(folder: Path) -> None:
@@ -161,18 +169,15 @@ def _check_alike(shards: Sequence[ShardRun]) -> None:
     first = shards[0]
     for other in shards[1:]:
         for what, parts in (("another run", _run), ("other images", _images), ("another arithmetic", _arithmetic)):
-            found = differences(parts(first), parts(other))
-            if found:
-                text = "; ".join(found).replace(" there and ", f" in `{first.folder.name}` and ")
-                text = text.replace(" here", f" in `{other.folder.name}`")
-                raise RunError(f"the shards are of {what}: {text}", hint=AGAIN)
+            places = f"in `{first.folder.name}`", f"in `{other.folder.name}`"
+            if found := differences(parts(first), parts(other), places):
+                raise RunError(f"the shards are of {what}: {'; '.join(found)}", hint=AGAIN)
 
 
 def _run(shard: ShardRun) -> dict[str, Any]:
     manifest = shard.manifest
-    return flatten({"command": manifest["command"], "spec": manifest["spec"], "of": shard.shard.of}) | whole_identity(
-        manifest
-    )
+    asked = {"command": manifest["command"], "spec": manifest["spec"], "of": shard.shard.of}
+    return flatten(asked) | whole_identity(manifest["identity"])
 
 
 def _images(shard: ShardRun) -> dict[str, Any]:

@@ -102,9 +102,8 @@ def attack(
         if finished is not None:
             rates = job.rates(run, records, finished.get("flags", ()))
             return Outcome(run.path, {**finished, **rates, "reused": len(done)})
-        _attack_the_rest(job, run, done)
-        run.arrange(dataset.index.tolist())
-        records = run.records()
+        _attack_the_rest(job, run, records, done)
+        records = run.arrange(records, dataset.index.tolist())
         summary = _summarize(job, run, records)
         write_json(run.path / CONTRADICTIONS, {"contradictions": summary["contradictions"]})
         run.finish(summary)
@@ -249,7 +248,9 @@ class _Attacked:
     spent: Mapping[str, float]
 
 
-def _attack_the_rest(job: _Job, run: RunFolder[AttackRecord], done: Collection[int]) -> None:
+def _attack_the_rest(
+    job: _Job, run: RunFolder[AttackRecord], records: list[AttackRecord], done: Collection[int]
+) -> None:
     """Attack the images that are not done, and write each batch down: first the adversarials, then the records."""
     progress = job.execution.progress
     progress.start(f"attack {job.loaded.name} on {job.spec.data.name}", len(job.dataset))
@@ -258,6 +259,7 @@ def _attack_the_rest(job: _Job, run: RunFolder[AttackRecord], done: Collection[i
         write_adversarials(run.path, some.adversarials)
         for record in some.records:
             run.append(record)
+            records.append(record)
         if some.spent:
             run.spend(**some.spent)
 

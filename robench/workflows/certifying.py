@@ -86,11 +86,11 @@ def certify(
         for some in _here(job, done) if execution.engine is None else _by_workers(job, done):
             for record in some.records:
                 run.append(record)
+                records.append(record)
             run.spend(seconds=some.seconds)
             progress.advance(len(some.records))
         progress.close()
-        run.arrange(images.index.tolist())
-        records = run.records()
+        records = run.arrange(records, images.index.tolist())
         if deploy_dtype == "float32" and not any(record.claimed(record.largest) > 0 for record in records):
             progress.note(none_in_float32(bound))
         also = {

@@ -21,7 +21,7 @@ from robench.records.record import AttackRecord, CertifyRecord
 from robench.records.smoothed import RULE, SMOOTHED_COMMAND, SmoothedRecord
 from robench.runs.environment import COMPUTING, versions
 from robench.runs.folder import RunFolder, RunRequest
-from robench.runs.shards import SHARD
+from robench.runs.shards import SHARD, whole_identity
 from robench.specs.base import digest
 from robench.specs.evaluation import AttackSpec, CertifySpec
 from robench.specs.shard import Shard
@@ -111,8 +111,7 @@ def run_folder(out: str | PathLike[str] | None, request: RunRequest, shard: Shar
 
 def _whole_folder(request: RunRequest) -> Path:
     """A folder for all shards of a run."""
-    identity = {name: value for name, value in request.identity.items() if name != SHARD}
-    key = digest({"spec": request.spec, "identity": identity, "n": request.facts["data"]["n"]})
+    key = digest({"spec": request.spec, "identity": whole_identity(request.identity), "n": request.facts["data"]["n"]})
     model, data = (re.sub(r"[^A-Za-z0-9._-]+", "-", request.facts[part]["name"]) for part in ("model", "data"))
     return Path("runs") / f"{request.command}-{model}-{data}-{key[:8]}"
 

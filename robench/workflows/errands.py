@@ -23,24 +23,24 @@ class Errand:
 
     Fields:
         contender: the model.
-        stage: `train`, `certify` or `attack`; the last also holds the model against Theorem 2.
-        attack: which of the attacks of its track; None for what is no attack.
+        kind: what is done; `potentials` holds the model against Theorem 2.
+        attack: which of the attacks of its track; 0 for what is no attack.
     """
 
     contender: Contender
-    stage: Stage
-    attack: int | None = None
+    kind: Literal["train", "certify", "attack", "potentials"]
+    attack: int = 0
 
     def run(self) -> None:
         """Do it; what is done already is only read."""
-        match self.stage:
+        match self.kind:
             case "train":
                 self.contender.train()
             case "certify":
                 self.contender.certify()
-            case "attack" if self.attack is not None:
-                self.contender.attack(self.contender.track.attacks[self.attack])
             case "attack":
+                self.contender.attack(self.contender.track.attacks[self.attack])
+            case "potentials":
                 for _ in self.contender.potentials():
                     pass
 
@@ -50,13 +50,13 @@ class Errand:
         Args:
             until: the last stage that is wanted.
         """
-        if self.stage != "train" or until == "train":
+        if self.kind != "train" or until == "train":
             return []
-        certify = replace(self, stage="certify")
+        certify = replace(self, kind="certify")
         if until == "certify":
             return [certify]
-        attacks = [replace(self, stage="attack", attack=number) for number in range(len(self.contender.track.attacks))]
-        return [*attacks, certify, replace(self, stage="attack")]
+        attacks = [replace(self, kind="attack", attack=number) for number in range(len(self.contender.track.attacks))]
+        return [*attacks, certify, replace(self, kind="potentials")]
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,7 @@ def do_ahead(contenders: Sequence[Contender], place: Place, until: Stage) -> Non
     assert execution.engine is not None
     work = Errands(str(execution.start()), execution.threads or 1)
     plain = replace(place, out=place.out.resolve(), execution=workflows.Execution())  # a screen cannot be sent
-    first = [Errand(contender=replace(contender, place=plain), stage="train") for contender in contenders]
+    first = [Errand(contender=replace(contender, place=plain), kind="train") for contender in contenders]
     each = 1 + max((len(errand.following(until)) for errand in first), default=0)
     execution.progress.start("bench", each * len(first))
     numbers, left = itertools.count(), 0
@@ -122,6 +122,6 @@ def do_ahead(contenders: Sequence[Contender], place: Place, until: Stage) -> Non
             left += len(waiting)
             _, errand = workers.wait()
             left -= 1
-            execution.progress.advance(last=f"{errand.stage} {errand.contender.name}")
+            execution.progress.advance(last=f"{errand.kind} {errand.contender.name}")
             waiting = errand.following(until)
     execution.progress.close()

@@ -81,7 +81,8 @@ def certify_smoothed(
     images = images_of(pair, shard)
     request = run_request(pair, spec, None, output_flags(pair, progress), device, shard)
     with RunFolder(run_folder(out, request, shard), request, parse=smoothed_record, to_line=smoothed_line) as run:
-        done = done_before(run, images, run.records(), progress)
+        records = run.records()
+        done = done_before(run, images, records, progress)
         run.note(eps=list(ascending([*run.manifest["facts"].get("eps", ()), *eps])))
         progress.start(f"certify {pair.loaded.name}, smoothed, on {spec.data.name}", len(images))
         progress.advance(len(done))
@@ -93,11 +94,11 @@ def certify_smoothed(
             found = itertools.chain.from_iterable(parts)
         for record, seconds in found:
             run.append(record)
+            records.append(record)
             run.spend(seconds=seconds)
             progress.advance()
         progress.close()
-        run.arrange(images.index.tolist())
-        records = run.records()
+        records = run.arrange(records, images.index.tolist())
         progress.note(_claim(len(records), alpha))
         spent = run.spent().get("seconds", 0.0)
         more = {"certificate": run.manifest["facts"]["certificate"], "seconds": round(spent, 3)}

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.workflows.test_shards import NET, files
+from tests.workflows.runs import NET, files
 
 ROOT = Path(__file__).resolve().parents[2]
 SBATCH = """#!{python}

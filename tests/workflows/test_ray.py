@@ -16,8 +16,7 @@ from robench.engines.ray_cluster import RayCluster
 from robench.errors import ModelError, RunError, SpecError
 from robench.workflows import DataRef, Execution
 from tests.engines.works import Squares
-from tests.workflows.test_shards import NET
-from tests.workflows.test_workers import same
+from tests.workflows.runs import NET, same
 
 ray = pytest.importorskip("ray")
 cluster_utils = pytest.importorskip("ray.cluster_utils")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 
@@ -11,17 +12,10 @@ from robench import workflows
 from robench.errors import DataError, RunError
 from robench.specs.shard import Shard
 from robench.workflows import DataRef, Execution
+from tests.workflows.runs import NET, files, untimed
 
-NET = """
-import torch
-from torch import nn
-def make():
-    torch.manual_seed(0)
-    return nn.Sequential(nn.Linear(2, 16), nn.ReLU(), nn.Linear(16, 1))
-"""
 DATA = DataRef("two-moons", limit=40)
 ONE_THREAD = Execution(threads=1)
-TIMED = ("seconds", "passes", "budget")
 CALLS = {
     "certify": lambda net, **more: workflows.certify(net, DATA, eps=["0.1"], execution=ONE_THREAD, **more),
     "attack": lambda net, **more: workflows.attack(net, DATA, eps=["0.1", "1/4"], execution=ONE_THREAD, **more),
@@ -49,16 +43,6 @@ def made(request, net, tmp_path_factory):
 def shards(made, tmp_path):
     shutil.copytree(made / "shards", tmp_path / "shards")
     return tmp_path / "shards"
-
-
-def files(folder):
-    names = {path.relative_to(folder) for path in folder.rglob("*") if path.is_file()}
-    return {name for name in names if name.name not in (".lock", "effort.jsonl", "manifest.json", "summary.json")}
-
-
-def untimed(folder):
-    summary = json.loads((folder / "summary.json").read_text())
-    return {key: value for key, value in summary.items() if key not in TIMED}
 
 
 def test_the_shards_make_up_the_run_of_one_machine(made, shards, tmp_path):
@@ -193,3 +177,15 @@ def test_a_shard_without_images_is_refused(net, tmp_path):
 def test_a_whole_run_is_no_shard(made, tmp_path):
     with pytest.raises(RunError, match="there is no shard"):
         workflows.merge([made / "whole"], tmp_path / "run")
+
+
+@pytest.mark.parametrize("made", ["certify"], indirect=True)
+def test_a_finished_run_in_another_order_is_put_in_order(made, net, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(made / "whole", run)
+    lines = (run / "records.jsonl").read_bytes().splitlines(keepends=True)
+    (run / "records.jsonl").write_bytes(b"".join(lines[::-1]))
+    changed(run, lambda manifest: manifest.update(records_sha256=hashlib.sha256(b"".join(lines[::-1])).hexdigest()))
+    for _ in range(2):  # the second time it is as it was finished
+        assert CALLS["certify"](net, out=run).summary["reused"] == 40
+        assert (run / "records.jsonl").read_bytes() == b"".join(lines)

@@ -19,7 +19,7 @@ from robench.errors import ModelError
 from robench.specs.suite import read_suite
 from robench.workflows import DataRef, Execution, ModelRef
 from robench.workflows.parcel import packed
-from tests.workflows.test_shards import NET, files, untimed
+from tests.workflows.runs import NET, same
 
 ROOT = Path(__file__).resolve().parents[2]
 DATA = DataRef("two-moons", limit=60)
@@ -37,13 +37,6 @@ def net(tmp_path_factory):
     file = tmp_path_factory.mktemp("net") / "net.py"
     file.write_text(NET)
     return f"{file}:make"
-
-
-def same(one, other):
-    assert files(one) == files(other)
-    for name in files(one):
-        assert (one / name).read_bytes() == (other / name).read_bytes(), name
-    assert untimed(one) == untimed(other)
 
 
 @pytest.mark.slow
