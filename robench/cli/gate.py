@@ -64,7 +64,8 @@ def gate(
       robench gate runs/new --baseline runs/main --format github
       robench gate runs/new --baseline runs/main --format junit --out gate.xml
 
-    RUN and the baseline are run folders of `certify` or `attack` on the same images. A rate fell if it lies below the
+    RUN and the baseline are run folders of `certify` or `attack` on the same images, both of a model or both of a
+    smoothed classifier. A rate fell if it lies below the
     baseline by more than the tolerance and chance does not explain it: the exact test of McNemar on the images that
     only one of the two runs has right, over all lines together, at 5 %. Exit code 1: a line fell or a rate is not
     reached. Exit code 2: the two runs cannot be compared.
@@ -139,4 +140,7 @@ def _table(summary: Mapping[str, Any]) -> None:
     ]
     against = "" if summary["baseline"] is None else f" against {summary['baseline']}"
     title = f"{summary['folder']}{against}: {summary['n_failed']} of {len(rows)} lines failed"
+    if summary["confidence"] is not None:
+        chance = 100 * summary["confidence"]
+        title += f"; of the smoothed classifier, all radii of the run hold with probability {chance:.4g} % at least"
     print_table(title, ["line", "images", "baseline", "lost", "gained", "p", "result"], rows)

@@ -10,6 +10,7 @@ import base64
 import hashlib
 import io
 import json
+import re
 from collections.abc import Mapping
 from functools import cache
 from importlib.resources import files
@@ -24,6 +25,8 @@ from robench.reporting.page import FigureExhibit, Page
 
 WIDTH = 540
 """Pixels of a picture inside the page; the files beside it are larger."""
+SYMBOL = re.compile(r"\b([εp]) ([=<]) (?=\d)")
+"""A symbol with its number, which a line must not part."""
 ESCAPES = {ord(letter): f"\\u{ord(letter):04x}" for letter in "<>&\u2028\u2029"}
 
 
@@ -63,6 +66,7 @@ def _environment(*, escaped: bool) -> Environment:
     environment = Environment(
         loader=PackageLoader("robench.reporting"),
         autoescape=escaped,
+        finalize=_unbroken if escaped else None,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -74,6 +78,13 @@ def _environment(*, escaped: bool) -> Environment:
     environment.filters["shown"] = tables.shown
     environment.globals["version"] = __version__
     return environment
+
+
+def _unbroken(value: object) -> object:
+    """A text with spaces that do not break within `ε = 1.58` and `p < 0.001`; whatever else as it is."""
+    if isinstance(value, Markup) or not isinstance(value, str):
+        return value
+    return SYMBOL.sub("\\1\u00a0\\2\u00a0", value)
 
 
 @cache

@@ -155,8 +155,8 @@ def read_runs(paths: Sequence[Path]) -> list[AnyRun]:
     if not runs and read_smoothed_runs(paths):
         raise RunError(
             "there is no certify or attack run, only runs of smoothed classifiers",
-            hint="`robench report` reads them, and `robench certify --method smoothing --fail-under RATE` gates one: "
-            "their radii hold with a probability, and for another classifier",
+            hint="`robench report` and `robench gate` read them: their radii hold with a probability, and for another "
+            "classifier",
         )
     if not runs:
         raise RunError("there is no certify or attack run", hint="name the --out folders of `certify` or `attack`")

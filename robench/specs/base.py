@@ -13,12 +13,13 @@ import json
 import math
 import numbers
 import types
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, ClassVar, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from robench.errors import SpecError, did_you_mean
 
 S = TypeVar("S", bound="Spec")
+CORRECT = "correct the fields named above"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -56,7 +57,7 @@ class Spec:
 
     def __post_init__(self) -> None:
         """Check types and ranges, and make each value what its annotation says: 2 in a float field is 2.0."""
-        problems: list[str] = []
+        problems: list[SpecError] = []
         for name, expected in _annotations(type(self)).items():
             value = _build(expected, getattr(self, name), f"{type(self).__name__}.{name}", problems)
             object.__setattr__(self, name, value)
@@ -114,7 +115,7 @@ def from_plain(expected: Any, data: Any, name: str) -> Any:
     Raises:
         SpecError: as `Spec.from_dict`.
     """
-    problems: list[str] = []
+    problems: list[SpecError] = []
     value = _build(expected, data, name, problems)
     if problems:
         raise _refused(problems)
@@ -143,8 +144,16 @@ def digest(data: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _refused(problems: list[str]) -> SpecError:
-    return SpecError("; ".join(problems), hint="correct the fields named above")
+def _refused(problems: Sequence[SpecError]) -> SpecError:
+    """One error for all that is wrong; there is something."""
+    if len(problems) == 1:
+        return problems[0]
+    told = [item.message if item.hint == CORRECT else f"{item.message} ({item.hint})" for item in problems]
+    return SpecError("; ".join(told), hint=CORRECT)
+
+
+def _wrong(message: str) -> SpecError:
+    return SpecError(message, hint=CORRECT)
 
 
 def _annotations(spec: type[Spec]) -> dict[str, Any]:
@@ -181,7 +190,7 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def _build(expected: Any, value: Any, name: str, problems: list[str]) -> Any:
+def _build(expected: Any, value: Any, name: str, problems: list[SpecError]) -> Any:
     """`value` as an instance of the annotation `expected`; what does not fit is added to `problems`."""
     origin, args = get_origin(expected), get_args(expected)
     if isinstance(expected, type) and issubclass(expected, Spec):
@@ -193,7 +202,8 @@ def _build(expected: Any, value: Any, name: str, problems: list[str]) -> Any:
     if origin is Literal:
         if value not in args:
             hint = did_you_mean(str(value), [str(arg) for arg in args])
-            problems.append(f"`{name}` must be one of {', '.join(map(str, args))}; got `{value}` ({hint})")
+            text = f"`{name}` must be one of {', '.join(map(str, args))}; got `{value}`"
+            problems.append(SpecError(text, hint=hint))
         return value
     if origin is tuple:
         return _build_tuple(args, value, name, problems)
@@ -207,7 +217,7 @@ def _build(expected: Any, value: Any, name: str, problems: list[str]) -> Any:
         return float(value)
     elif isinstance(value, expected) and not (expected is int and isinstance(value, bool)):
         return value
-    problems.append(f"`{name}` must be of type {_type_name(expected)}; got `{value!r}`")
+    problems.append(_wrong(f"`{name}` must be of type {_type_name(expected)}; got `{value!r}`"))
     return value
 
 
@@ -215,42 +225,42 @@ def _dotted(name: str, key: object) -> str:
     return f"{name}.{key}" if name else str(key)
 
 
-def _build_in_range(expected: Any, allowed: Range, value: Any, name: str, problems: list[str]) -> Any:
+def _build_in_range(expected: Any, allowed: Range, value: Any, name: str, problems: list[SpecError]) -> Any:
     before = len(problems)
     built = _build(expected, value, name, problems)
     if len(problems) == before and built not in allowed:
-        problems.append(f"`{name}` must be {allowed}; got `{value!r}`")
+        problems.append(_wrong(f"`{name}` must be {allowed}; got `{value!r}`"))
     return built
 
 
-def _build_spec(expected: type[Spec], value: Any, name: str, problems: list[str]) -> Any:
+def _build_spec(expected: type[Spec], value: Any, name: str, problems: list[SpecError]) -> Any:
     if isinstance(value, expected):
         return value
     if not isinstance(value, Mapping):
-        problems.append(f"`{name}` must be a table of fields; got `{value!r}`")
+        problems.append(_wrong(f"`{name}` must be a table of fields; got `{value!r}`"))
         return value
     hints = _annotations(expected)
     before = len(problems)
     for key in value:
         if key not in hints:
-            problems.append(f"unknown field `{_dotted(name, key)}` ({did_you_mean(str(key), hints)})")
+            problems.append(SpecError(f"unknown field `{_dotted(name, key)}`", hint=did_you_mean(str(key), hints)))
     required = {
         field.name
         for field in dataclasses.fields(expected)
         if field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
     }
-    problems.extend(f"field `{_dotted(name, key)}` is missing" for key in sorted(required - set(value)))
+    problems.extend(_wrong(f"field `{_dotted(name, key)}` is missing") for key in sorted(required - set(value)))
     known = {key: _build(hints[key], item, _dotted(name, key), problems) for key, item in value.items() if key in hints}
     if len(problems) > before:
         return value
     try:
         return expected(**known)
     except SpecError as error:
-        problems.append(f"{error.message} ({error.hint})")
+        problems.append(error)
         return value
 
 
-def _build_union(args: tuple[Any, ...], value: Any, name: str, problems: list[str]) -> Any:
+def _build_union(args: tuple[Any, ...], value: Any, name: str, problems: list[SpecError]) -> Any:
     if value is None and type(None) in args:
         return None
     options = [arg for arg in args if arg is not type(None)]
@@ -260,12 +270,12 @@ def _build_union(args: tuple[Any, ...], value: Any, name: str, problems: list[st
         kind = value.get("type")
         if not isinstance(kind, str) or kind not in by_tag:
             hint = did_you_mean(str(kind), [str(tag) for tag in by_tag])
-            problems.append(f"`{_dotted(name, 'type')}` is `{kind}`, which is not known ({hint})")
+            problems.append(SpecError(f"`{_dotted(name, 'type')}` is `{kind}`, which is not known", hint=hint))
             return value
         return _build(by_tag[kind], value, name, problems)
     attempts = []
     for option in options:
-        trial: list[str] = []
+        trial: list[SpecError] = []
         built = _build(option, value, name, trial)
         if not trial:
             return built
@@ -274,14 +284,14 @@ def _build_union(args: tuple[Any, ...], value: Any, name: str, problems: list[st
     return value
 
 
-def _build_tuple(args: tuple[Any, ...], value: Any, name: str, problems: list[str]) -> Any:
+def _build_tuple(args: tuple[Any, ...], value: Any, name: str, problems: list[SpecError]) -> Any:
     if not isinstance(value, list | tuple):
-        problems.append(f"`{name}` must be a list; got `{value!r}`")
+        problems.append(_wrong(f"`{name}` must be a list; got `{value!r}`"))
         return value
     if len(args) == 2 and args[1] is Ellipsis:
         return tuple(_build(args[0], item, f"{name}[{i}]", problems) for i, item in enumerate(value))
     if len(args) != len(value):
-        problems.append(f"`{name}` must have {len(args)} items; got {len(value)}")
+        problems.append(_wrong(f"`{name}` must have {len(args)} items; got {len(value)}"))
         return value
     return tuple(
         _build(arg, item, f"{name}[{i}]", problems) for i, (arg, item) in enumerate(zip(args, value, strict=True))

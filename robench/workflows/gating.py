@@ -15,15 +15,17 @@ import numpy as np
 from robench.errors import RunError, SpecError
 from robench.records.crosscheck import contradictions
 from robench.records.record import AttackRecord, CertifyRecord, rules_of
-from robench.runs.run import AnyRun, read_runs
+from robench.records.smoothed import SMOOTHED_COMMAND, SmoothedRecord, confidence
+from robench.runs.run import AnyRun, Run, read_all_runs
 from robench.specs.epsilon import DEFAULT_EPS, ascending, epsilon_value
 from robench.statistics.pairing import LEVEL, Difference, Judged, difference, holm
-from robench.statistics.predictions import CONSTANT, record_flags
+from robench.statistics.predictions import CONSTANT, Prediction, record_flags
 from robench.workflows.reading import heading
 
 MEASURES = ("clean", "certified", "attacked")
 """What a line may be about: images predicted right; certified by the tightest rule; that stand against all attacks."""
 Right = Callable[[Any], bool]
+GatedRun = AnyRun | Run[SmoothedRecord]
 
 
 def shortfalls(counts: Mapping[str, int], summary: Mapping[str, Any], least: float) -> list[str]:
@@ -123,6 +125,7 @@ def gate(
         "data": new.data_name,
         "n": new.n,
         "tolerance": tolerance,
+        "confidence": confidence(new.n, new.spec["sampling"]["alpha"]) if new.command == SMOOTHED_COMMAND else None,
         "lines": [dataclasses.asdict(line) for line in lines],
         "n_failed": len(failed),
     }
@@ -150,9 +153,10 @@ def requirement(text: str) -> Requirement:
     return Requirement(measure, eps.strip() if at else None, least)
 
 
-def _only_run(path: str | PathLike[str]) -> AnyRun:
+def _only_run(path: str | PathLike[str]) -> GatedRun:
     """The finished run in a folder."""
-    runs = read_runs([Path(path)])
+    of_models, smoothed = read_all_runs([Path(path)])
+    runs: list[GatedRun] = [*of_models, *smoothed]
     if len(runs) > 1:
         names = ", ".join(f"`{run.folder}`" for run in runs[:3])
         raise RunError(f"`{path}` holds {len(runs)} runs: {names}", hint="name one of them")
@@ -163,7 +167,7 @@ def _only_run(path: str | PathLike[str]) -> AnyRun:
     return runs[0]
 
 
-def _measures(run: AnyRun) -> dict[str, Right]:
+def _measures(run: GatedRun) -> dict[str, Right]:
     """What the records of a run say, by the name of a line: whether an image counts."""
     found: dict[str, Right] = {"clean": lambda record: record.predicted == record.label}
     for text in _eps(run):
@@ -171,31 +175,33 @@ def _measures(run: AnyRun) -> dict[str, Right]:
     return found
 
 
-def _speaks_of(run: AnyRun) -> tuple[str, ...]:
-    if run.command == "certify":
+def _speaks_of(run: GatedRun) -> tuple[str, ...]:
+    if run.command != "attack":
         return ("certified",)
     refused = run.bound is not None and run.bound.refused is not None
     return ("attacked",) if refused else ("certified", "attacked")
 
 
-def _right(run: AnyRun, measure: str, eps: str) -> Right:
+def _right(run: GatedRun, measure: str, eps: str) -> Right:
     radius = epsilon_value(eps)
     if measure == "attacked":
         return lambda record: bool(record.robust_at(radius))
     if run.command == "attack":
         return lambda record: bool(record.certified_at(radius))
+    if run.command == SMOOTHED_COMMAND:
+        return lambda record: bool(record.certified_radius > radius)
     rule = rules_of([record for record in run.records if isinstance(record, CertifyRecord)])[-1]
     return lambda record: bool(record.certified_to(rule, radius))
 
 
-def _eps(run: AnyRun) -> tuple[str, ...]:
+def _eps(run: GatedRun) -> tuple[str, ...]:
     """The radii that a run speaks of."""
     if run.command == "attack":
         return ascending(run.spec.get("eps", ()))
     return ascending(run.facts.get("eps", ())) or DEFAULT_EPS
 
 
-def _compared(new: AnyRun, old: AnyRun, tolerance: float) -> Iterator[Line]:
+def _compared(new: GatedRun, old: GatedRun, tolerance: float) -> Iterator[Line]:
     """Every measure of both runs, on the same images."""
     _require_comparable(new, old)
     before = {record.index: record for record in old.records}
@@ -230,7 +236,7 @@ def _line(name: str, count: int, item: Difference, tolerance: float) -> Line:
     return replace(line, reason=text) if p <= LEVEL else replace(line, note=f"{text}; chance may explain it")
 
 
-def _require_comparable(new: AnyRun, old: AnyRun) -> None:
+def _require_comparable(new: GatedRun, old: GatedRun) -> None:
     """Refuse runs that do not speak of the same images in the same way.
 
     Raises:
@@ -248,13 +254,16 @@ def _require_comparable(new: AnyRun, old: AnyRun) -> None:
             "the attacks": (str(new.spec.get("attacks")), str(old.spec.get("attacks"))),
             "--full": (str(new.spec.get("full")), str(old.spec.get("full"))),
         }
+    if new.command == SMOOTHED_COMMAND:
+        asked, before = new.spec["sampling"], old.spec.get("sampling", {})
+        pairs |= {name: (str(asked[name]), str(before.get(name))) for name in ("sigma", "n", "n0", "alpha")}
     what = next((what for what, (one, other) in pairs.items() if one != other), None)
     if what is not None:
         raise RunError(
             f"the run and the baseline differ in {what}: `{pairs[what][0]}` and `{pairs[what][1]}`",
             hint="make the baseline again with the command of the run",
         )
-    if new.command == "certify" and not set(_eps(new)) & set(_eps(old)):
+    if new.command != "attack" and not set(_eps(new)) & set(_eps(old)):
         raise RunError(
             f"the run was asked at ε = {', '.join(_eps(new))}, the baseline at {', '.join(_eps(old))}",
             hint="certify both at one ε; radii that are there are not computed again",
@@ -269,7 +278,7 @@ def _require_comparable(new: AnyRun, old: AnyRun) -> None:
         )
 
 
-def _required(item: Requirement, run: AnyRun, measures: Mapping[str, Right]) -> Line:
+def _required(item: Requirement, run: GatedRun, measures: Mapping[str, Right]) -> Line:
     """Whether a least rate is reached.
 
     Raises:
@@ -277,7 +286,7 @@ def _required(item: Requirement, run: AnyRun, measures: Mapping[str, Right]) -> 
     """
     name = item.measure if item.eps is None else f"{item.measure}@{item.eps}"
     right = measures.get(name)
-    if right is None and run.command == "certify" and item.measure == "certified" and item.eps is not None:
+    if right is None and run.command != "attack" and item.measure == "certified" and item.eps is not None:
         right = _right(run, item.measure, item.eps)  # a radius answers every ε
     if right is None:
         raise SpecError(f"the run says nothing of `{name}`", hint=f"it knows {', '.join(measures)}")
@@ -287,11 +296,12 @@ def _required(item: Requirement, run: AnyRun, measures: Mapping[str, Right]) -> 
     return Line(f"{name} >= {float(item.least):g}", count, run.n, reason=reason)
 
 
-def _unsound(run: AnyRun) -> list[Line]:
+def _unsound(run: GatedRun) -> list[Line]:
     """What fails a run whatever its rates are."""
     lines = []
-    if any(flag.name == CONSTANT for flag in record_flags(run.records)):
-        text = f"the model predicts one class for all {run.n} images"
+    given = [Prediction(item.label, item.predicted) for item in run.records if item.predicted is not None]
+    if any(flag.name == CONSTANT for flag in record_flags(given)):
+        text = f"the model predicts one class for all {len(given)} images"
         lines.append(Line(CONSTANT, run.n, run.n, reason=text))
     found = contradictions([], [record for record in run.records if isinstance(record, AttackRecord)])
     if found:

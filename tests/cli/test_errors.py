@@ -47,6 +47,10 @@ def assert_mendable(result: Any, *named: str) -> None:
         (["certify", "MODEL", "--data", "digits", "--device", "cuda:99"], "cuda:99"),
         (["attack", "MODEL", "--data", "digits"], "--eps"),
         (["attack", "MODEL", "--data", "digits", "--eps", "1", "--attack", "cww"], "did you mean `cw`"),
+        (
+            ["attack", "MODEL", "--data", "digits", "--eps", "1", "--attack", "pgd:stpes=3"],
+            "hint: did you mean `steps`",
+        ),
         (["attack", "MODEL", "--data", "digits", "--eps", "1", "--attack", "cw:stepps=3"], "stepps"),
         (["attack", "MODEL", "--data", "digits", "--eps", "1", "--suite", "papper"], "--suite"),
         (["train", "--recipe", "hkrr", "--data", "digits", "--show-spec"], "did you mean `hkr`"),

@@ -9,6 +9,8 @@ import pytest
 from scipy.stats import binomtest
 
 from robench.records.record import CertifyRecord, Status
+from robench.records.smoothed import SmoothedRecord, SmoothedStatus
+from robench.specs.smoothing import Sampling
 from tests.cli.test_json import described
 from tests.reporting.synthetic import Synthetic, _write
 
@@ -129,3 +131,33 @@ def test_a_constant_fails_whatever_its_rate(robench: Any, tmp_path: Path) -> Non
     result = robench("gate", constant, "--require", "clean=0")
     assert result.code == 1
     assert "one class for all 20 images" in result.stderr
+
+
+def write_smoothed(folder: Path, radii: list[float | None], sigma: float = 0.5) -> Path:
+    """A run of a smoothed classifier with these radii; it abstains where there is none."""
+    records = [
+        SmoothedRecord(index=i, input_sha256=f"{i:064x}", label=i % 2, predicted=None if radius is None else i % 2,
+                       chosen=i % 2, chosen_count=90, count=9000, offset=0.0, radius=radius or 0.0,
+                       status=SmoothedStatus.ABSTAINED if radius is None else SmoothedStatus.CERTIFIED)
+        for i, radius in enumerate(radii)
+    ]  # fmt: skip
+    manifest = Synthetic().manifest("certify-smoothed", len(records))
+    manifest["spec"] |= {"sampling": Sampling(sigma=sigma, alpha=0.001).to_dict()}
+    return _write(folder, manifest, records, {"n": len(records)})
+
+
+def test_smoothed_classifiers_are_compared_with_each_other_only(robench: Any, baseline: Path, tmp_path: Path) -> None:
+    before = write_smoothed(tmp_path / "before", [2.0] * 150 + [None] * 50)
+    after = write_smoothed(tmp_path / "after", [2.0] * 120 + [0.9] * 20 + [None] * 60)
+    result = robench("gate", after, "--baseline", before, "--require", "certified@2=0", "--json")
+    assert result.code == 1
+    lines = {line["name"]: line for line in result.data["lines"]}
+    assert (lines["certified@1"]["count"], lines["certified@1"]["lost"], lines["clean"]["lost"]) == (120, 30, 10)
+    assert lines["certified@2 >= 0"]["count"] == 0  # a radius does not hold at itself
+    assert result.data["confidence"] == pytest.approx(1 - 200 * 0.001)
+    assert "probability 80 %" in " ".join(robench("gate", after, "--baseline", before).stdout.split())
+    other = write_smoothed(tmp_path / "other", [2.0] * 200, sigma=0.25)
+    for argv, named in [((other, before), "sigma"), ((after, baseline), "command"), ((baseline, after), "command")]:
+        refused = robench("gate", argv[0], "--baseline", argv[1])
+        assert refused.code == 2
+        assert named in refused.stderr

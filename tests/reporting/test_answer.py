@@ -192,3 +192,12 @@ def test_one_card_a_model_with_all_its_runs(tmp_path: Path) -> None:
     assert sorted(table["runs"]) == ["c, a", "c, a2", "c2"]
     assert table["runs"][0] == "c, a"
     assert len(answer_of(tmp_path).contenders) == 1
+
+
+def test_a_line_never_parts_a_symbol_from_its_number(tmp_path: Path) -> None:
+    Synthetic(name="ε = 1").write_certify(tmp_path / "runs", 40)
+    build_report([tmp_path / "runs"], tmp_path / "out", target_eps="2")
+    body = (tmp_path / "out" / "report.html").read_text(encoding="utf-8").partition("<body")[2]
+    text = body.partition("<script")[0]
+    assert "ε\u00a0=\u00a02" in text
+    assert not re.search(r"\b[εp] [=<] \d", text)

@@ -110,10 +110,9 @@ def test_a_dry_run_says_what_is_left_and_what_would_be_refused(model: str, run: 
     assert not (tmp_path / "new").exists()
 
 
-def test_a_gate_says_that_it_is_for_runs_of_models(run: Path) -> None:
-    with pytest.raises(RunError, match="only runs of smoothed classifiers") as refused:
-        workflows.gate(run, requirements=["clean=0.5"])
-    assert "--fail-under" in str(refused.value.hint)
+def test_a_gate_holds_it_against_a_rate(run: Path) -> None:
+    (line,) = workflows.gate(run, requirements=["certified@0.05=0"])["lines"]
+    assert line["count"] == json.loads((run / "summary.json").read_text())["n_certified"]["smoothed"]["0.05"]
 
 
 def test_the_summary_counts_the_records(run: Path) -> None:
