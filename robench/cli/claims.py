@@ -26,14 +26,16 @@ def claims(*, runs: tuple[Path, ...], out: Path, json_output: bool, screen: Scre
 
     \b
     RUN is a folder of `certify`, `attack` or `potential`, or one that holds some, such as the --out folder of `bench`.
+    A CSV that an earlier `robench claims` wrote stands for its runs.
 
     \b
     Examples:
       robench claims mnist-bench faces-bench --out claims.md
       robench claims runs --out claims.md --json
+      robench claims mnist-bench/claims.csv faces-bench/claims.csv --out claims.md
 
     A claim holds, holds partly, does not hold, or is not measured: by rules that the page states. The page depends on
-    the run folders alone. It compares models that `robench train` or `robench bench` has trained.
+    what is named alone. It compares models that `robench train` or `robench bench` has trained.
     """
     from robench import workflows
     from robench.cli.results import claims_result

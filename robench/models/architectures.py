@@ -142,6 +142,7 @@ ARCHITECTURES: Mapping[str, Callable[[Shape, Style], Layers]] = {
     "dense-small": _dense(64, 64),
     "dense": _dense(256, 256),
     "dense-512": _dense(512, 512, 256),
+    "dense-deep": _dense(*(128,) * 12),
     "conv-small": _conv((8, 16), 1, 64),
     "conv": _conv((16, 32), 1, 100),
     "cifar-small": _conv((32, 64, 128), 1, 256),
@@ -152,7 +153,8 @@ ARCHITECTURES: Mapping[str, Callable[[Shape, Style], Layers]] = {
     "shift": _shift(((64, 4), (128, 4), (256, 4)), 512),
     "shift-large": _shift(((128, 6), (256, 6), (512, 6)), 512),
 }
-"""By name. `dense`, `conv`, `cifar` and `celeba` have the paper's widths (appendix D.1)."""
+"""By name. `dense`, `conv`, `cifar` and `celeba` have the paper's widths (appendix D.1); `dense-deep` has as many layers
+with weights as `celeba`."""
 
 
 def architecture(name: str, input_shape: Shape, style: Style) -> Layers:

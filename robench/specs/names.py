@@ -13,6 +13,7 @@ ARCHITECTURES = (
     "dense-small",
     "dense",
     "dense-512",
+    "dense-deep",
     "conv-small",
     "conv",
     "cifar-small",

@@ -52,12 +52,13 @@ def claims(runs: Sequence[str | PathLike[str]], out: str | PathLike[str]) -> dic
     """Hold the claims of the paper against run folders, and write them down; each with figure, interval and verdict.
 
     Args:
-        runs: folders of `certify`, `attack` and `potential`, or folders that hold some at any depth.
+        runs: folders of `certify`, `attack` and `potential`, or folders that hold some at any depth; and CSV files of
+            earlier pages, whose rows are taken as they are.
         out: the page, a file that ends in `.md`; a CSV of the same name lies beside it.
 
     Raises:
         SpecError: `out` has another ending.
-        RunError: there is no run, one cannot be read, or the page cannot be written.
+        RunError: there is no run, one cannot be read, two say the same, or the page cannot be written.
     """
     from robench.reporting.claims import held_against, read_evidence, write_claims
 

@@ -268,3 +268,45 @@ def test_a_larger_run_of_one_attack_hides_no_run_of_all(tmp_path: Path) -> None:
     found = claims(tmp_path, small)
     assert verdicts(found, 1, 3, 5) == 3 * [HOLDS]
     assert {row.models.rpartition(", ")[2] for row in found[1]} == {"under all attacks", "under deepfool"}
+
+
+def test_earlier_pages_are_joined_with_runs_and_with_each_other(tmp_path: Path) -> None:
+    sets = {
+        "dense": [Planted(recipe="hkr", distances=standing(300, 1.6)), *rivals(300, 1.0)],
+        "conv": [
+            Planted(recipe="hkr", distances=standing(300, 1.0), arch="conv", seed=1),
+            *rivals(300, 1.6, arch="conv", seed=1),
+        ],
+    }
+    for name, models in sets.items():
+        for model in models:
+            model.write(tmp_path / name)
+        evidence = read_evidence([tmp_path / name])
+        write_claims(tmp_path / name / "claims.md", held_against(evidence), evidence)
+    at_once = held_against(read_evidence([tmp_path / "dense", tmp_path / "conv"]))
+    pages = [tmp_path / name / "claims.csv" for name in sets]
+    for paths in (pages, [tmp_path / "dense", pages[1]]):
+        evidence = read_evidence(paths)
+        joined = held_against(evidence)
+        assert sorted(map(repr, joined)) == sorted(map(repr, at_once))
+        text = write_claims(tmp_path / "claims.md", joined, evidence).read_text(encoding="utf-8")
+        assert "[conv/claims.md](conv/claims.md)" in text
+    with pytest.raises(RunError, match="there twice"):
+        held_against(read_evidence([tmp_path / "dense", pages[0]]))
+
+
+@pytest.mark.parametrize("fault", ["", "a,b\n1,2\n", "verdict", "number", "text", "short"])
+def test_a_csv_that_is_no_page_of_claims_is_refused(fault: str, tmp_path: Path) -> None:
+    Planted(recipe="hkr", distances=standing(300, 1.6)).write(tmp_path / "runs")
+    evidence = read_evidence([tmp_path / "runs"])
+    file = write_claims(tmp_path / "claims.md", held_against(evidence), evidence).with_suffix(".csv")
+    kept = file.read_text(encoding="utf-8")
+    edits = {
+        "verdict": kept.replace("not measured", "proven"),
+        "number": kept.replace("\n1,", "\n99,"),
+        "text": kept.replace("at large ε", "at every size"),
+        "short": kept + "1,2\n",
+    }
+    file.write_text(edits.get(fault, fault), encoding="utf-8")
+    with pytest.raises(RunError, match="holds no claims"):
+        read_evidence([file])

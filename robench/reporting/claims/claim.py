@@ -50,6 +50,10 @@ PAPER = {
 """The claims by number."""
 
 
+NO_MODELS = "no run shows it"
+"""Stands for the models of a claim of which there is no trace."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Claim:
     """One claim on one set of models.

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from itertools import groupby
 from pathlib import Path
+from urllib.parse import quote
 
 import pandas as pd
 
@@ -14,6 +16,7 @@ from robench.reporting import formats
 from robench.reporting.claims.approaches import Approach, Field
 from robench.reporting.claims.claim import Claim, points
 from robench.reporting.claims.held import Evidence
+from robench.reporting.claims.kept import COLUMNS
 from robench.reporting.claims.table_one import table_one
 from robench.reporting.tables.table import Column, Table, by_eps, names
 from robench.specs.epsilon import ascending
@@ -24,6 +27,7 @@ Every claim of Serrurier et al., "Achieving robustness in classification using o
 regularization", of which run folders can speak. Each row is one set of models on one data set. All accuracies of a row
 are on the same images. Intervals are 95 % ones of the images: paired differences by Agresti and Min, medians by order
 statistics. They do not cover that another training would give another model; several seeds are pooled image by image.
+Each interval is of one comparison: none is widened because there are many.
 """
 SCALED = """
 Accuracy in percent here, and in brackets the paper's on CelebA. ε is scaled by the root of the number of pixels, so
@@ -33,6 +37,12 @@ OVER_SEEDS = "In percent, rounded up: the mean over the seeds, with the least an
 SETTLED = f"""
 Accuracy on the validation split over the last third of the epochs: mean of its second half less mean of its first
 half, in points. Less than {points(FLAT)} up or down counts as flat. Of several seeds the largest change is shown.
+"""
+
+
+KEPT = """
+Their rows above are as those pages have them. Accuracies of all approaches, Table 1 of the paper and how the trainings
+ended are there.
 """
 
 
@@ -57,11 +67,18 @@ def write_claims(out: Path, claims: Sequence[Claim], evidence: Evidence) -> Path
         rules = dict.fromkeys(row.rule for row in rows if row.rule)
         parts += [f"Verdict by: {formats.markdown(rule)}." for rule in rules]
     parts += _tables(evidence)
+    if evidence.kept:
+        parts += ["## Pages of single sets", KEPT, "\n".join(_link(page.file, out) for page in evidence.kept)]
     write_atomic(out, "\n\n".join(part.strip("\n") for part in parts) + "\n")
     frame = pd.DataFrame([claim.to_dict() for claim in claims])
-    order = ["number", "text", "place", "models", "figure", "interval", "verdict", "rule"]
-    write_atomic(out.with_suffix(".csv"), formats.to_csv(frame[order]))
+    write_atomic(out.with_suffix(".csv"), formats.to_csv(frame[list(COLUMNS)]))
     return out
+
+
+def _link(file: Path, out: Path) -> str:
+    """An earlier page as an item of a list, relative to the new one."""
+    name = Path(os.path.relpath(file.with_suffix(".md"), out.parent)).as_posix()
+    return f"- [{formats.markdown(name)}]({quote(name)})"
 
 
 def _glance(claims: Sequence[Claim]) -> Table:
