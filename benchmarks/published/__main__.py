@@ -37,9 +37,7 @@ Weights are random (seed 0), as torch or the paper initialises them; batch norms
 
 A large ratio is a sound bound that proves little: bounds of depth multiply. Over a box each layer norm may cost
 1/√ε, 316 for ε = 1e-5, as nothing keeps its input from being constant; so transformers have a bound that is of no use.
-A layer of `sandwich, convolutions` goes through Fourier transforms, where robench does not know sandwich blocks and
-takes products of norms, far above the constant 1 of the theorem. Only networks that are made for it have
-useful bounds over the whole space.
+Only networks that are made for it have useful bounds over the whole space.
 
 """
 COLUMNS = ("architecture", "source", "inputs", "bound", "slope found", "ratio", "theorem", "seconds", "remark")

@@ -153,8 +153,8 @@ ARCHITECTURES: Mapping[str, Callable[[Shape, Style], Layers]] = {
     "shift": _shift(((64, 4), (128, 4), (256, 4)), 512),
     "shift-large": _shift(((128, 6), (256, 6), (512, 6)), 512),
 }
-"""By name. `dense`, `conv`, `cifar` and `celeba` have the paper's widths (appendix D.1); `dense-deep` has as many layers
-with weights as `celeba`."""
+"""By name. `dense`, `conv`, `cifar` and `celeba` have the paper's widths (appendix D.1). `dense-deep` is as deep as
+`celeba`."""
 
 
 def architecture(name: str, input_shape: Shape, style: Style) -> Layers:

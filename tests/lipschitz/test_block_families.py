@@ -89,7 +89,7 @@ def test_no_corner_of_a_block_is_above_its_bound(out: int, size: int, wide: int,
 
     skip, outer, inner = share * draw(out, size), draw(out, wide), draw(wide, size)
     ends = torch.randn(2, wide, dtype=torch.float64, generator=generator).sort(0).values
-    bound = block_slope_upper(skip, outer, inner, *ends)
+    bound = block_slope_upper(skip[None], outer[None], inner[None], *ends)
     norms = [float(torch.linalg.matrix_norm(part, 2)) for part in (skip, outer, inner)]
     assert corners(skip, outer, inner, *ends) <= bound <= (norms[0] + norms[1] * norms[2] * float(ends.abs().max())) * 2
 
@@ -188,7 +188,7 @@ def test_planted_multipliers_that_are_halved(monkeypatch: pytest.MonkeyPatch) ->
     skip, outer, inner = (torch.randn(4, 4, dtype=torch.float64, generator=generator) for _ in range(3))
     ends = torch.zeros(4, dtype=torch.float64), torch.ones(4, dtype=torch.float64)
     exact = corners(skip, outer, inner, *ends)
-    assert exact <= block_slope_upper(skip, outer, inner, *ends) <= 1.2 * exact
+    assert exact <= block_slope_upper(skip[None], outer[None], inner[None], *ends) <= 1.2 * exact
     right, barrier = multipliers._contraction, multipliers._Barrier
 
     def halved(block: multipliers.Block) -> multipliers.Block:
@@ -196,7 +196,7 @@ def test_planted_multipliers_that_are_halved(monkeypatch: pytest.MonkeyPatch) ->
 
     monkeypatch.setattr(multipliers, "_contraction", lambda block, proposed: right(halved(block), proposed))
     monkeypatch.setattr(multipliers, "_Barrier", lambda block: barrier(halved(block)))
-    assert block_slope_upper(skip, outer, inner, *ends) < exact
+    assert block_slope_upper(skip[None], outer[None], inner[None], *ends) < exact
 
 
 class Added(SLLDense):

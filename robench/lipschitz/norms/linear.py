@@ -16,11 +16,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from robench.lipschitz.norms.spectral import largest_eigenvalue_upper, spectral_norm_upper
-from robench.numerics import binade, gamma, round_up
-
-BLOCK_ENTRIES = 1 << 22
-"""Entries of the Gram matrices that are put to a test at once."""
+from robench.lipschitz.norms.spectral import spectral_norm_upper, stacked_norm_upper
+from robench.numerics import gamma, round_up
 
 
 def schur_bound(rows: float, columns: float, terms: int) -> float:
@@ -108,12 +105,7 @@ class Blocks(LinearOp):
         return torch.einsum("npgk,gok->npgo", shaped, self.weight).flatten(1)
 
     def _norm(self) -> float:
-        unit = binade(float(self.weight.abs().max())) if bool(self.weight.any()) else 1.0  # nothing can overflow
-        scaled, square = self.weight / unit, 0.0
-        for part in torch.split(scaled, max(1, BLOCK_ENTRIES // max(1, min(scaled.shape[1:]) ** 2))):
-            gram = part @ part.mT if part.shape[1] <= part.shape[2] else part.mT @ part
-            square = largest_eigenvalue_upper(gram, inner=max(part.shape[1:]), floor=square)
-        return round_up(math.sqrt(square) * unit, 2)
+        return stacked_norm_upper(self.weight)
 
     def _absolute_norm(self) -> float:
         size = self.weight.abs()

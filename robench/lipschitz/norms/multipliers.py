@@ -15,7 +15,7 @@ from scipy.optimize import minimize_scalar
 from torch import Tensor
 
 from robench.lipschitz.norms.rounding import vector_norm_upper
-from robench.lipschitz.norms.spectral import spectral_norm_upper
+from robench.lipschitz.norms.spectral import stacked_norm_upper
 from robench.numerics import gamma, round_up
 
 UNIT = 2.0**-53
@@ -51,43 +51,50 @@ def block_slope_upper(
 ) -> float:
     """An upper bound of ‖P + V S A‖ over all diagonal S with lowest ≤ S ≤ largest.
 
+    Of a stack, one matrix a frequency, P, V and A act on images of several channels, each frequency for itself, and
+    units are channels: their slopes may differ at each position.
+
     Args:
-        skip: P (out, n), float64.
-        outer: V (out, m).
-        inner: A (m, n).
+        skip: P (f, out, n), float64, or complex128 of a stack of frequencies.
+        outer: V (f, out, m).
+        inner: A (f, m, n).
         lowest: slopes (m,).
         largest: slopes (m,).
         weights: multipliers, up to a factor; None to look for them, which takes longer.
     """
+    complexity = 4 if inner.is_complex() else 1
     middle, radius = (lowest + largest) / 2, (largest - lowest) / 2 * (1 + 4 * UNIT)
     centred = skip + (outer * middle) @ inner
-    sizes = vector_norm_upper(outer) * float(middle.abs().max()) * vector_norm_upper(inner)
-    off = gamma(inner.shape[0] + 8) * (vector_norm_upper(skip) + sizes) * 2
-    block = Block(centred[None], (outer * radius)[None], inner[None])
+    outer_size, inner_size = stacked_size(outer), stacked_size(inner)
+    sizes = outer_size * float(middle.abs().max()) * inner_size
+    off = gamma(complexity * (inner.shape[1] + 8)) * (stacked_size(skip) + sizes) * 2
+    block = Block(centred, outer * radius, inner)
     proposed = propose(block) if weights is None else _along(block, weights)
     if proposed is None:
         return math.inf
-    return round_up(
-        _proven(block, proposed) + off + 4 * UNIT * vector_norm_upper(block.outer) * vector_norm_upper(inner), 4
-    )
+    return round_up(_proven(block, proposed) + off + 4 * UNIT * stacked_size(block.outer) * inner_size, 4)
+
+
+def stacked_size(stack: Inexact[Tensor, "f m n"]) -> float:
+    """An upper bound of the largest norm in a stack of matrices, Frobenius' one."""
+    return max(vector_norm_upper(matrix) for matrix in stack)
 
 
 def _proven(block: Block, proposed: Multipliers) -> float:
     """L·max(1, ‖Q‖)², the rounding of the entries of Q included."""
-    matrix = _contraction(block, proposed)
-    if not bool(matrix.isfinite().all()):
+    matrices = _contraction(block, proposed)
+    if not bool(matrices.isfinite().all()):
         return math.inf
-    norm = spectral_norm_upper(matrix) + 4 * UNIT * vector_norm_upper(matrix)
+    norm = stacked_norm_upper(matrices) + 4 * UNIT * stacked_size(matrices)
     return proposed.level if norm <= 1 else round_up(proposed.level * norm * norm, 4)
 
 
 def _contraction(block: Block, proposed: Multipliers) -> Tensor:
-    """Q = [[P/L, V/θ], [θ A/L, 0]] of one frequency."""
+    """Q = [[P/L, V/θ], [θ A/L, 0]] of each frequency."""
     level, roots = proposed
-    skip, outer, inner = (part[0] for part in block)
-    corner = torch.zeros(len(roots), len(roots), dtype=torch.float64)
-    above, below = (skip / level, outer / roots), (inner * roots[:, None] / level, corner)
-    return torch.cat((torch.cat(above, 1), torch.cat(below, 1)))
+    corner = block.inner.new_zeros(len(block.inner), len(roots), len(roots))
+    above = torch.cat((block.skip / level, block.outer / roots), 2)
+    return torch.cat((above, torch.cat((block.inner * roots[:, None] / level, corner), 2)), 1)
 
 
 def propose(block: Block) -> Multipliers | None:
@@ -113,21 +120,21 @@ def propose(block: Block) -> Multipliers | None:
 
 
 def _along(block: Block, weights: Tensor) -> Multipliers | None:
-    """The best multiple of some multipliers: λ_max(P'ᵀ (I − V' T⁻¹ V'ᵀ)⁻¹ P' + Aᵀ T A) is convex in T."""
-    skip, outer, inner = (part[0] for part in block)
-    least = float(torch.linalg.matrix_norm(outer / weights.sqrt(), 2)) ** 2 * (1 + 1e-12)
+    """The best multiple of some multipliers: λ_max(Pᴴ (I − V T⁻¹ Vᴴ)⁻¹ P + Aᴴ T A) is convex in T."""
+    skip, outer, inner = block
+    least = float(torch.linalg.matrix_norm(outer / weights.sqrt(), 2).max()) ** 2 * (1 + 1e-12)
     if not (0 < least < math.inf and bool((weights > 0).all())):
         return None
-    eye = torch.eye(len(skip), dtype=torch.float64)
+    eye = torch.eye(skip.shape[1], dtype=skip.dtype)
 
     def level(logarithm: float) -> float:
         multipliers = weights * (least * (1 + math.exp(logarithm)))
-        factor, failed = torch.linalg.cholesky_ex(eye - (outer / multipliers) @ outer.T)
-        if bool(failed):
+        factor, failed = torch.linalg.cholesky_ex(eye - (outer / multipliers) @ outer.mH)
+        if bool(failed.any()):
             return math.inf
         upper = torch.linalg.solve_triangular(factor, skip, upper=False)
         lower = inner * multipliers.sqrt()[:, None]
-        return float(torch.linalg.eigvalsh(upper.T @ upper + lower.T @ lower)[-1])
+        return float(torch.linalg.eigvalsh(upper.mH @ upper + lower.mH @ lower)[:, -1].max())
 
     found = minimize_scalar(level, bounds=RAY, method="bounded", options={"xatol": 0.1, "maxiter": 16})
     if not (found.fun > 0 and math.isfinite(found.fun)):

@@ -17,6 +17,8 @@ from robench.numerics import binade, gamma, round_up
 
 SLACK = 1e-11
 """Relative slack of the first value that is put to the Cholesky test."""
+AT_ONCE = 1 << 22
+"""Entries of the Gram matrices of a stack that are put to a test at once."""
 ROUNDS = 8
 """Linear programs that are tried before the bound of the whole torus is taken."""
 
@@ -31,6 +33,18 @@ def spectral_norm_upper(matrix: Float64[Tensor, "m n"]) -> float:
     rows = rows / unit
     gram = (rows @ rows.T)[None]
     square = largest_eigenvalue_upper(gram, inner=rows.shape[1])
+    return round_up(math.sqrt(square) * unit, 2)
+
+
+def stacked_norm_upper(matrices: Inexact[Tensor, "f m n"]) -> float:
+    """An upper bound of the largest singular value of all matrices of a stack, real or complex."""
+    if not bool(matrices.any()):
+        return 0.0
+    unit, square = binade(float(matrices.abs().max())), 0.0  # nothing can overflow
+    for part in torch.split(matrices / unit, max(1, AT_ONCE // max(1, min(matrices.shape[1:]) ** 2))):
+        part = part.resolve_conj()
+        gram = part @ part.mH if part.shape[1] <= part.shape[2] else part.mH @ part
+        square = largest_eigenvalue_upper(gram, inner=max(part.shape[1:]), floor=square)
     return round_up(math.sqrt(square) * unit, 2)
 
 

@@ -8,7 +8,7 @@ from torch import Tensor
 from robench.lipschitz.norms.linear import Dense
 from robench.lipschitz.rules.constants import one_sample, other_constants
 from robench.lipschitz.rules.contractions import batched
-from robench.lipschitz.rules.residual import sandwich_block
+from robench.lipschitz.rules.sandwich import sandwich_block
 from robench.lipschitz.trace.linear import Linear
 from robench.lipschitz.trace.signals import View
 from robench.lipschitz.trace.trace import Call

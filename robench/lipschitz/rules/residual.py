@@ -6,9 +6,7 @@ bounded by multipliers. docs/design/0015-residual-blocks.md.
 
 from __future__ import annotations
 
-import itertools
 import math
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -25,8 +23,6 @@ from robench.numerics import gamma, round_up
 
 DENSE_SIDE = 320
 """Inputs and hidden units together, up to which multipliers are looked for."""
-RAY_SIDE = 1100
-"""The same where multipliers are known up to a factor."""
 MATRIX_SIDE, MATRIX_ENTRIES = 800, 4_000_000
 """Sides up to which a map that is no plain matrix or convolution is written down as a matrix."""
 
@@ -56,7 +52,7 @@ def residual_block(skip: View, branch: View, weights: tuple[float, float]) -> Bl
     start = given.view.signal if given is not None and given.view.whole else source
     if start.size + bend.size > DENSE_SIDE:
         return None
-    return Block(start.whole, _general(skip, before, branch, weights, start))
+    return Block(start.whole, general_block(skip, before, branch, weights, start))
 
 
 class _Given(NamedTuple):
@@ -93,56 +89,6 @@ def _steps(view: View, start: View) -> list[LinearOp] | None:
         steps.append(signal.op)
         view = signal.view
     return steps[::-1]
-
-
-def sandwich_block(branch: View) -> Block | None:
-    """V φ(A x + b) with factors before and after φ, as in sandwich layers.
-
-    Without such factors the product of the norms is nearly as good, and nothing is looked for.
-    """
-    bend = branch.signal.source
-    if not isinstance(bend, Nonlinear) or not bend.function.entrywise or len(bend.inputs) != 1:
-        return None
-    before = bend.inputs[0]
-    steps, after = _up_to(before.signal), _up_to(branch.signal)
-    if not after or not all(isinstance(each.op, Diagonal) for each in after[1:]):
-        return None
-    own, later = _factors(steps, bend.size), _factors(after[:0:-1], bend.size)
-    if own is None or later is None:
-        return None
-    start = next((each for each in steps[1:] if each.block is not None), before.signal.source)
-    if start.size + bend.size > RAY_SIDE:  # what the block itself starts from may be smaller
-        start = _given_to(steps)
-    if start.size + bend.size > RAY_SIDE:
-        return None
-    return Block(start.whole, _general(None, before, branch, (0.0, 1.0), start, later / own))
-
-
-def _given_to(steps: Sequence[Linear]) -> Signal:
-    """What the first operation that is no factor is given, of operations with the last one first."""
-    first = next((each for each in steps if not isinstance(each.op, Diagonal)), steps[-1])
-    return first.view.signal
-
-
-def _up_to(signal: Signal) -> list[Linear]:
-    """The linear signals up to a signal, the last one first."""
-    found: list[Linear] = []
-    while isinstance(signal, Linear):
-        found.append(signal)
-        signal = signal.view.signal
-    return found
-
-
-def _factors(signals: Sequence[Linear], size: int) -> Tensor | None:
-    """The factors that the first operations multiply each unit by, without signs; None where there are none, or a 0."""
-    ops = list(itertools.takewhile(lambda op: isinstance(op, Diagonal), (signal.op for signal in signals)))
-    factors = torch.ones(size, dtype=torch.float64)
-    for op in ops:
-        if not isinstance(op, Diagonal) or op.factors.numel() not in (1, size):
-            return None
-        factors = factors * op.factors.abs()
-    stated = any(op.operation == "scale" for op in ops)
-    return factors if stated and bool((factors > 0).all()) else None
 
 
 def _symmetric(given: _Given, before: View, branch: View, weights: tuple[float, float]) -> float | None:
@@ -211,7 +157,7 @@ def _near_adjoint(inner: Taps, outer: Taps, factor: float, enough: float) -> tup
     return round_up(norm * norm, 4), round_up(left * (1 + gamma(16)), 4)
 
 
-def _general(
+def general_block(
     skip: View | None,
     before: View,
     branch: View,
@@ -228,7 +174,6 @@ def _general(
         weights: factors of skip and branch.
         start: x.
         multipliers: up to a factor, if they are known.
-        multipliers: up to a factor, if they are known.
     """
     bend = branch.signal.source
     assert isinstance(bend, Nonlinear)
@@ -241,5 +186,7 @@ def _general(
     outer_error += 2 * UNIT * sizes[2]
     errors += abs(weights[1]) * steepest * (outer_error * sizes[1] + (sizes[2] + outer_error) * inner_error)
     return round_up(
-        block_slope_upper(weights[0] * plain, weights[1] * outer, inner, lowest, largest, multipliers) + errors, 8
+        block_slope_upper(weights[0] * plain[None], weights[1] * outer[None], inner[None], lowest, largest, multipliers)
+        + errors,
+        8,
     )

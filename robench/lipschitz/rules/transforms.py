@@ -14,16 +14,16 @@ import torch
 from torch import Tensor
 
 from robench.lipschitz.norms.linear import schur_bound
-from robench.lipschitz.norms.spectral import largest_eigenvalue_upper
+from robench.lipschitz.norms.spectral import stacked_norm_upper
+from robench.lipschitz.rules.sandwich import sandwich_on_torus
+from robench.lipschitz.trace.linear import Linear
 from robench.lipschitz.trace.signals import BATCH, View
 from robench.lipschitz.trace.spectrum import Map, Spectrum, Transform, spectrum_of
 from robench.lipschitz.trace.trace import Call
 from robench.lipschitz.trace.values import Value, depends
-from robench.numerics import binade, round_up
+from robench.numerics import round_up
 
 MIXED = "it mixes the samples of a batch"
-AT_ONCE = 1 << 22
-"""Entries of the Gram matrices that are put to a test at once."""
 
 
 def entering(call: Call) -> Value:
@@ -61,7 +61,14 @@ def _runs(call: Call) -> Map:
 
 
 def _after(
-    call: Call, spectrum: Spectrum, weights: Tensor, sample: Tensor, factor: float, absolute: float, terms: int
+    call: Call,
+    spectrum: Spectrum,
+    weights: Tensor,
+    sample: Tensor,
+    factor: float,
+    absolute: float,
+    terms: int,
+    frequency: Tensor | None = None,
 ) -> Spectrum:
     """The spectrum after an operation.
 
@@ -73,6 +80,7 @@ def _after(
         factor: norm of the operation.
         absolute: norm of its absolute values.
         terms: roundings of an entry.
+        frequency: after it.
     """
     step, before = _runs(call), spectrum.run
     if weights.shape != call.zero.shape or sample.shape != call.zero.shape:
@@ -86,6 +94,7 @@ def _after(
         spectrum.norm if factor == 1.0 else round_up(spectrum.norm * factor, 2),
         round_up(spectrum.absolute * absolute, 2),
         spectrum.terms + terms,
+        frequency,
     )
 
 
@@ -94,7 +103,8 @@ def structure(call: Call, spectrum: Spectrum) -> Value:
     if call.operation in ("to", "_to_copy") and call.zero.dtype != torch.complex128:
         raise call.refusal(f"it changes the precision to {call.zero.dtype}")
     if call.operation in ("_conj", "resolve_conj", "to", "_to_copy"):
-        return _after(call, spectrum, spectrum.weights, spectrum.sample, 1.0, 1.0, 0)
+        frequency = None if call.operation == "_conj" else spectrum.frequency  # a conjugate is linear over the reals
+        return _after(call, spectrum, spectrum.weights, spectrum.sample, 1.0, 1.0, 0, frequency)
     places = torch.arange(spectrum.zero.numel()).reshape(spectrum.zero.shape)
     run = _runs(call)
     moved = run(places)
@@ -103,7 +113,8 @@ def structure(call: Call, spectrum: Spectrum) -> Value:
     if int(torch.bincount(moved.flatten(), minlength=1).max()) > 1:
         raise call.refusal("it repeats complex numbers")
     weights, sample = (each.flatten()[moved] for each in (spectrum.weights, spectrum.sample))
-    return _after(call, spectrum, weights, sample, 1.0, 1.0, 0)
+    frequency = None if spectrum.frequency is None else spectrum.frequency.flatten()[moved]
+    return _after(call, spectrum, weights, sample, 1.0, 1.0, 0, frequency)
 
 
 def _transformed(call: Call, spectrum: Spectrum, size: Sequence[int], axes: Sequence[int]) -> tuple[Tensor, int]:
@@ -141,6 +152,7 @@ def forward_real(call: Call, spectrum: Spectrum) -> Value:
         weights = weights * _half(shape[axis], call.zero.shape[axis], axis, len(shape))
     scale = _scale(count, normalization)
     call.trace.refuse_float32("it is a fast Fourier transform, whose rounding is not bounded there")
+    of_images = onesided and [axis % len(shape) for axis in axes] == [2, 3] and len(shape) == 4
     return _after(
         call,
         spectrum,
@@ -149,7 +161,13 @@ def forward_real(call: Call, spectrum: Spectrum) -> Value:
         round_up(scale * math.sqrt(count), 3),
         round_up(scale * count, 2),
         4 * count + 64,
+        _places(call.zero) if of_images else None,
     )
+
+
+def _places(images: Tensor) -> Tensor:
+    """The place of each entry on the last two axes."""
+    return torch.arange(images.shape[2] * images.shape[3]).reshape(images.shape[2:]).expand(images.shape)
 
 
 def forward_complex(call: Call, spectrum: Spectrum) -> Value:
@@ -184,7 +202,21 @@ def backward_real(call: Call, spectrum: Spectrum) -> Value:
     last = _after(
         call, spectrum, torch.ones(call.zero.shape), sample, factor, round_up(scale * count * 2, 2), 4 * count + 64
     )
-    return _real(call, last)
+    result = _real(call, last, _torus(call, spectrum, [axis % len(shape) for axis in axes]))
+    if isinstance(result.signal, Linear):
+        result.signal.block = sandwich_on_torus(result)
+    return result
+
+
+def _torus(call: Call, spectrum: Spectrum, axes: list[int]) -> tuple[int, int] | None:
+    """Sides of the images, if each frequency went back to where it came from."""
+    shape, given = call.zero.shape, spectrum.base.shape
+    if spectrum.frequency is None or axes != [2, 3] or len(shape) != 4 or shape[2:] != given[2:]:
+        return None
+    if not shape[0] == given[0] == BATCH:  # positions that are merged into the batch
+        return None
+    back = torch.equal(spectrum.frequency, _places(spectrum.zero))
+    return (shape[2], shape[3]) if back else None
 
 
 def as_real(call: Call, spectrum: Spectrum) -> Value:
@@ -193,7 +225,7 @@ def as_real(call: Call, spectrum: Spectrum) -> Value:
     return _real(call, _after(call, spectrum, torch.ones(call.zero.shape), sample, 1.0, 1.0, 0))
 
 
-def _real(call: Call, spectrum: Spectrum) -> View:
+def _real(call: Call, spectrum: Spectrum, torus: tuple[int, int] | None = None) -> View:
     """The signal that a real result is."""
     shape = call.zero.shape
     if not len(shape) or shape[0] % BATCH or call.zero.dtype != torch.float64:
@@ -201,7 +233,7 @@ def _real(call: Call, spectrum: Spectrum) -> View:
     rows = spectrum.sample.reshape(BATCH, -1)
     if not torch.equal(rows, torch.arange(BATCH)[:, None].expand_as(rows)):
         raise call.refusal("it moves the batch axis from the front")
-    return call.trace.linear(spectrum.base, Transform(spectrum), call.zero)
+    return call.trace.linear(spectrum.base, Transform(spectrum, torus), call.zero)
 
 
 def as_complex(call: Call, spectrum: Spectrum) -> Value:
@@ -231,12 +263,12 @@ def scaled(call: Call, spectrum: Spectrum) -> Value:
     if call.zero.shape != spectrum.zero.shape:
         raise call.refusal("it repeats complex numbers")
     size = round_up(float(factors.abs().max()), 8)
-    return _after(call, spectrum, spectrum.weights, spectrum.sample, size, size, 16)
+    return _after(call, spectrum, spectrum.weights, spectrum.sample, size, size, 16, spectrum.frequency)
 
 
 def negated(call: Call, spectrum: Spectrum) -> Value:
     """−s."""
-    return _after(call, spectrum, spectrum.weights, spectrum.sample, 1.0, 1.0, 0)
+    return _after(call, spectrum, spectrum.weights, spectrum.sample, 1.0, 1.0, 0, spectrum.frequency)
 
 
 def total(call: Call, spectrum: Spectrum) -> Value:
@@ -249,6 +281,7 @@ def total(call: Call, spectrum: Spectrum) -> Value:
     alpha = _constant(call, call.get("alpha", 2, 1))
     size = round_up(float(alpha.abs()))
     first, second = left.run, right.run
+    both = left.frequency is not None and right.frequency is not None and torch.equal(left.frequency, right.frequency)
     return Spectrum(
         left.base,
         lambda x: call.target(first(x), second(x), **call.kwargs),
@@ -258,6 +291,7 @@ def total(call: Call, spectrum: Spectrum) -> Value:
         round_up(left.norm + size * right.norm, 2),
         round_up(left.absolute + size * right.absolute, 2),
         left.terms + right.terms + 16,
+        left.frequency if both else None,
     )
 
 
@@ -317,27 +351,27 @@ def _multiplied(
         axes: that are summed.
         place: puts what is known of the entries that are left where they are in the result.
     """
-    weights, sample = spectrum.weights, spectrum.sample
+    weights, sample, frequency = spectrum.weights, spectrum.sample, spectrum.frequency
+    if frequency is not None and not _even_along(frequency, axes):
+        frequency = None
     if not _even_along(weights, axes):  # entries that count once as well as twice: each counts once
         weights = torch.ones_like(weights)
     if not _even_along(sample, axes):
         raise call.refusal(MIXED)
-    for axis in sorted((axis % weights.dim() for axis in axes), reverse=True):
-        weights, sample = weights.select(axis, 0), sample.select(axis, 0)
-    if place is None:
-        weights, sample = (each.unsqueeze(axes[0]).expand(call.zero.shape) for each in (weights, sample))
-    else:
-        weights, sample = place(weights), place(sample)
-    unit = binade(float(matrices.abs().max())) if bool(matrices.any()) else 1.0
-    shape, square = matrices.shape, 0.0
-    for part in torch.split(matrices / unit, max(1, AT_ONCE // max(1, min(shape[1:]) ** 2))):
-        part = part.resolve_conj()
-        gram = part @ part.mH if shape[1] <= shape[2] else part.mH @ part
-        square = largest_eigenvalue_upper(gram, inner=max(shape[1:]), floor=square)
-    norm = round_up(math.sqrt(square) * unit, 2)
+    dropped = sorted((axis % weights.dim() for axis in axes), reverse=True)
+
+    def kept(value: Tensor) -> Tensor:
+        """What is known of the entries that are left, where they go."""
+        for axis in dropped:
+            value = value.select(axis, 0)
+        return value.unsqueeze(axes[0]).expand(call.zero.shape) if place is None else place(value)
+
+    weights, sample = kept(weights), kept(sample)
+    frequency = None if frequency is None else kept(frequency)
+    norm = stacked_norm_upper(matrices)
     size = matrices.abs()
-    absolute = schur_bound(float(size.sum(2).max()), float(size.sum(1).max()), max(shape) + 8)
-    return _after(call, spectrum, weights, sample, norm, absolute, 4 * shape[2] + 16)
+    absolute = schur_bound(float(size.sum(2).max()), float(size.sum(1).max()), max(matrices.shape) + 8)
+    return _after(call, spectrum, weights, sample, norm, absolute, 4 * matrices.shape[2] + 16, frequency)
 
 
 STRUCTURE = (

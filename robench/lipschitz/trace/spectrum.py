@@ -26,6 +26,8 @@ class Spectrum:
         sample: of the batch, by entry.
         norm, absolute: upper bounds of the norm, and of that of the absolute values.
         terms: roundings of an entry.
+        frequency: by entry, which of half a spectrum of images it belongs to, where it is a complex-linear function of
+            what the spectrum of x has at that frequency alone; None where it is not.
     """
 
     base: View
@@ -36,6 +38,7 @@ class Spectrum:
     norm: float
     absolute: float
     terms: int
+    frequency: Tensor | None = None
 
 
 def spectrum_of(view: View) -> Spectrum:
@@ -50,9 +53,11 @@ class Transform(LinearOp):
 
     Fields:
         spectrum: what leads to the result, which is real.
+        torus: sides of the images (channels, H, W) that x and the result are, if the map commutes with circular shifts.
     """
 
     spectrum: Spectrum
+    torus: tuple[int, int] | None = None
     operation: str = "by Fourier transform"
 
     def __post_init__(self) -> None:

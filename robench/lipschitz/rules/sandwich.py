@@ -1,0 +1,194 @@
+"""Sandwich layers V φ(A x + b) with factors before and after φ, bounded as a whole: of matrices, and on a torus.
+
+docs/design/0015-residual-blocks.md §3.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from robench.lipschitz.norms.linear import Diagonal
+from robench.lipschitz.norms.multipliers import UNIT, block_slope_upper, stacked_size
+from robench.lipschitz.norms.rounding import vector_norm_upper
+from robench.lipschitz.rules.residual import general_block
+from robench.lipschitz.trace.linear import Linear
+from robench.lipschitz.trace.nonlinear import Nonlinear
+from robench.lipschitz.trace.signals import Block, Signal, View
+from robench.lipschitz.trace.spectrum import Transform
+from robench.numerics import gamma, round_up
+
+RAY_SIDE = 1100
+"""Inputs and hidden units together, up to which multipliers that are known up to a factor are looked for."""
+CHANNELS = 128
+"""The same on a torus, where units are channels."""
+
+
+def sandwich_block(branch: View) -> Block | None:
+    """V φ(A x + b) with factors before and after φ, as in sandwich layers.
+
+    Without such factors the product of the norms is nearly as good, and nothing is looked for.
+    """
+    bend = branch.signal.source
+    if not isinstance(bend, Nonlinear) or not bend.function.entrywise or len(bend.inputs) != 1:
+        return None
+    before = bend.inputs[0]
+    steps, after = _up_to(before.signal), _up_to(branch.signal)
+    if not after or not all(isinstance(each.op, Diagonal) for each in after[1:]):
+        return None
+    own, later = _factors(steps, bend.size), _factors(after[:0:-1], bend.size)
+    if own is None or later is None:
+        return None
+    start = next((each for each in steps[1:] if each.block is not None), before.signal.source)
+    if start.size + bend.size > RAY_SIDE:  # what the block itself starts from may be smaller
+        start = _given_to(steps)
+    if start.size + bend.size > RAY_SIDE:
+        return None
+    return Block(start.whole, general_block(None, before, branch, (0.0, 1.0), start, later / own))
+
+
+def _given_to(steps: Sequence[Linear]) -> Signal:
+    """What the first operation that is no factor is given, of operations with the last one first."""
+    first = next((each for each in steps if not isinstance(each.op, Diagonal)), steps[-1])
+    return first.view.signal
+
+
+def _up_to(signal: Signal) -> list[Linear]:
+    """The linear signals up to a signal, the last one first."""
+    found: list[Linear] = []
+    while isinstance(signal, Linear):
+        found.append(signal)
+        signal = signal.view.signal
+    return found
+
+
+def _factors(signals: Sequence[Linear], size: int) -> Tensor | None:
+    """The factors that the first operations multiply each unit by, without signs; None where there are none, or a 0."""
+    ops = list(itertools.takewhile(lambda op: isinstance(op, Diagonal), (signal.op for signal in signals)))
+    factors = torch.ones(size, dtype=torch.float64)
+    for op in ops:
+        if not isinstance(op, Diagonal) or op.factors.numel() not in (1, size):
+            return None
+        factors = factors * op.factors.abs()
+    stated = any(op.operation == "scale" for op in ops)
+    return factors if stated and bool((factors > 0).all()) else None
+
+
+def sandwich_on_torus(branch: View) -> Block | None:
+    """The same of images, A and V by way of Fourier transforms: frequency by frequency, factors one a channel."""
+    bend = branch.signal.source
+    if not isinstance(bend, Nonlinear) or not bend.function.entrywise or len(bend.inputs) != 1:
+        return None
+    inner, outer = _on_torus(bend.inputs[0]), _on_torus(branch)
+    if inner is None or outer is None or outer.factors or not inner.factors:
+        return None
+    before, bent = inner.transform.view, outer.transform.view
+    later: list[Diagonal] = []
+    while bent.signal is not bend:
+        step = bent.signal
+        if not bent.whole or not isinstance(step, Linear) or not isinstance(step.op, Diagonal):
+            return None
+        later.append(step.op)
+        bent = step.view
+    units, sides = inner.transform.zero.shape[1], inner.transform.zero.shape[2:]
+    if not bent.whole or bent.shape[1:] != (units, *sides) or before.shape[1] + units > CHANNELS:
+        return None
+    own, after = (_by_channel(ops, units) for ops in (inner.factors, later))
+    if own is None or after is None:
+        return None
+    first, second = symbols(inner.transform), symbols(outer.transform)
+    return Block(before, _slope(bend, first.scaled_rows(own), second.scaled_columns(after), (after / own).abs()))
+
+
+class _Chain(NamedTuple):
+    """A transform that commutes with circular shifts, and the factors after it."""
+
+    transform: Linear
+    factors: list[Diagonal]
+
+
+def _on_torus(view: View) -> _Chain | None:
+    factors: list[Diagonal] = []
+    while view.whole and isinstance(view.signal, Linear):
+        signal = view.signal
+        if isinstance(signal.op, Transform):
+            return _Chain(signal, factors) if signal.op.torus is not None else None
+        if not isinstance(signal.op, Diagonal):
+            return None
+        factors.append(signal.op)
+        view = signal.view
+    return None
+
+
+def _by_channel(ops: Sequence[Diagonal], channels: int) -> Tensor | None:
+    """The factor of each channel, with its sign; None where there is none, it differs within a channel, or is 0."""
+    product = torch.ones(channels, dtype=torch.float64)
+    for op in ops:
+        factors = op.by_channel(1, channels)
+        if factors is None:
+            return None
+        product = product * factors
+    stated = any(op.operation == "scale" for op in ops)
+    return product if stated and bool((product != 0).all()) else None
+
+
+class Symbols(NamedTuple):
+    """A map between images that commutes with circular shifts: one matrix a frequency, of one of w and −w.
+
+    Fields:
+        matrices: (f, out, in), complex.
+        error: how far the map that they make is off, its norm.
+    """
+
+    matrices: Tensor
+    error: float
+
+    @property
+    def size(self) -> float:
+        """An upper bound of the norm of the exact map."""
+        return round_up(stacked_size(self.matrices) + self.error)
+
+    def scaled_rows(self, factors: Tensor) -> Symbols:
+        """A factor for each output channel."""
+        return self._times(self.matrices * factors[:, None], factors)
+
+    def scaled_columns(self, factors: Tensor) -> Symbols:
+        """A factor for each input channel."""
+        return self._times(self.matrices * factors, factors)
+
+    def _times(self, matrices: Tensor, factors: Tensor) -> Symbols:
+        largest = float(factors.abs().max())
+        return Symbols(matrices, round_up(largest * self.error + 64 * UNIT * stacked_size(matrices), 4))
+
+
+def symbols(transform: Linear) -> Symbols:
+    """The matrices of a transform that commutes with circular shifts: transforms of what single pixels become.
+
+    An error E of the kernel is one of at most √(channels · pixels)·max_c ‖E_c‖ of the map (docs/design/0015 §3).
+    """
+    op, view = transform.op, transform.view
+    channels, pixels = view.shape[1], view.shape[2] * view.shape[3]
+    impulses = torch.zeros(channels, channels, pixels, dtype=torch.float64)
+    impulses[range(channels), range(channels), 0] = 1.0
+    with torch.no_grad():
+        kernel = op.apply(impulses.flatten(1)).reshape(channels, *transform.zero.shape[1:])
+        matrices = torch.fft.rfft2(kernel).flatten(2).permute(2, 1, 0)
+    of_kernel = math.sqrt(channels * pixels) * gamma(op.terms + 8) * op.absolute_norm
+    of_transform = gamma(4 * pixels + 64) * pixels * vector_norm_upper(kernel)
+    return Symbols(matrices, round_up(of_kernel + of_transform, 4))
+
+
+def _slope(bend: Nonlinear, inner: Symbols, outer: Symbols, multipliers: Tensor) -> float:
+    """Of V φ(A x + b), the errors of the matrices included."""
+    units = inner.matrices.shape[1]
+    lowest, largest = (torch.full((units,), slope, dtype=torch.float64) for slope in bend.function.slopes)
+    nothing = inner.matrices.new_zeros(len(inner.matrices), outer.matrices.shape[1], inner.matrices.shape[2])
+    steepest = max(map(abs, bend.function.slopes))
+    errors = steepest * (outer.error * inner.size + outer.size * inner.error)
+    bound = block_slope_upper(nothing, outer.matrices, inner.matrices, lowest, largest, multipliers)
+    return round_up(bound + errors, 8)
