@@ -506,6 +506,15 @@ def cubic(d: Draws, name: str) -> Recipe:
     return recipe(shape, aten.upsample_bicubic2d.default, X, d.some(2, 1, 5), align)
 
 
+def sampled(d: Draws, name: str) -> Recipe:
+    """Places within and without the image, the same for both samples; cubic of two axes only."""
+    axes = 3 if name.endswith("3d") else 2
+    shape = image(d, axes)
+    grid = 0.8 * d.tensor(1, *d.some(axes, 1, 4), axes).expand(BATCH, *[-1] * (axes + 1))
+    mode = d.choice([0, 1, 2] if axes == 2 else [0, 1])
+    return recipe(shape, getattr(aten, name).default, X, grid, mode, d.randint(0, 2), d.random() < 0.5)
+
+
 def written_at(d: Draws, name: str) -> Recipe:
     """`scatter` and its like: the input is what is written to, what is written, or both."""
     shape = d.shape()
@@ -574,6 +583,7 @@ RECIPES: dict[str, Callable[[Draws, str], Recipe]] = {
     **dict.fromkeys(["cummax", "cummin", "logcumsumexp"], along_one),
     **dict.fromkeys(["scatter", "scatter_add", "index_add", "index_copy", "index_fill"], written_at),
     "upsample_bicubic2d": cubic,
+    **dict.fromkeys(["grid_sampler", "grid_sampler_2d", "grid_sampler_3d"], sampled),
     "rrelu": leaky, "rrelu_with_noise": leaky,
     "view_as": view_as, "permute": permuted, "roll": rolled, "rot90": turned, "flip": flipped, "movedim": moved,
     "unflatten": unflattened, "split_with_sizes": split_sizes, "index_select": selected, "index": indexed,

@@ -262,3 +262,25 @@ def test_planted_groups_that_are_left_out_are_seen(monkeypatch: pytest.MonkeyPat
     assert convolution_norm_upper(kernel, geometry) >= 2.9
     monkeypatch.setattr(groups, "_dense_blocks_bound", lambda kernel, geometry, floor: floor)
     assert convolution_norm_upper(kernel, geometry) < 2.9
+
+
+class Warped(nn.Module):
+    """Images turned by an angle, at places of a grid."""
+
+    def __init__(self, mode: str, padding: str, corners: bool) -> None:
+        super().__init__()
+        turn = torch.tensor([[[0.81, -0.6, 0.11], [0.7, 0.93, 0.053]]], dtype=torch.float64)
+        self.register_buffer("grid", functional.affine_grid(turn, [1, 2, 7, 6], align_corners=corners))
+        self.mode, self.padding, self.corners = mode, padding, corners
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        places = self.grid.expand(len(x), -1, -1, -1).to(x.dtype)
+        return functional.grid_sample(x, places, self.mode, self.padding, align_corners=self.corners)
+
+
+@pytest.mark.parametrize("mode", ["bilinear", "nearest", "bicubic"])
+@pytest.mark.parametrize(("padding", "corners"), [("zeros", True), ("border", False), ("reflection", False)])
+def test_sampling_at_a_constant_grid_has_its_exact_norm(mode: str, padding: str, corners: bool) -> None:
+    network = Warped(mode, padding, corners).double().eval()
+    norm = exact_norm(network, (2, 5, 6))
+    assert norm <= bound_module(network, (2, 5, 6)).upper <= norm * (1 + 1e-9)

@@ -42,7 +42,14 @@ REFUSED = [
     (lambda x: x if x.sum() > 0 else -x, "values of the input"),
     (lambda x: (x.square() - 1).sqrt(), "negative"),
     (lambda x: torch.zeros(2, 3), "does not depend"),
+    (lambda x: sampled(x, x[..., None].tanh().expand(-1, -1, -1, 2), "bilinear"), "places depend"),
+    (lambda x: sampled(x, torch.full((len(x), 1, 1, 2), -0.5, dtype=x.dtype), "nearest"), "rounding decides"),
 ]
+
+
+def sampled(x: Tensor, places: Tensor, mode: str) -> Tensor:
+    """(B, 4, 3) as an image of one channel at places (B, h, w, 2)."""
+    return functional.grid_sample(x[:, None], places, mode, align_corners=True).flatten(1)
 
 
 @pytest.mark.parametrize(("form", "named"), REFUSED)

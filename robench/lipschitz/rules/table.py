@@ -15,6 +15,7 @@ from robench.lipschitz.rules import (
     contractions,
     convolutions,
     copies,
+    grids,
     layers,
     matrices,
     pooling,
@@ -99,6 +100,7 @@ OPERATIONS: Mapping[OperationRule, str] = {
     pooling.adaptive_max_pool: "adaptive_max_pool1d adaptive_max_pool2d adaptive_max_pool3d",
     pooling.interpolate: "upsample_linear1d upsample_bilinear2d upsample_trilinear3d",
     pooling.interpolate_cubic: "upsample_bicubic2d",
+    grids.sample: "grid_sampler grid_sampler_2d grid_sampler_3d",
     writing.scatter: "slice_scatter select_scatter diagonal_scatter",
     writing.copy_over: "copy",
     writing.fill: "fill",
@@ -147,9 +149,6 @@ _GATES = "its gates multiply signals that depend on the input, and robench has n
 _ATTENTION = "attention multiplies signals that depend on the input, so it grows without bound"
 _STEPS = "it moves the batch axis from the front, where robench follows it; a loop over nn.RNNCell leaves it there"
 _PLACES = "robench bounds no antialiasing; average pooling makes images smaller without it"
-_GRID = (
-    "robench follows no pixels to places of a grid; write a constant grid as a matrix product with the flattened pixels"
-)
 _JUMPS = (
     "a comparison jumps; robench knows those that build a maximum, a minimum or one of the usual activations, such as "
     "where(a > b, a, b) or where(x > 0, x, c * x)"
@@ -182,7 +181,6 @@ REASONS: Mapping[str, str] = {
     _PLACE: "argmax argmin argsort bucketize searchsorted",
     _ANGLE: "atan2",
     _JUMPS: "gt ge lt le eq ne",
-    _GRID: "grid_sampler grid_sampler_2d grid_sampler_3d",
     _PLACES: "_upsample_bilinear2d_aa _upsample_bicubic2d_aa",
     _SHRINKS: "hardshrink",
     _PRODUCT: "glu",
