@@ -6,11 +6,12 @@ import math
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional
 
+from robench.errors import BoundError
 from robench.lipschitz import bound_module
 from robench.lipschitz.norms import groups, section
 from robench.lipschitz.norms.convolution import reshaped_kernel_bound
@@ -284,3 +285,47 @@ def test_sampling_at_a_constant_grid_has_its_exact_norm(mode: str, padding: str,
     network = Warped(mode, padding, corners).double().eval()
     norm = exact_norm(network, (2, 5, 6))
     assert norm <= bound_module(network, (2, 5, 6)).upper <= norm * (1 + 1e-9)
+
+
+class PaddedTwice(nn.Module):
+    """A convolution of an image padded by its own pixels, factors for each channel, and a second one."""
+
+    def __init__(self, mode: str, stride: int, dilation: int, groups: int, side: int) -> None:
+        super().__init__()
+        reach = dilation * (side - 1)
+        self.pads = [reach // 2, reach - reach // 2] * 2
+        self.mode = mode
+        self.first = nn.Conv2d(2 * groups, 3 * groups, side, stride, 0, dilation, groups)
+        self.scale = nn.Parameter(torch.randn(3 * groups, 1, 1))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.first(functional.pad(x, self.pads, self.mode)) * self.scale
+
+
+ONE_OR_TWO = st.integers(1, 2)
+PADDINGS = ("reflect", "replicate", "circular")
+
+
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.sampled_from(PADDINGS), ONE_OR_TWO, ONE_OR_TWO, ONE_OR_TWO, st.integers(2, 4), st.integers(0, 999))
+def test_padding_by_pixels_is_bounded_with_its_convolution(
+    no_dense_join: None, mode: str, stride: int, dilation: int, groups: int, side: int, seed: int
+) -> None:
+    torch.manual_seed(seed)
+    network = PaddedTwice(mode, stride, dilation, groups, side).double().eval()
+    shape = (2 * groups, 7, 9)
+    exact, bound = exact_norm(network, shape), bound_module(network, shape).upper
+    assert exact * (1 - 1e-14) <= bound
+    assert bound <= exact * (1 + 1e-6) or mode == "circular"
+
+
+def test_planted_padding_from_other_pixels_is_seen(no_dense_join: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    own = linear_module.padded_norm_upper
+    monkeypatch.setattr(
+        linear_module,
+        "padded_norm_upper",
+        lambda kernel, geometry, padding, index, sides: own(kernel / 2, geometry, padding, index.flip(0), sides),
+    )
+    torch.manual_seed(0)
+    with pytest.raises(BoundError, match="above the bound"):
+        bound_module(PaddedTwice("reflect", 1, 1, 1, 3).double().eval(), (2, 7, 9))

@@ -1,4 +1,4 @@
-"""The norm of a convolution with its zero padding as it is, on images of moderate size: a Cholesky test of a band.
+"""The norm of a convolution with its padding as it is, on images of moderate size: a Cholesky test of a band.
 
 A torus is larger than the image, and its norm a little larger. Pixels in order make AᵀA a band of a few rows of the
 image, whose factorisation costs little (docs/design/0015-residual-blocks.md §2).
@@ -11,15 +11,15 @@ import math
 
 import numpy as np
 from scipy.linalg import LinAlgError, cholesky_banded
-from scipy.sparse import csr_array
+from scipy.sparse import coo_array, csr_array, vstack
 from scipy.sparse.linalg import ArpackError, eigsh
 from torch import Tensor
 
 from robench.lipschitz.norms.torus import Geometry
 from robench.numerics import gamma, round_up
 
-ENTRIES, WORK = 20_000_000, 20_000_000_000
-"""Most numbers of a band and of a sparse matrix, and multiplications of a factorisation."""
+ENTRIES, WORK, PADDED_WORK = 20_000_000, 20_000_000_000, 5_000_000_000
+"""Most numbers of a band and of a sparse matrix, and multiplications of a factorisation; of a padded image."""
 SLACK = 1e-9
 
 
@@ -50,7 +50,18 @@ def _largest(kernel: Tensor, geometry: Geometry, padding: tuple[tuple[int, int],
     if geometry.circular or size < 3 or band >= size or numbers > ENTRIES or size * band**2 > WORK:
         return math.inf
     matrix = _sparse(kernel, geometry, padding)
-    gram = (matrix.T @ matrix).tocoo()
+    return _proven((matrix.T @ matrix).tocoo(), band, reach * kernel.shape[0])
+
+
+def _proven(gram: coo_array, band: int, terms: int) -> float:
+    """An upper bound of λ_max of the exact Gram matrix of which this is the computed one; infinite if none is found.
+
+    Args:
+        gram: zero outside of the band.
+        band: how far entries are from the diagonal, at most.
+        terms: of the sums of an entry.
+    """
+    size = gram.shape[0]
     start = np.random.default_rng(0).standard_normal(size)
     try:
         found = eigsh(gram.tocsr(), k=1, which="LA", return_eigenvectors=False, tol=1e-8, v0=start, maxiter=60)
@@ -69,10 +80,56 @@ def _largest(kernel: Tensor, geometry: Geometry, padding: tuple[tuple[int, int],
             break
         except LinAlgError:
             value, slack = value * (1 + slack), slack * 10
-    trace, terms = -float(diagonal.sum()), reach * kernel.shape[0]
+    trace = -float(diagonal.sum())
     product = gamma(terms + 4) * trace * 1.01
     backward = 2 * gamma(4 * (size + 2)) * size * (value + product)
     return round_up(value + product + backward + 4 * value * gamma(4), 8)
+
+
+def padded_norm_upper(
+    kernel: Tensor,
+    geometry: Geometry,
+    padding: tuple[tuple[int, int], ...],
+    index: Tensor,
+    sides: tuple[int, ...],
+) -> float:
+    """An upper bound of the norm of a convolution of an image that is padded by copies of its own pixels.
+
+    Entries of the product that are sums of several taps are taken as computed. Infinite where the band is wide.
+
+    Args:
+        kernel: (groups, out, in, *taps), float64.
+        geometry: of the convolution, not circular; its size is that of the padded image.
+        padding: zeros before and after, of each axis, which come on top.
+        index: for each entry of the padded image (channels, *size), 1 + its place in the image; 0 is a constant.
+        sides: of the image (channels, *sides).
+    """
+    (groups, _, inner), taps = kernel.shape[:3], kernel.shape[3:]
+    channels, pixels, size = groups * inner, math.prod(sides), groups * inner * math.prod(sides)
+    if not bool(kernel.any()):
+        return 0.0
+    spans = [d * (side - 1) for d, side in zip(geometry.dilation, taps, strict=True)]
+    steps = [math.prod(sides[axis + 1 :]) for axis in range(len(taps))]
+    expected = channels * (1 + sum(span * step for span, step in zip(spans, steps, strict=True)))
+    numbers = max((expected + 1) * size, kernel.numel() * math.prod(geometry.size))
+    if geometry.circular or size < 3 or numbers > ENTRIES or size * expected**2 > PADDED_WORK:
+        return math.inf
+    places = index.numpy() - 1
+    parts = []
+    for group in range(groups):
+        part = _sparse(kernel[group], geometry, padding).tocoo()
+        channel, pixel = group * inner + part.col % inner, part.col // inner
+        place = places[channel * math.prod(geometry.size) + pixel]
+        kept = place >= 0
+        columns = place[kept] % pixels * channels + place[kept] // pixels  # pixels in order, channels within
+        parts.append(csr_array((part.data[kept], (part.row[kept], columns)), shape=(part.shape[0], size)))
+    matrix = vstack(parts).tocsr()
+    gram = (matrix.T @ matrix).tocoo()
+    band = int((gram.row - gram.col).max(initial=0))
+    if band >= size or (band + 1) * size > ENTRIES or size * band**2 > PADDED_WORK:
+        return math.inf
+    square = _proven(gram, band, int(np.diff(matrix.tocsc().indptr).max()))
+    return round_up(math.sqrt(square), 2) if math.isfinite(square) else math.inf
 
 
 def _sparse(kernel: Tensor, geometry: Geometry, padding: tuple[tuple[int, int], ...]) -> csr_array:

@@ -12,11 +12,13 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from robench.lipschitz.norms.banded import padded_norm_upper
 from robench.lipschitz.norms.joining import join
 from robench.lipschitz.norms.linear import LinearOp
 from robench.lipschitz.norms.rounding import EXACT, NOTHING, UNITS, Growth, Slack, linear_underflow, rounding
 from robench.lipschitz.norms.spectral import spectral_norm_upper
-from robench.lipschitz.trace.signals import Block, Chain, Row, Signal, View
+from robench.lipschitz.norms.windows import Convolution
+from robench.lipschitz.trace.signals import BATCH, Block, Chain, Row, Signal, View
 from robench.numerics import gamma, round_up
 
 DENSE_SIDE, DENSE_ENTRIES = 800, 16_000_000
@@ -81,6 +83,8 @@ class Linear(Signal):
         bound = round_up(self.step_norm * self.root.lipschitz)
         if self.dense_norm is not None:
             bound = min(bound, round_up(self.dense_norm * self.source.lipschitz))
+        elif self.padded_norm is not None:
+            bound = min(bound, round_up(self.padded_norm * self.root.signal.lipschitz))
         if any(signal.block is not None for signal in self.segment[:-1]):  # which the joined operations hide
             bound = min(bound, round_up(self.op.norm * self.view.lipschitz))
         return bound if self.block is None else min(bound, self.block.lipschitz)
@@ -107,6 +111,24 @@ class Linear(Signal):
             return None
         matrix, error = linear_matrix(self.whole)
         return round_up(spectral_norm_upper(matrix) + error)
+
+    @cached_property
+    def padded_norm(self) -> float | None:
+        """Upper bound of the norm of the joined operations, if they are a convolution of an image padded by its pixels.
+
+        From the image to here; the product of norms takes as many copies everywhere as there are of a pixel at most.
+        """
+        view, joined = self.root, self.joined
+        shape = view.signal.zero.shape
+        if not isinstance(joined, Convolution) or joined.lead != 1 or view.copies < 2 or len(shape) < 3:
+            return None
+        groups, _, inner = joined.kernel.shape[:3]
+        if (shape[0], shape[1], len(shape)) != (BATCH, groups * inner, joined.kernel.dim() - 1):
+            return None
+        norm = padded_norm_upper(joined.kernel, joined.geometry, joined.padding, view.flat_index, tuple(shape[2:]))
+        terms = sum(signal.op.terms + 8 for signal in self.segment) + view.copies
+        absolute = math.prod(signal.op.absolute_norm for signal in self.segment) * view.norm
+        return round_up(norm + gamma(terms) * absolute, 4)
 
     @property
     def row(self) -> Row:
