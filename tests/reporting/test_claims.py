@@ -196,6 +196,19 @@ def test_models_of_one_name_are_told_apart(tmp_path: Path) -> None:
     ]
 
 
+def test_they_are_told_apart_by_the_names_of_their_models_where_nothing_else_does(tmp_path: Path) -> None:
+    for place, keep in enumerate(("best", "last")):
+        folder = tmp_path / keep
+        Planted(recipe="hkr", distances=standing(50, 1.6, seed=place), seed=place).write(folder)
+        for file in folder.rglob("manifest.json"):
+            manifest = json.loads(file.read_text())
+            manifest["facts"]["training"]["settings"] += keep
+            file.write_text(json.dumps(manifest))
+    found = held_against(read_evidence([tmp_path]))
+    names = [claim.models.rpartition(", ")[2] for claim in found if claim.number == 7]
+    assert names == ["`hkr-1-bjorck-0`", "`hkr-1-bjorck-1`"]
+
+
 def test_a_deep_network_that_learns_nothing(tmp_path: Path) -> None:
     """Its depth is that of the bound: 4 convolutions of the fixture are not deep, 13 layers are."""
     for name, correct, layers, expected in (("deep", 0.1, 13, HOLDS), ("flat", 0.1, 4, OPEN), ("well", 1.0, 13, FAILS)):

@@ -180,10 +180,11 @@ def fields(evaluations: Iterable[Evaluation], attacks: frozenset[str] | None = N
 
 
 def _told_apart(approaches: Sequence[Approach]) -> tuple[Approach, ...]:
-    """The same ones, each with a name of its own: by its constraint, its epochs, or the digest of its settings."""
+    """The same ones, each with a name of its own: by its constraint, its epochs, or what its first model is called."""
     marks = (
         lambda item: item.training.constraint,
         lambda item: f"{item.training.epochs} epochs",
+        lambda item: f"`{item.evaluations[0].name}`",
         lambda item: f"settings {item.training.settings[:6]}",
     )
     found = []
