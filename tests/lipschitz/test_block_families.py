@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from robench.errors import BoundError
+from robench.layers import GroupSort2
 from robench.lipschitz import bound_module
 from robench.lipschitz.norms import multipliers, taps
 from robench.lipschitz.norms.banded import banded_norm_upper
@@ -197,6 +198,80 @@ def test_planted_multipliers_that_are_halved(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(multipliers, "_contraction", lambda block, proposed: right(halved(block), proposed))
     monkeypatch.setattr(multipliers, "_Barrier", lambda block: barrier(halved(block)))
     assert block_slope_upper(skip[None], outer[None], inner[None], *ends) < exact
+
+
+class Sorting(nn.Module):
+    """P x + V σ(A x + b), σ a sort of pairs."""
+
+    def __init__(self, size: int, wide: int, sort: Callable[[Tensor], Tensor], seed: int) -> None:
+        super().__init__()
+        torch.manual_seed(seed)
+        self.inner, self.outer = nn.Linear(size, wide), nn.Linear(wide, size)
+        self.share, self.sort = nn.Parameter(torch.randn(())), sort
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.share * x + self.outer(self.sort(self.inner(x)))
+
+    def exact(self) -> float:
+        """The largest slope: for each pair either order may hold, and no other Jacobians are in between."""
+        inner, outer = self.inner.weight.detach().double(), self.outer.weight.detach().double()
+        skip, wide = float(self.share.detach().double()) * torch.eye(inner.shape[1]).double(), len(inner)
+        pairs = halves(wide) if self.sort is max_min else torch.arange(wide).reshape(-1, 2)
+        norms = []
+        for swaps in itertools.product((False, True), repeat=wide // 2):
+            order = torch.arange(wide)
+            for (a, b), swap in zip(pairs.tolist(), swaps, strict=True):
+                order[a], order[b] = (b, a) if swap else (a, b)
+            norms.append(float(torch.linalg.matrix_norm(skip + outer @ inner[order], 2)))
+        return max(norms) * (1 - 1e-13)
+
+
+def halves(wide: int) -> Tensor:
+    """The smaller of a pair is written to the second half, the larger to the first."""
+    return torch.arange(wide).reshape(2, -1).T
+
+
+def max_min(x: Tensor) -> Tensor:
+    """Both of each pair, the larger ones first."""
+    first, second = x.chunk(2, dim=1)
+    return torch.cat((torch.maximum(first, second), torch.minimum(first, second)), dim=1)
+
+
+def pairs_in_order(x: Tensor) -> Tensor:
+    """Neighbours sorted."""
+    return x.reshape(len(x), -1, 2).sort(dim=2).values.flatten(1)
+
+
+@settings(max_examples=16, deadline=None)
+@given(
+    st.integers(1, 6), st.sampled_from([2, 4, 6, 8]), st.sampled_from([max_min, pairs_in_order, GroupSort2()]),
+    st.integers(0, 999),
+)  # fmt: skip
+def test_blocks_that_sort_pairs(size: int, wide: int, sort: Callable[[Tensor], Tensor], seed: int) -> None:
+    block = Sorting(size, wide, sort, seed).eval()
+    upper = bound_module(block, (size,)).upper
+    assert block.exact() <= upper
+    assert steepest(block, (size,), points=4) <= upper
+    norms = [float(torch.linalg.matrix_norm(layer.weight.detach().double(), 2)) for layer in (block.inner, block.outer)]
+    assert upper <= (abs(float(block.share.detach())) + norms[0] * norms[1]) * (1 + 1e-6)
+
+
+def test_multipliers_of_pairs_are_nearly_exact_and_planted_ones_are_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    block = Sorting(6, 8, max_min, 4).eval()
+    exact = block.exact()
+    assert exact <= bound_module(block, (6,)).upper <= 1.1 * exact
+    own = residual._turned  # the difference would stay, and the absolute value of the sum be taken
+    monkeypatch.setattr(residual, "_turned", lambda rows, pairs: own(rows, pairs).roll(len(pairs), 0))
+    with pytest.raises(BoundError, match="above the bound"):
+        bound_module(Steep().eval(), (2,))
+
+
+class Steep(nn.Module):
+    """x less about 0.9 times what a sorted pair has along (−1, 1): slopes 0.1 and 1.9 there."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        along = torch.tensor([[0.46, -0.45], [-0.45, 0.46]], dtype=x.dtype)
+        return x - x.sort(dim=1).values @ along
 
 
 class Added(SLLDense):

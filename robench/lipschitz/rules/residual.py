@@ -23,6 +23,8 @@ from robench.numerics import gamma, round_up
 
 DENSE_SIDE = 320
 """Inputs and hidden units together, up to which multipliers are looked for."""
+SORTS = ("groupsort2", "sort", "maxmin")
+"""Operations that write what they have sorted to the places that they read."""
 MATRIX_SIDE, MATRIX_ENTRIES = 800, 4_000_000
 """Sides up to which a map that is no plain matrix or convolution is written down as a matrix."""
 
@@ -39,20 +41,22 @@ def residual_block(skip: View, branch: View, weights: tuple[float, float]) -> Bl
         None if the sum is no such block, or a large one of another kind.
     """
     bend, source = branch.signal.source, skip.signal.source
-    if not isinstance(bend, Nonlinear) or not bend.function.entrywise or len(bend.inputs) != 1:
+    if not isinstance(bend, Nonlinear) or bend is source:
         return None
-    before = bend.inputs[0]
-    if before.signal.source is not source or bend is source:
+    alone = bend.function.entrywise and len(bend.inputs) == 1
+    if not alone and sorted_pairs(bend) is None:
         return None
-    given = _given(skip, before)
-    if given is not None:
-        slope = _symmetric(given, before, branch, (weights[0] * given.share, weights[1]))
+    if any(view.signal.source is not source for view in bend.inputs):
+        return None
+    given = _given(skip, bend.inputs[0]) if len(bend.inputs) == 1 else None
+    if given is not None and alone:
+        slope = _symmetric(given, bend.inputs[0], branch, (weights[0] * given.share, weights[1]))
         if slope is not None:
             return Block(given.view, slope)
     start = given.view.signal if given is not None and given.view.whole else source
     if start.size + bend.size > DENSE_SIDE:
         return None
-    return Block(start.whole, general_block(skip, before, branch, weights, start))
+    return Block(start.whole, general_block(skip, branch, weights, start))
 
 
 class _Given(NamedTuple):
@@ -157,9 +161,18 @@ def _near_adjoint(inner: Taps, outer: Taps, factor: float, enough: float) -> tup
     return round_up(norm * norm, 4), round_up(left * (1 + gamma(16)), 4)
 
 
+def sorted_pairs(bend: Nonlinear) -> Tensor | None:
+    """Positions (pairs, 2) of what a sort of pairs reads and writes, all entries once; None of other functions."""
+    function = bend.function
+    if function.operation not in SORTS or function.groups is None:
+        return None
+    positions = function.groups()
+    each = positions.flatten().sort().values
+    return positions if positions.shape[1] == 2 and torch.equal(each, torch.arange(bend.size)) else None
+
+
 def general_block(
     skip: View | None,
-    before: View,
     branch: View,
     weights: tuple[float, float],
     start: Signal,
@@ -169,17 +182,24 @@ def general_block(
 
     Args:
         skip: P x; None for 0.
-        before: A x.
-        branch: V φ.
+        branch: V φ(A x + b).
         weights: factors of skip and branch.
         start: x.
         multipliers: up to a factor, if they are known.
     """
     bend = branch.signal.source
     assert isinstance(bend, Nonlinear)
-    (inner, inner_error), (outer, outer_error) = linear_matrix(before, start), linear_matrix(branch)
+    parts = [linear_matrix(view, start) for view in bend.inputs]
+    inner, inner_error = torch.cat([matrix for matrix, _ in parts]), math.fsum(error for _, error in parts)
+    outer, outer_error = linear_matrix(branch)
     plain, plain_error = (torch.zeros(1, 1).double(), 0.0) if skip is None else linear_matrix(skip, start)
     lowest, largest = (torch.full((bend.size,), slope, dtype=torch.float64) for slope in bend.function.slopes)
+    pairs = sorted_pairs(bend)
+    if pairs is not None:  # the sum of a pair stays, the absolute value of its difference is taken
+        inner, outer = _turned(inner, pairs), _turned(outer.T, pairs).T
+        lowest = torch.cat((torch.ones(len(pairs)), -torch.ones(len(pairs)))).double()
+        inner_error += 8 * UNIT * vector_norm_upper(inner)
+        outer_error += 8 * UNIT * vector_norm_upper(outer)
     sizes = [vector_norm_upper(matrix) for matrix in (plain, inner, outer)]
     steepest = max(map(abs, bend.function.slopes))
     errors = abs(weights[0]) * (plain_error + 2 * UNIT * sizes[0])
@@ -190,3 +210,9 @@ def general_block(
         + errors,
         8,
     )
+
+
+def _turned(rows: Tensor, pairs: Tensor) -> Tensor:
+    """Of the rows of each pair, the sum and the difference over √2: a rotation, and the order of units is another."""
+    first, second = rows[pairs[:, 0]], rows[pairs[:, 1]]
+    return torch.cat((first + second, second - first)) * math.sqrt(0.5)

@@ -49,7 +49,7 @@ def sandwich_block(branch: View) -> Block | None:
         start = _given_to(steps)
     if start.size + bend.size > RAY_SIDE:
         return None
-    return Block(start.whole, general_block(None, before, branch, (0.0, 1.0), start, later / own))
+    return Block(start.whole, general_block(None, branch, (0.0, 1.0), start, later / own))
 
 
 def _given_to(steps: Sequence[Linear]) -> Signal:
