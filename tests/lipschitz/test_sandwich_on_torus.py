@@ -159,6 +159,22 @@ def test_factors_that_differ_within_a_channel_are_bounded_otherwise(monkeypatch:
     assert steepest(layer, (3, 4, 4)) <= bound_module(layer.eval(), (3, 4, 4)).upper
 
 
+@pytest.mark.parametrize("shape", [(4, 9, 4), (9, 4, 4), (2, 8, 9)])
+def test_other_images_in_between_are_bounded_otherwise(shape: tuple[int, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sandwich, "symbols", pytest.fail)
+    torch.manual_seed(0)
+    first, last = torch.randn(6, 4, 4, 3).to(torch.complex128), torch.randn(shape[1], shape[2] // 2 + 1, 2, shape[0])
+    factors = torch.exp(torch.randn(4, 1, 1))
+
+    class Other(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            hidden = torch.relu(on_frequencies(first, x) * factors + 1) / factors
+            return on_frequencies(last.to(torch.complex128), hidden.reshape(len(x), *shape))
+
+    layer = Other().eval()
+    assert steepest(layer, (3, 6, 6)) <= bound_module(layer, (3, 6, 6)).upper
+
+
 def test_a_planted_conjugate_that_counts_as_linear_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     own = transforms.structure
     planted = lambda call, spectrum: replace(own(call, spectrum), frequency=spectrum.frequency)  # noqa: E731

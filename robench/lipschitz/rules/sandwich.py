@@ -95,8 +95,10 @@ def sandwich_on_torus(branch: View) -> Block | None:
             return None
         later.append(step.op)
         bent = step.view
-    units, sides = inner.transform.zero.shape[1], inner.transform.zero.shape[2:]
-    if not bent.whole or bent.shape[1:] != (units, *sides) or before.shape[1] + units > CHANNELS:
+    units = inner.transform.zero.shape[1]
+    if not bent.whole or outer.transform.view.shape != tuple(inner.transform.zero.shape):  # other images in between
+        return None
+    if before.shape[1] + units > CHANNELS:
         return None
     own, after = (_by_channel(ops, units) for ops in (inner.factors, later))
     if own is None or after is None:
