@@ -31,7 +31,7 @@ from tests.lipschitz.families import (
     SLLDense,
     stack,
 )
-from tests.lipschitz.oracles import exact_norm, steepest
+from tests.lipschitz.oracles import exact_norm, largest_slope, steepest
 
 Shape = tuple[int, ...]
 WITH_A_THEOREM: dict[str, tuple[Callable[[], nn.Module], Shape]] = {
@@ -251,7 +251,7 @@ def test_blocks_that_sort_pairs(size: int, wide: int, sort: Callable[[Tensor], T
     block = Sorting(size, wide, sort, seed).eval()
     upper = bound_module(block, (size,)).upper
     assert block.exact() <= upper
-    assert steepest(block, (size,), points=4) <= upper
+    assert largest_slope(block, (size,), points=6) <= upper  # the gradient of GroupSort2 has none of its own
     norms = [float(torch.linalg.matrix_norm(layer.weight.detach().double(), 2)) for layer in (block.inner, block.outer)]
     assert upper <= (abs(float(block.share.detach())) + norms[0] * norms[1]) * (1 + 1e-6)
 

@@ -86,7 +86,7 @@ def _convolutions(second: Convolution, first: Convolution) -> LinearOp | None:
         return None
     if (first.lead, first.output_size) != (second.lead, second.geometry.size):
         return None  # reshaped in between
-    outer, inner = _ungrouped(second.kernel), _ungrouped(first.kernel)
+    outer, inner = ungrouped(second.kernel), ungrouped(first.kernel)
     if outer.shape[1] != inner.shape[0]:
         return None
     sides = [a + s * (b - 1) for a, b, s in zip(inner.shape[2:], outer.shape[2:], first.geometry.stride, strict=True)]
@@ -103,7 +103,7 @@ def _convolutions(second: Convolution, first: Convolution) -> LinearOp | None:
     return joint
 
 
-def _ungrouped(kernel: Tensor) -> Tensor:
+def ungrouped(kernel: Tensor) -> Tensor:
     """(groups, o, i, *taps) as one (groups·o, groups·i, *taps) kernel with zeros between the groups."""
     groups, out, inner = kernel.shape[:3]
     full = kernel.new_zeros(groups, out, groups, inner, *kernel.shape[3:])

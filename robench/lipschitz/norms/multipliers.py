@@ -21,6 +21,8 @@ from robench.numerics import gamma, round_up
 UNIT = 2.0**-53
 ROUNDS, STEPS, GROWTH = 9, 60, 6.0
 """Of the interior point method: weights of the objective, Newton steps at each, and the ratio of the weights."""
+TRIED = 64
+"""About as many frequencies are looked at where a multiple of given multipliers is looked for."""
 RAY = (math.log(1e-8), math.log(1e3))
 """How far a multiple of given multipliers may be above the least one that is feasible: logarithms of the excess."""
 
@@ -121,7 +123,7 @@ def propose(block: Block) -> Multipliers | None:
 
 def _along(block: Block, weights: Tensor) -> Multipliers | None:
     """The best multiple of some multipliers: λ_max(Pᴴ (I − V T⁻¹ Vᴴ)⁻¹ P + Aᴴ T A) is convex in T."""
-    skip, outer, inner = block
+    skip, outer, inner = (part[:: max(1, len(block.inner) // TRIED)] for part in block)
     least = float(torch.linalg.matrix_norm(outer / weights.sqrt(), 2).max()) ** 2 * (1 + 1e-12)
     if not (0 < least < math.inf and bool((weights > 0).all())):
         return None

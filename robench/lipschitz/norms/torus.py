@@ -122,10 +122,12 @@ class Torus:
 
     def phases(self, waves: Tensor) -> Tensor:
         """exp(−2πi w·t) for coarse frequencies, their aliases and taps: (frequencies, aliases, taps)."""
-        geometry = self.geometry
-        shifts = torch.tensor(list(itertools.product(*[range(stride) for stride in geometry.stride])))
         positions = torch.tensor(list(itertools.product(*[range(k) for k in self.taps])))
-        positions = positions * torch.tensor(geometry.dilation)
+        return self.turns(waves, positions * torch.tensor(self.geometry.dilation))
+
+    def turns(self, waves: Tensor, positions: Tensor) -> Tensor:
+        """The same for positions (count, axes) of the fine torus: (frequencies, aliases, count)."""
+        shifts = torch.tensor(list(itertools.product(*[range(stride) for stride in self.geometry.stride])))
         fine = waves[:, None] + shifts * torch.tensor(self.coarse)
         turn = torch.zeros(fine.shape[0], fine.shape[1], positions.shape[0], dtype=torch.float64)
         for axis, side in enumerate(self.sides):  # reduced modulo the side in integers: exact to a unit

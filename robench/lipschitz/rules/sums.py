@@ -18,6 +18,7 @@ from robench.lipschitz.rules.constants import one_sample, other_constants, per_s
 from robench.lipschitz.rules.powers import Polynomial, polynomial_sum
 from robench.lipschitz.rules.residual import residual_block
 from robench.lipschitz.rules.squares import add_squares
+from robench.lipschitz.rules.strided import strided_block
 from robench.lipschitz.trace.linear import Linear
 from robench.lipschitz.trace.signals import BATCH, Block, Chain, View
 from robench.lipschitz.trace.trace import Call
@@ -67,7 +68,9 @@ def _sum(call: Call, left: View, right: View, weights: tuple[float, float], gap:
 
 def _residual(left: View, right: View, weights: tuple[float, float]) -> Block | None:
     """The residual block that a sum is, if it is one."""
-    return residual_block(left, right, weights) or residual_block(right, left, weights[::-1])
+    sides = ((left, right, weights), (right, left, weights[::-1]))
+    found = (rule(*side) for rule in (residual_block, strided_block) for side in sides)
+    return next((block for block in found if block is not None), None)
 
 
 def _centering(call: Call, left: View, right: View, weights: tuple[float, float]) -> View | None:
