@@ -206,7 +206,7 @@ def test_they_are_told_apart_by_the_names_of_their_models_where_nothing_else_doe
             file.write_text(json.dumps(manifest))
     found = held_against(read_evidence([tmp_path]))
     names = [claim.models.rpartition(", ")[2] for claim in found if claim.number == 7]
-    assert names == ["`hkr-1-bjorck-0`", "`hkr-1-bjorck-1`"]
+    assert names == ["hkr-1-bjorck-0", "hkr-1-bjorck-1"]
 
 
 def test_a_deep_network_that_learns_nothing(tmp_path: Path) -> None:

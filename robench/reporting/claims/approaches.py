@@ -184,7 +184,7 @@ def _told_apart(approaches: Sequence[Approach]) -> tuple[Approach, ...]:
     marks = (
         lambda item: item.training.constraint,
         lambda item: f"{item.training.epochs} epochs",
-        lambda item: f"`{item.evaluations[0].name}`",
+        lambda item: item.evaluations[0].name,
         lambda item: f"settings {item.training.settings[:6]}",
     )
     found = []
