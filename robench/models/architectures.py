@@ -130,6 +130,15 @@ def _dense(*widths: int) -> Callable[[Shape, Style], Layers]:
     return lambda input_shape, style: dense_layers(input_shape, style, widths)
 
 
+def _pairs(*widths: int) -> Callable[[Shape, Style], Layers]:
+    """Dense layers that sort pairs where the recipe sorts all units."""
+
+    def layers(input_shape: Shape, style: Style) -> Layers:
+        return dense_layers(input_shape, PAIR_SORT if style.dense == "fullsort" else style, widths)
+
+    return layers
+
+
 def _conv(blocks: Sequence[int], convs: int, *widths: int) -> Callable[[Shape, Style], Layers]:
     return lambda input_shape, style: conv_layers(input_shape, style, blocks, convs, widths)
 
@@ -143,6 +152,7 @@ ARCHITECTURES: Mapping[str, Callable[[Shape, Style], Layers]] = {
     "dense": _dense(256, 256),
     "dense-512": _dense(512, 512, 256),
     "dense-deep": _dense(*(128,) * 12),
+    "dense-deep-pairs": _pairs(*(128,) * 12),
     "conv-small": _conv((8, 16), 1, 64),
     "conv": _conv((16, 32), 1, 100),
     "cifar-small": _conv((32, 64, 128), 1, 256),
@@ -154,7 +164,7 @@ ARCHITECTURES: Mapping[str, Callable[[Shape, Style], Layers]] = {
     "shift-large": _shift(((128, 6), (256, 6), (512, 6)), 512),
 }
 """By name. `dense`, `conv`, `cifar` and `celeba` have the paper's widths (appendix D.1). `dense-deep` is as deep as
-`celeba`."""
+`celeba`, and `dense-deep-pairs` too."""
 
 
 def architecture(name: str, input_shape: Shape, style: Style) -> Layers:

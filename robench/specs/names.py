@@ -14,6 +14,7 @@ ARCHITECTURES = (
     "dense",
     "dense-512",
     "dense-deep",
+    "dense-deep-pairs",
     "conv-small",
     "conv",
     "cifar-small",
