@@ -2,7 +2,7 @@
 
     robench train --recipe plain --data mnist --arch dense --epochs 3 --seed 0 --out plain
     (the same with adv and --epochs 2, and with hkr)
-    python benchmarks/tighter.py plain adv hkr --local [--limit 200] [--sdp] [--lirpa PYTHON] [--out FILE]
+    python benchmarks/tighter.py plain adv hkr --local [--limit 200] [--eps E ...] [--sdp] [--lirpa PYTHON] [--out FILE]
 
 `eclipse-nn` (with cvxpy) and `auto_LiRPA` are no dependencies; what cannot be imported is left out. They take chains
 of dense layers and ReLU. ECLipsE bounds each pair of classes with w_i − w_j as the last layer, and proves
@@ -48,7 +48,9 @@ class LeftOut(Exception):
     """Why another library is not compared."""
 
 
-def rows_of_robench(model: LoadedModel, x: np.ndarray, y: np.ndarray, local: bool) -> Iterator[Row]:
+def rows_of_robench(
+    model: LoadedModel, x: np.ndarray, y: np.ndarray, local: bool, asked: Sequence[float]
+) -> Iterator[Row]:
     start = time.process_time()
     bound = bound_module(model.module, model.input_shape)
     seconds = time.process_time() - start
@@ -59,7 +61,7 @@ def rows_of_robench(model: LoadedModel, x: np.ndarray, y: np.ndarray, local: boo
     found = robench.certify(model, x, y, bound=bound, rules=["local"] if local else [])
     times["local"] = time.process_time() - start
     for rule in found.by_rule:
-        rates = [found.certified_accuracy(eps, rule=rule) for eps in EPS]
+        rates = [found.certified_accuracy(eps, rule=rule) for eps in asked]
         yield rule, None if tables.get(rule) is None else median(tables[rule]), rates, times[rule]
 
 
@@ -67,7 +69,9 @@ def median(table: np.ndarray) -> float:
     return float(np.median(table[np.triu_indices(len(table), 1)]))
 
 
-def rows_of_eclipse(model: LoadedModel, x: np.ndarray, y: np.ndarray, sdp: bool) -> Iterator[Row]:
+def rows_of_eclipse(
+    model: LoadedModel, x: np.ndarray, y: np.ndarray, sdp: bool, asked: Sequence[float]
+) -> Iterator[Row]:
     estimator: Any = importlib.import_module("eclipse_nn.LipConstEstimator").LipConstEstimator
     *inner, head = (layer.weight.detach().double() for layer in model.module.modules() if isinstance(layer, nn.Linear))
     logits = model.module.double()(torch.from_numpy(x).double()).detach().numpy()
@@ -86,14 +90,16 @@ def rows_of_eclipse(model: LoadedModel, x: np.ndarray, y: np.ndarray, sdp: bool)
     with np.errstate(divide="ignore", invalid="ignore"):
         lengths = np.where(np.eye(len(head), dtype=bool)[predicted], np.inf, gaps / table[predicted])
     radius = np.where(predicted == y, lengths.min(1), 0.0)
-    yield "ECLipsE-Fast, each pair", median(table), [float((radius > eps).mean()) for eps in EPS], seconds
+    yield "ECLipsE-Fast, each pair", median(table), [float((radius > eps).mean()) for eps in asked], seconds
     if sdp:
         start = time.process_time()
         found = constant(0, 1, "ECLipsE")
         yield f"ECLipsE (SDP), one pair; Fast has {table[0, 1]:.3f}", found, [], time.process_time() - start
 
 
-def rows_of_lirpa(model: LoadedModel, x: np.ndarray, y: np.ndarray, python: str | None) -> Iterator[Row]:
+def rows_of_lirpa(
+    model: LoadedModel, x: np.ndarray, y: np.ndarray, python: str | None, asked: Sequence[float]
+) -> Iterator[Row]:
     if python is None:
         raise LeftOut("no Python with auto_LiRPA was named by --lirpa")
     layers = [layer for layer in model.module.modules() if isinstance(layer, nn.Linear)]
@@ -101,7 +107,7 @@ def rows_of_lirpa(model: LoadedModel, x: np.ndarray, y: np.ndarray, python: str 
     arrays |= {f"bias{place}": layer.bias.detach().float().numpy() for place, layer in enumerate(layers)}
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "network.npz"
-        np.savez(file, images=x, labels=y, eps=np.array(EPS), depth=len(layers), **arrays)
+        np.savez(file, images=x, labels=y, eps=np.array(asked), depth=len(layers), **arrays)
         script = Path(__file__).with_name("lirpa.py")
         environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
         done = subprocess.run([python, str(script), str(file)], env=environment, capture_output=True, text=True)
@@ -117,13 +123,13 @@ def is_chain(model: LoadedModel) -> bool:
     return all(isinstance(part, nn.Linear | nn.ReLU | nn.Flatten) for part in parts)
 
 
-def lines(rows: Iterator[Row], name: str) -> Iterator[str]:
+def lines(rows: Iterator[Row], name: str, asked: Sequence[float]) -> Iterator[str]:
     try:
         for what, constant, rates, seconds in rows:
-            cells = " | ".join(f"{100 * rate:.1f}" for rate in rates) or " | ".join("" for _ in EPS)
+            cells = " | ".join(f"{100 * rate:.1f}" for rate in rates) or " | ".join("" for _ in asked)
             yield f"| {what} | {'' if constant is None else f'{constant:.3f}'} | {cells} | {seconds:.1f} |"
     except (ImportError, LeftOut) as error:
-        yield f"| {name}: left out ({error}) |  | {' | '.join('' for _ in EPS)} |  |"
+        yield f"| {name}: left out ({error}) |  | {' | '.join('' for _ in asked)} |  |"
 
 
 def main() -> None:
@@ -132,6 +138,7 @@ def main() -> None:
     parser.add_argument("--data", default="mnist")
     parser.add_argument("--data-dir")
     parser.add_argument("--limit", type=int, default=200)
+    parser.add_argument("--eps", type=float, nargs="+", default=EPS)
     parser.add_argument("--local", action="store_true")
     parser.add_argument("--sdp", action="store_true")
     parser.add_argument("--lirpa", metavar="PYTHON", help="a Python that auto_LiRPA is installed for: see lirpa.py")
@@ -142,16 +149,15 @@ def main() -> None:
     found = [HEADER.format(images=len(x), data=given.data)]
     for path in given.models:
         model = robench.load_model(path)
-        found += [f"\n## {Path(path).name}\n", f"| rule | constant | {' | '.join(map(str, EPS))} | seconds |"]
-        found += [f"| --- | --- | {' | '.join('---' for _ in EPS)} | --- |"]
-        found += lines(rows_of_robench(model, x, y, given.local), "robench")
+        found += [f"\n## {Path(path).name}\n", f"| rule | constant | {' | '.join(map(str, given.eps))} | seconds |"]
+        found += [f"| --- | --- | {' | '.join('---' for _ in given.eps)} | --- |"]
+        found += lines(rows_of_robench(model, x, y, given.local, given.eps), "robench", given.eps)
         if is_chain(model):
-            found += lines(rows_of_eclipse(model, x, y, given.sdp), "eclipse-nn")
-            found += lines(rows_of_lirpa(model, x, y, given.lirpa), "auto_LiRPA")
+            found += lines(rows_of_eclipse(model, x, y, given.sdp, given.eps), "eclipse-nn", given.eps)
+            found += lines(rows_of_lirpa(model, x, y, given.lirpa, given.eps), "auto_LiRPA", given.eps)
         else:
-            found.append(
-                f"| eclipse-nn, auto_LiRPA: no chain of dense layers and ReLU |  | {' | '.join('' for _ in EPS)} |  |"
-            )
+            nothing = " | ".join("" for _ in given.eps)
+            found.append(f"| eclipse-nn, auto_LiRPA: no chain of dense layers and ReLU |  | {nothing} |  |")
     text = "\n".join(found) + "\n"
     if given.out is None:
         print(text)
