@@ -18,6 +18,7 @@ from robench.records.record import AttackRecord, CertifyRecord, rules_of
 from robench.records.smoothed import SMOOTHED_COMMAND, SmoothedRecord, confidence
 from robench.runs.run import AnyRun, Run, read_all_runs
 from robench.specs.epsilon import DEFAULT_EPS, ascending, epsilon_value
+from robench.specs.smoothing import Sampling
 from robench.statistics.pairing import LEVEL, Difference, Judged, difference, holm
 from robench.statistics.predictions import CONSTANT, Prediction, record_flags
 from robench.workflows.reading import heading
@@ -26,6 +27,7 @@ MEASURES = ("clean", "certified", "attacked")
 """What a line may be about: images predicted right; certified by the tightest rule; that stand against all attacks."""
 Right = Callable[[Any], bool]
 GatedRun = AnyRun | Run[SmoothedRecord]
+AGAIN = "make the baseline again with the command of the run"
 
 
 def shortfalls(counts: Mapping[str, int], summary: Mapping[str, Any], least: float) -> list[str]:
@@ -125,7 +127,7 @@ def gate(
         "data": new.data_name,
         "n": new.n,
         "tolerance": tolerance,
-        "confidence": confidence(new.n, new.spec["sampling"]["alpha"]) if new.command == SMOOTHED_COMMAND else None,
+        "confidence": confidence(new.n, _sampling(new).alpha) if new.command == SMOOTHED_COMMAND else None,
         "lines": [dataclasses.asdict(line) for line in lines],
         "n_failed": len(failed),
     }
@@ -242,8 +244,11 @@ def _require_comparable(new: GatedRun, old: GatedRun) -> None:
     Raises:
         RunError: they do not.
     """
+    if new.command != old.command:
+        raise RunError(
+            f"the run and the baseline differ in the command: `{new.command}` and `{old.command}`", hint=AGAIN
+        )
     pairs = {
-        "the command": (new.command, old.command),
         "the data": (" ".join(new.data_key), " ".join(old.data_key)),
         "the arithmetic": (new.arithmetic, old.arithmetic),
         "the box": (str(new.spec.get("box")), str(old.spec.get("box"))),
@@ -255,13 +260,14 @@ def _require_comparable(new: GatedRun, old: GatedRun) -> None:
             "--full": (str(new.spec.get("full")), str(old.spec.get("full"))),
         }
     if new.command == SMOOTHED_COMMAND:
-        asked, before = new.spec["sampling"], old.spec.get("sampling", {})
-        pairs |= {name: (str(asked[name]), str(before.get(name))) for name in ("sigma", "n", "n0", "alpha")}
+        asked, before = _sampling(new), _sampling(old)
+        names = ("sigma", "n", "n0", "alpha")
+        pairs |= {name: (str(getattr(asked, name)), str(getattr(before, name))) for name in names}
     what = next((what for what, (one, other) in pairs.items() if one != other), None)
     if what is not None:
         raise RunError(
             f"the run and the baseline differ in {what}: `{pairs[what][0]}` and `{pairs[what][1]}`",
-            hint="make the baseline again with the command of the run",
+            hint=AGAIN,
         )
     if new.command != "attack" and not set(_eps(new)) & set(_eps(old)):
         raise RunError(
@@ -276,6 +282,15 @@ def _require_comparable(new: GatedRun, old: GatedRun) -> None:
             f"the run holds {len(ours)} images and the baseline {len(theirs)}, and only {place} has this image {image}",
             hint="make both with the same --limit, --subset and --split",
         )
+
+
+def _sampling(run: GatedRun) -> Sampling:
+    """How a smoothed classifier was asked.
+
+    Raises:
+        SpecError: the manifest does not say.
+    """
+    return Sampling.from_dict(run.spec.get("sampling") or {})
 
 
 def _required(item: Requirement, run: GatedRun, measures: Mapping[str, Right]) -> Line:
