@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import replace
 
@@ -86,14 +87,24 @@ def _convolutions(second: Convolution, first: Convolution) -> LinearOp | None:
         return None
     if (first.lead, first.output_size) != (second.lead, second.geometry.size):
         return None  # reshaped in between
-    outer, inner = ungrouped(second.kernel), ungrouped(first.kernel)
-    if outer.shape[1] != inner.shape[0]:
+    (groups, out, own), inner = second.kernel.shape[:3], ungrouped(first.kernel)
+    if groups * own != inner.shape[0]:
         return None
-    sides = [a + s * (b - 1) for a, b, s in zip(inner.shape[2:], outer.shape[2:], first.geometry.stride, strict=True)]
-    if outer.shape[0] * inner.shape[1] * math.prod(sides) > LARGEST:
+    taps = second.kernel.shape[3:]
+    sides = [a + s * (b - 1) for a, b, s in zip(inner.shape[2:], taps, first.geometry.stride, strict=True)]
+    if groups * out * inner.shape[1] * math.prod(sides) > LARGEST:
         return None
     # K(o, i, t + s u) = sum over m of outer(o, m, u) inner(m, i, t): a transposed convolution of the kernels
-    kernel = TRANSPOSED[len(sides)](outer, inner, stride=first.geometry.stride)
+    if out == own == 1:  # each channel for itself: as many products as there are taps
+        kernel = inner.new_zeros(*inner.shape[:2], *sides)
+        for place in itertools.product(*map(range, taps)):
+            starts = [s * u for s, u in zip(first.geometry.stride, place, strict=True)]
+            part = tuple(slice(at, at + side) for at, side in zip(starts, inner.shape[2:], strict=True))
+            kernel[(..., *part)] += inner * second.kernel[(slice(None), 0, 0, *place)].reshape(
+                -1, *[1] * (inner.dim() - 1)
+            )
+    else:
+        kernel = TRANSPOSED[len(sides)](ungrouped(second.kernel), inner, stride=first.geometry.stride)
     stride = tuple(a * b for a, b in zip(first.geometry.stride, second.geometry.stride, strict=True))
     geometry = Geometry(first.geometry.size, stride, (1,) * len(sides), padding=first.padding)
     joint = Convolution(
