@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from dataclasses import replace
+from typing import Any
 
 from torch import Tensor
 
@@ -97,12 +98,12 @@ def _convolutions(second: Convolution, first: Convolution) -> LinearOp | None:
     # K(o, i, t + s u) = sum over m of outer(o, m, u) inner(m, i, t): a transposed convolution of the kernels
     if out == own == 1:  # each channel for itself: as many products as there are taps
         kernel = inner.new_zeros(*inner.shape[:2], *sides)
-        for place in itertools.product(*map(range, taps)):
+        for number, place in enumerate(itertools.product(*map(range, taps))):
             starts = [s * u for s, u in zip(first.geometry.stride, place, strict=True)]
-            part = tuple(slice(at, at + side) for at, side in zip(starts, inner.shape[2:], strict=True))
-            kernel[(..., *part)] += inner * second.kernel[(slice(None), 0, 0, *place)].reshape(
-                -1, *[1] * (inner.dim() - 1)
-            )
+            window = [slice(at, at + side) for at, side in zip(starts, inner.shape[2:], strict=True)]
+            part: tuple[Any, ...] = (..., *window)
+            column = second.kernel.flatten(3)[:, 0, 0, number]
+            kernel[part] += inner * column.reshape(-1, *[1] * (inner.dim() - 1))
     else:
         kernel = TRANSPOSED[len(sides)](ungrouped(second.kernel), inner, stride=first.geometry.stride)
     stride = tuple(a * b for a, b in zip(first.geometry.stride, second.geometry.stride, strict=True))
