@@ -172,6 +172,15 @@ def test_too_little_is_not_measured(tmp_path: Path) -> None:
     assert verdicts(alone, 5, 6, 7, 8) == 4 * [HOLDS]
 
 
+def test_shares_that_are_whole_tenths_are_not_rounded_up(tmp_path: Path) -> None:
+    for seed in range(3):  # 3 of 500 stand at 1, and the mean of three such floats lies above 0.006
+        distances = np.where(np.arange(500) < 3, 1.5, 0.6)
+        Planted(recipe="gnp-log", distances=distances, seed=seed).write(tmp_path)
+    evidence = read_evidence([tmp_path])
+    text = write_claims(tmp_path / "claims.md", held_against(evidence), evidence).read_text(encoding="utf-8")
+    assert "0.6 (0.6 to 0.6)" in text
+
+
 def test_hinges_are_compared_at_one_margin_and_seeds_are_pooled(tmp_path: Path) -> None:
     own = [Planted(recipe="hkr", distances=standing(300, 1.6, seed=seed), seed=seed) for seed in range(3)]
     stronger = Planted(recipe="gnp-hinge", distances=standing(300, 3.0), margin=2.12)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from fractions import Fraction
 from itertools import groupby
 from pathlib import Path
 from urllib.parse import quote
@@ -137,15 +138,17 @@ def _alone(item: Approach) -> list[Approach]:
     return [Approach(training=item.training, evaluations=(one,)) for one in item.evaluations]
 
 
-def _clean(item: Approach) -> float:
+def _clean(item: Approach) -> Fraction:
+    """Of one model: its images count whole, and their share is exact, as it is rounded up."""
     values = list(item.correct().values())
-    return sum(values) / len(values)
+    return Fraction(int(sum(values)), len(values))
 
 
 def _attacked(item: Approach, eps: str) -> str | None:
     if eps not in item.eps:
         return None
-    return spread([float(one.robust(sorted(one.images), eps).mean()) for one in _alone(item)])
+    stand = [one.robust(sorted(one.images), eps) for one in _alone(item)]
+    return spread([Fraction(int(each.sum()), len(each)) for each in stand])
 
 
 def _endings(fields: Sequence[Field]) -> Table:
