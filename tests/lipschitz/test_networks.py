@@ -114,10 +114,22 @@ OTHER = [
     (lambda x: torch.maximum(x, torch.relu(x)), math.sqrt(2)),
     (lambda x: functional.hardswish(x), 1.5),
     (lambda x: functional.mish(x), 1.09),
-    (lambda x: functional.log_softmax(x.flatten(2), dim=2), 5.0),
+    (lambda x: functional.log_softmax(x.flatten(2), dim=2), 4.0),
     (lambda x: functional.selu(x), 1.7581),
     (lambda x: x - 2 * torch.relu(x), 1.0),  # −|x|
 ]
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 10])
+def test_a_log_softmax_comes_near_to_its_constant(size: int) -> None:
+    form = Form(lambda x: functional.log_softmax(x, dim=1))
+    bound = upper(form, (size,))
+    assert largest_slope(form, (size,), points=30) <= bound == pytest.approx(math.sqrt(size), rel=1e-9)
+    at = torch.zeros(size, dtype=torch.float64)
+    at[0] = 40.0
+    jacobian = torch.autograd.functional.jacobian(lambda x: form(x[None])[0], at)
+    norm = float(torch.linalg.matrix_norm(jacobian, 2))
+    assert size == 1 or math.sqrt(size) * (1 - 1e-9) <= norm <= bound * (1 + 1e-14)
 
 
 @pytest.mark.parametrize(("form", "constant"), OTHER)

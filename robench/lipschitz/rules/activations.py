@@ -251,9 +251,12 @@ def softmax(call: Call) -> Value:
 
 
 def log_softmax(call: Call) -> Value:
-    """Its Jacobian I − 1 pᵀ has norm at most 1 + √size."""
+    """Its Jacobian I − 1 pᵀ has a norm that is convex in p, so at most that of a corner.
+
+    There p = e_j, and its square is the Laplacian of a star of `size` nodes: √size.
+    """
     size = call.zero.shape[sample_axis(call, call.args[1])]
-    slope = round_up(1 + math.sqrt(size))
+    slope = round_up(math.sqrt(size))
     return call.trace.nonlinear(Function("log_softmax", slope, terms=COMPUTING + 4 * size), [call.view()], call.zero)
 
 
