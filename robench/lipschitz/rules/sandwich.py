@@ -14,9 +14,9 @@ import torch
 from torch import Tensor
 
 from robench.lipschitz.norms.linear import Diagonal
-from robench.lipschitz.norms.multipliers import UNIT, block_slope_upper, stacked_size
 from robench.lipschitz.norms.rounding import vector_norm_upper
 from robench.lipschitz.rules.residual import general_block
+from robench.lipschitz.rules.symbols import Symbols, block_upper, channel_factors, factors_up_to
 from robench.lipschitz.trace.linear import Linear
 from robench.lipschitz.trace.nonlinear import Nonlinear
 from robench.lipschitz.trace.signals import Block, Signal, View
@@ -75,8 +75,7 @@ def _factors(signals: Sequence[Linear], size: int) -> Tensor | None:
         if not isinstance(op, Diagonal) or op.factors.numel() not in (1, size):
             return None
         factors = factors * op.factors.abs()
-    stated = any(op.operation == "scale" for op in ops)
-    return factors if stated and bool((factors > 0).all()) else None
+    return factors if _stated([op for op in ops if isinstance(op, Diagonal)]) and bool((factors > 0).all()) else None
 
 
 def sandwich_on_torus(branch: View) -> Block | None:
@@ -87,24 +86,19 @@ def sandwich_on_torus(branch: View) -> Block | None:
     inner, outer = _on_torus(bend.inputs[0]), _on_torus(branch)
     if inner is None or outer is None or outer.factors or not inner.factors:
         return None
-    before, bent = inner.transform.view, outer.transform.view
-    later: list[Diagonal] = []
-    while bent.signal is not bend:
-        step = bent.signal
-        if not bent.whole or not isinstance(step, Linear) or not isinstance(step.op, Diagonal):
-            return None
-        later.append(step.op)
-        bent = step.view
+    before = inner.transform.view
+    later, begins = factors_up_to(outer.transform.view)
     units = inner.transform.zero.shape[1]
-    if not bent.whole or outer.transform.view.shape != tuple(inner.transform.zero.shape):  # other images in between
+    if begins is not bend or outer.transform.view.shape != tuple(inner.transform.zero.shape):  # other images in between
         return None
-    if before.shape[1] + units > CHANNELS:
+    if before.shape[1] + units > CHANNELS or not _stated(inner.factors) or not _stated(later):
         return None
-    own, after = (_by_channel(ops, units) for ops in (inner.factors, later))
-    if own is None or after is None:
+    own, after = (channel_factors(ops, units) for ops in (inner.factors, later))
+    if own is None or after is None or bool((own * after == 0).any()):
         return None
-    first, second = symbols(inner.transform), symbols(outer.transform)
-    return Block(before, _slope(bend, first.scaled_rows(own), second.scaled_columns(after), (after / own).abs()))
+    first, second = symbols(inner.transform).scaled_rows(own), symbols(outer.transform).scaled_columns(after)
+    slopes = bend.function.slopes
+    return Block(before, block_upper(None, second, first, slopes, (after / own).abs()))
 
 
 class _Chain(NamedTuple):
@@ -115,57 +109,15 @@ class _Chain(NamedTuple):
 
 
 def _on_torus(view: View) -> _Chain | None:
-    factors: list[Diagonal] = []
-    while view.whole and isinstance(view.signal, Linear):
-        signal = view.signal
-        if isinstance(signal.op, Transform):
-            return _Chain(signal, factors) if signal.op.torus is not None else None
-        if not isinstance(signal.op, Diagonal):
-            return None
-        factors.append(signal.op)
-        view = signal.view
-    return None
+    factors, signal = factors_up_to(view)
+    if not isinstance(signal, Linear) or not isinstance(signal.op, Transform) or signal.op.torus is None:
+        return None
+    return _Chain(signal, factors)
 
 
-def _by_channel(ops: Sequence[Diagonal], channels: int) -> Tensor | None:
-    """The factor of each channel, with its sign; None where there is none, it differs within a channel, or is 0."""
-    product = torch.ones(channels, dtype=torch.float64)
-    for op in ops:
-        factors = op.by_channel(1, channels)
-        if factors is None:
-            return None
-        product = product * factors
-    stated = any(op.operation == "scale" for op in ops)
-    return product if stated and bool((product != 0).all()) else None
-
-
-class Symbols(NamedTuple):
-    """A map between images that commutes with circular shifts: one matrix a frequency, of one of w and −w.
-
-    Fields:
-        matrices: (f, out, in), complex.
-        error: how far the map that they make is off, its norm.
-    """
-
-    matrices: Tensor
-    error: float
-
-    @property
-    def size(self) -> float:
-        """An upper bound of the norm of the exact map."""
-        return round_up(stacked_size(self.matrices) + self.error)
-
-    def scaled_rows(self, factors: Tensor) -> Symbols:
-        """A factor for each output channel."""
-        return self._times(self.matrices * factors[:, None], factors)
-
-    def scaled_columns(self, factors: Tensor) -> Symbols:
-        """A factor for each input channel."""
-        return self._times(self.matrices * factors, factors)
-
-    def _times(self, matrices: Tensor, factors: Tensor) -> Symbols:
-        largest = float(factors.abs().max())
-        return Symbols(matrices, round_up(largest * self.error + 64 * UNIT * stacked_size(matrices), 4))
+def _stated(ops: Sequence[Diagonal]) -> bool:
+    """Whether there are factors of the layer's own: without, the product of the norms is nearly as good."""
+    return any(op.operation == "scale" for op in ops)
 
 
 def symbols(transform: Linear) -> Symbols:
@@ -183,14 +135,3 @@ def symbols(transform: Linear) -> Symbols:
     of_kernel = math.sqrt(channels * pixels) * gamma(op.terms + 8) * op.absolute_norm
     of_transform = gamma(4 * pixels + 64) * pixels * vector_norm_upper(kernel)
     return Symbols(matrices, round_up(of_kernel + of_transform, 4))
-
-
-def _slope(bend: Nonlinear, inner: Symbols, outer: Symbols, multipliers: Tensor) -> float:
-    """Of V φ(A x + b), the errors of the matrices included."""
-    units = inner.matrices.shape[1]
-    lowest, largest = (torch.full((units,), slope, dtype=torch.float64) for slope in bend.function.slopes)
-    nothing = inner.matrices.new_zeros(len(inner.matrices), outer.matrices.shape[1], inner.matrices.shape[2])
-    steepest = max(map(abs, bend.function.slopes))
-    errors = steepest * (outer.error * inner.size + outer.size * inner.error)
-    bound = block_slope_upper(nothing, outer.matrices, inner.matrices, lowest, largest, multipliers)
-    return round_up(bound + errors, 8)

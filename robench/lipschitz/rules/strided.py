@@ -15,10 +15,10 @@ from torch import Tensor
 
 from robench.lipschitz.norms.joining import ungrouped
 from robench.lipschitz.norms.linear import Diagonal
-from robench.lipschitz.norms.multipliers import UNIT, block_slope_upper, stacked_size
 from robench.lipschitz.norms.rounding import vector_norm_upper
 from robench.lipschitz.norms.torus import Torus
 from robench.lipschitz.norms.windows import Convolution
+from robench.lipschitz.rules.symbols import Symbols, block_upper, channel_factors, factors_up_to
 from robench.lipschitz.trace.linear import Linear
 from robench.lipschitz.trace.nonlinear import Nonlinear
 from robench.lipschitz.trace.signals import BATCH, Block, Signal, View
@@ -64,14 +64,8 @@ def strided_block(skip: View, branch: View, weights: tuple[float, float]) -> Blo
     if multipliers is None:
         return None
     ends = min(0.0, bend.function.slopes[0]), max(0.0, bend.function.slopes[1])
-    lowest, largest = (torch.full((aliases * units,), end, dtype=torch.float64) for end in ends)
-    bound = block_slope_upper(
-        weights[0] * straight.matrices, weights[1] * second.matrices, first.matrices, lowest, largest, multipliers
-    )
-    steepest, factor = max(map(abs, ends)), abs(weights[1]) * (1 + 4 * UNIT)
-    errors = abs(weights[0]) * (straight.error + 4 * UNIT * straight.size)
-    errors += factor * steepest * ((second.error + 4 * UNIT * second.size) * first.size + second.size * first.error)
-    return Block(inner.view, round_up(bound + errors, 8))
+    parts = straight.weighted(weights[0]), second.weighted(weights[1]), first
+    return Block(inner.view, block_upper(*parts, ends, multipliers))
 
 
 class _Convolved(NamedTuple):
@@ -97,7 +91,7 @@ def _convolved(view: View, start: Signal | None) -> _Convolved | None:
         view: where they end.
         start: where they begin, factors before the convolution included; None for what the convolution is given.
     """
-    after, signal = _factors(view)
+    after, signal = factors_up_to(view)
     if not isinstance(signal, Linear) or not isinstance(signal.op, Convolution):
         return None
     op, given = signal.op, signal.view
@@ -105,38 +99,16 @@ def _convolved(view: View, start: Signal | None) -> _Convolved | None:
         return None
     before: Sequence[Diagonal] = ()
     if start is not None:
-        before, begins = _factors(given)
+        before, begins = factors_up_to(given)
         if begins is not start:
             return None
     kernel = ungrouped(op.kernel)
-    rows, columns = _by_channel(after, kernel.shape[0]), _by_channel(before, kernel.shape[1])
+    rows, columns = channel_factors(after, kernel.shape[0]), channel_factors(before, kernel.shape[1])
     if rows is None or columns is None:
         return None
     tail = [1] * (kernel.dim() - 2)
     scaled = kernel * rows.reshape(-1, 1, *tail) * columns.reshape(1, -1, *tail)
     return _Convolved(given, op, scaled, len(after) + len(before) + 2)
-
-
-def _factors(view: View) -> tuple[list[Diagonal], Signal | None]:
-    """The factors that lead to a view, and what they start from; None where entries are moved between."""
-    found: list[Diagonal] = []
-    while view.whole:
-        signal = view.signal
-        if not isinstance(signal, Linear) or not isinstance(signal.op, Diagonal):
-            return found, signal
-        found.append(signal.op)
-        view = signal.view
-    return found, None
-
-
-def _by_channel(ops: Sequence[Diagonal], channels: int) -> Tensor | None:
-    product = torch.ones(channels, dtype=torch.float64)
-    for op in ops:
-        factors = op.by_channel(1, channels)
-        if factors is None:
-            return None
-        product = product * factors
-    return product
 
 
 def _fit(inner: _Convolved, outer: _Convolved, plain: _Convolved) -> bool:
@@ -163,19 +135,7 @@ def _torus(parts: Sequence[_Convolved], stride: tuple[int, ...]) -> Torus:
     return Torus(tuple(first.kernel.shape[2:]), replace(first.op.geometry, stride=stride), tuple(sides))
 
 
-class _Symbols(NamedTuple):
-    """Matrices (f, out, in) of a map, complex, and how far the map that they make is off."""
-
-    matrices: Tensor
-    error: float
-
-    @property
-    def size(self) -> float:
-        """An upper bound of the norm of the exact map."""
-        return round_up(stacked_size(self.matrices) + self.error)
-
-
-def _on_torus(item: _Convolved, torus: Torus, waves: Tensor, *, spread: bool) -> _Symbols:
+def _on_torus(item: _Convolved, torus: Torus, waves: Tensor, *, spread: bool) -> Symbols:
     """One matrix a coarse frequency, from all its aliases, or between them.
 
     Args:
@@ -201,7 +161,7 @@ def _on_torus(item: _Convolved, torus: Torus, waves: Tensor, *, spread: bool) ->
         matrices = symbols.permute(0, 2, 1, 3).reshape(len(waves), out, aliases * inner) / math.sqrt(aliases)
     entries = item.kernel.abs().flatten(2).sum(2)  # no entry of a symbol is larger
     error = gamma(8 * (math.prod(taps) + item.roundings + 32)) * vector_norm_upper(entries)
-    return _Symbols(matrices, round_up(error, 4))
+    return Symbols(matrices, round_up(error, 4))
 
 
 def _multipliers(inner: Tensor, outer: Tensor, aliases: int) -> Tensor | None:
