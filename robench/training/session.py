@@ -328,9 +328,10 @@ class Session:
         self.history = [Epoch.from_dict(row) for row in facts["history"]]
         if facts["epoch"] != self.epoch:
             raise ValueError(f"it is of epoch {facts['epoch']}, its history of {self.epoch}")
-        kept = dict(facts["kept"])
-        held = {name: value.to(self._device) for name, value in _part(tensors, "kept").items()}
-        self.kept = Kept(kept.pop("epoch"), Score(**kept), held)
+        if "kept" in facts:  # not before the first epoch that is scored
+            kept = dict(facts["kept"])
+            held = {name: value.to(self._device) for name, value in _part(tensors, "kept").items()}
+            self.kept = Kept(kept.pop("epoch"), Score(**kept), held)
         self._steps = self.epoch * self._steps_per_epoch
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # that the optimiser has taken no step

@@ -17,13 +17,10 @@ from robench.runs.journal import Journal
 from robench.runs.kept import ANOTHER_FOLDER, MOVE_IT, KeptFolder, Kind
 from robench.specs.training import TrainSpec
 
-RENAMED = {
-    "centre": "center",
-    "temperature": "inverse_temperature",
-    "focus": "count_weight",
-    "accuracy": "clean_accuracy",
-}
-"""Fields of a spec, of its loss and of a result that older versions of robench called otherwise."""
+RENAMED = {"centre": "center", "accuracy": "clean_accuracy"}
+"""Fields of a spec and of a result that older versions of robench called otherwise."""
+RENAMED_OF_LOSS = {"log": {"temperature": "inverse_temperature"}, "pairwise-margin": {"focus": "count_weight"}}
+"""The same of losses, by their type: other losses have fields of those names today."""
 POINTS = 60
 """Of a curve in a manifest."""
 
@@ -98,9 +95,12 @@ def read_training(folder: Path) -> dict[str, Any]:
     spec = record.get("spec")
     if not isinstance(spec, dict):
         raise RunError(f"`{folder / TRAINING}` holds no spec of a training", hint=ANOTHER_FOLDER)
-    loss, result = _renamed(spec.get("loss")), _renamed(record.get("result"))
+    loss = spec.get("loss")
+    if isinstance(loss, dict):
+        loss = _renamed(loss, RENAMED_OF_LOSS.get(str(loss.get("type")), {}))
+    result = _renamed(record.get("result"), RENAMED)
     version = SCHEMA_VERSION if record.get("status") == "success" else record.get("schema_version")
-    return {**record, "schema_version": version, "spec": {**_renamed(spec), "loss": loss}, "result": result}
+    return {**record, "schema_version": version, "spec": {**_renamed(spec, RENAMED), "loss": loss}, "result": result}
 
 
 def training_facts(folder: Path) -> dict[str, Any] | None:
@@ -151,8 +151,8 @@ def _without_seed(spec: TrainSpec) -> str:
     return dataclasses.replace(spec, seed=0).digest()
 
 
-def _renamed(fields: Any) -> Any:
-    return {RENAMED.get(key, key): value for key, value in fields.items()} if isinstance(fields, dict) else fields
+def _renamed(fields: Any, names: Mapping[str, str]) -> Any:
+    return {names.get(key, key): value for key, value in fields.items()} if isinstance(fields, dict) else fields
 
 
 def _line(row: Mapping[str, Any]) -> str:

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -16,10 +17,10 @@ from robench.errors import DataError, ModelError, RobenchError, RunError
 from robench.models import load_model
 from robench.progress import NoProgress
 from robench.specs.data import DataSpec
-from robench.specs.training import TrainSpec
+from robench.specs.training import LossSpec, TrainSpec
 from robench.training.recipes import RECIPES, build_spec
 from robench.workflows.training import fit
-from robench.workflows.training_folder import read_training
+from robench.workflows.training_folder import read_training, training_facts
 
 DATA = {
     name: [load(DataSpec(name=name), split) for split in ("train", "validation")] for name in ("two-moons", "digits")
@@ -114,6 +115,17 @@ def test_a_resumed_training_goes_on_at_its_learning_rate(tmp_path, optimizer, sc
     fit_to(tmp_path / "cut", spec)
     for name in ("model.safetensors", "history.jsonl"):
         assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "cut" / name).read_bytes()
+
+
+@pytest.mark.parametrize("loss", get_args(LossSpec), ids=lambda spec: spec().type)
+def test_a_training_of_any_loss_resumes_before_its_first_scored_epoch(tmp_path, loss):
+    spec = spec_of("margin", epochs=3, loss=loss().to_dict(), score_every=3)
+    whole = fit_to(tmp_path / "whole", spec)
+    with pytest.raises(KeyboardInterrupt):
+        fit_to(tmp_path / "cut", spec, progress=Stop(5), save_seconds=0.0)
+    assert len((tmp_path / "cut" / "history.jsonl").read_text().splitlines()) == 2
+    assert fit_to(tmp_path / "cut", spec).weights_sha256 == whole.weights_sha256
+    assert training_facts(tmp_path / "cut")["loss"] == spec.loss.to_dict()
 
 
 def test_a_killed_process_resumes_to_the_same_weights(tmp_path):
