@@ -78,11 +78,18 @@ __all__ = [
 ]
 
 
+NOT_INSTALLED = "0+unknown"
+"""The version of a source tree that is run from a path, as on a machine where nothing can be installed."""
+
+
 def __getattr__(name: str) -> Any:
     if name == "__version__":
-        from importlib.metadata import version  # a quarter of the time of `robench --help`
+        from importlib import metadata  # a quarter of the time of `robench --help`
 
-        return version("robench")
+        try:
+            return metadata.version("robench")
+        except metadata.PackageNotFoundError:
+            return NOT_INSTALLED
     if name == "workflows":
         return importlib.import_module("robench.workflows")
     if name not in _HOMES:

@@ -6,10 +6,12 @@ import doctest
 import inspect
 import subprocess
 import sys
+from importlib import metadata
 
 import pytest
 
 import robench
+from robench.cli.main import run
 
 FUNCTIONS = [name for name in robench.__all__ if inspect.isfunction(getattr(robench, name))]
 
@@ -19,6 +21,21 @@ def test_every_public_name_is_found_and_listed() -> None:
     assert all(getattr(robench, name) is not None for name in robench.__all__)
     with pytest.raises(AttributeError, match="no attribute `certfy`"):
         robench.certfy  # noqa: B018
+
+
+def test_a_source_tree_that_is_not_installed_runs_and_says_so(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["--version"]) == 0
+    assert capsys.readouterr().out == f"robench, version {metadata.version('robench')}\n"
+
+    def missing(package: str) -> str:
+        raise metadata.PackageNotFoundError(package)
+
+    monkeypatch.setattr(metadata, "version", missing)
+    assert robench.__version__ == "0+unknown"
+    assert run(["--version"]) == 0
+    assert capsys.readouterr().out == "robench, version 0+unknown\n"
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)

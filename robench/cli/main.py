@@ -61,13 +61,23 @@ class LazyGroup(click.Group):
         return super().resolve_command(ctx, args)
 
 
+def _version(context: click.Context, _: click.Parameter, wanted: bool) -> None:
+    if wanted and not context.resilient_parsing:
+        from robench import __version__
+
+        click.echo(f"robench, version {__version__}")
+        context.exit()
+
+
 @click.command(
     cls=LazyGroup,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
     epilog="Exit codes: 0 success; 1 success with a negative finding; 2 an error that you can fix; 3 a bug of robench; "
     "130 interrupted.",
 )
-@click.version_option(package_name="robench", prog_name="robench")
+@click.option(
+    "--version", is_flag=True, expose_value=False, is_eager=True, callback=_version, help="Show the version and exit."
+)
 def robench() -> None:
     """Certify and attack classifiers, and check one result against the other.
 
