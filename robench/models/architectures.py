@@ -160,7 +160,7 @@ ARCHITECTURES: Mapping[str, Callable[[Shape, Style], Layers]] = {
     "faces": _conv((16, 32, 64, 128), 1, 128),
     "celeba": _conv((16, 32, 64, 128, 256), 2, 512, 512),
     "shift-small": _shift(((64, 3), (128, 3)), 256),
-    "shift": _shift(((64, 4), (128, 4), (256, 4)), 512),
+    "shift": _shift(((64, 4), (128, 4), (256, 4)), 256),
     "shift-large": _shift(((128, 6), (256, 6), (512, 6)), 512),
 }
 """By name. `dense`, `conv`, `cifar` and `celeba` have the paper's widths (appendix D.1). `dense-deep` is as deep as

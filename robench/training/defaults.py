@@ -94,7 +94,7 @@ DEFAULTS: Mapping[str, Defaults] = {
         tried=True,
     ),
     "fashion-mnist": Defaults(arch="dense", epochs=10, radius_margin=1.5, adversarial_eps=1.0),
-    "cifar10": Defaults(arch="cifar", epochs=60, radius_margin=0.6, mixing=True, select_eps="36/255"),
+    "cifar10": Defaults(arch="cifar", epochs=60, radius_epochs=50, radius_margin=0.6, mixing=True, select_eps="36/255"),
     "celeba": Defaults(
         arch="celeba", epochs=30, batch_size=128, radius_margin=3.0, select_eps="1", adversarial_eps=1.0
     ),

@@ -140,6 +140,7 @@ def _mixing(task: Task, target: float) -> TrainSpec:
         "margin",
         PAIR_SORT,
         arch="shift",
+        epochs=task.defaults.radius_epochs,
         constraint="polar",
         conv_scheme="orthogonal",
         head="unit_rows",
