@@ -49,8 +49,9 @@ class Defaults(NamedTuple):
         `robench.train("hkr", x, y)` on the 1258 images of `digits`: 44 % are right after 100 steps, 93 % after 620.
         """
         batch_size = self.batch_size if images >= FEW_STEPS * self.batch_size else min(self.batch_size, SMALL_BATCH)
-        epochs = max(self.epochs, min(MOST_EPOCHS, math.ceil(LEAST_STEPS * batch_size / images)))
-        return self._replace(batch_size=batch_size, epochs=epochs)
+        least = min(MOST_EPOCHS, math.ceil(LEAST_STEPS * batch_size / images))
+        radius_epochs = None if self.radius_epochs is None else max(self.radius_epochs, least)
+        return self._replace(batch_size=batch_size, epochs=max(self.epochs, least), radius_epochs=radius_epochs)
 
     def near(self, distance: float) -> Defaults:
         """The same for two classes whose means lie `distance` apart, all lengths scaled alike.

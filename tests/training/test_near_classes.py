@@ -195,3 +195,9 @@ def test_a_small_set_gets_enough_steps(images, batch_size, epochs):
 def test_sets_that_the_values_were_tried_on_keep_their_epochs(name):
     task = {"data": name, "input_shape": (1, 28, 28), "classes": 10}
     assert build_spec("hkr", **task, images=100) == build_spec("hkr", **task)
+
+
+def test_epochs_of_the_recipe_margin_alone_grow_where_images_are_few_too():
+    task = {"data": "cifar10", "input_shape": (3, 32, 32), "classes": 10}
+    assert build_spec("margin", **task).epochs == 50
+    assert build_spec("margin", **task, images=500).epochs == 77
