@@ -142,11 +142,14 @@ class RunFolder(KeptFolder, Generic[R]):
         return ordered
 
     def finish(self, summary: Mapping[str, Any]) -> None:
-        """Write the summary and mark the run `success`; a finished run whose summary says the same is left alone."""
+        """Write the summary and mark the run `success`; a finished run whose summary says the same is left alone.
+
+        The manifest then names the command that made the run what it is: an earlier one may have asked for less.
+        """
         if self.finished and self.summary() == summary:
             return
         write_json(self.path / SUMMARY, summary)
-        self._set_status("success", records_sha256=records_sha256(self.path))
+        self._set_status("success", argv=sys.argv[1:], records_sha256=records_sha256(self.path))
 
     def _first_manifest(self) -> dict[str, Any]:
         first = {"schema_version": SCHEMA_VERSION, "command": self._command}

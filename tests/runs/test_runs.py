@@ -215,11 +215,16 @@ def test_records_changed_after_the_run_was_finished_are_refused(tmp_path: Path, 
         pass
 
 
-def test_a_finished_run_that_grows_notes_its_new_records(tmp_path: Path) -> None:
+def test_a_finished_run_that_grows_notes_its_new_records_and_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for index in range(3):
+        monkeypatch.setattr("sys.argv", ["robench", "certify", "--limit", str(index + 1)])
         with folder(tmp_path) as run:
             assert len(run.records()) == index
             run.append(record(index))
             run.finish({"n": index + 1})
-    noted = read_json(tmp_path / "manifest.json")["records_sha256"]
+    manifest = read_json(tmp_path / "manifest.json")
+    assert manifest["argv"] == ["certify", "--limit", "3"]
+    noted = manifest["records_sha256"]
     assert noted == hashlib.sha256((tmp_path / "records.jsonl").read_bytes()).hexdigest()
