@@ -151,6 +151,7 @@ ARCHITECTURES: Mapping[str, Callable[[Shape, Style], Layers]] = {
     "dense-small": _dense(64, 64),
     "dense": _dense(256, 256),
     "dense-512": _dense(512, 512, 256),
+    "dense-512-deep": _dense(512, 512, 256, 256, 256, 256),
     "dense-deep": _dense(*(128,) * 12),
     "dense-deep-pairs": _pairs(*(128,) * 12),
     "conv-small": _conv((8, 16), 1, 64),

@@ -13,6 +13,7 @@ ARCHITECTURES = (
     "dense-small",
     "dense",
     "dense-512",
+    "dense-512-deep",
     "dense-deep",
     "dense-deep-pairs",
     "conv-small",

@@ -21,7 +21,9 @@ class Defaults(NamedTuple):
         epochs, batch_size: so that two cores need seconds for the embedded sets and minutes for MNIST.
         margin: m of the hinge terms, in input units: the paper's 1 where classes lie that far apart, less where not.
         radius_margin: m of the recipe `margin`; somewhat above the radius to be certified, `select_eps`.
-        radius_epochs: epochs of the recipe `margin`; None for `epochs`.
+        radius_arch, radius_epochs, radius_batch_size: architecture, epochs and batch of the recipe `margin`; None for
+            those of the other recipes.
+        radius_lr: learning rate of the recipe `margin`.
         mixing: whether the recipe `margin` trains shifts and 1x1 convolutions on moved images, by log-entropy of the
             radii; else dense layers, by a hinge (docs/design/0025).
         inverse_temperature: of log-entropy under a constraint: the paper's 1 where logits span several units, or more.
@@ -39,7 +41,10 @@ class Defaults(NamedTuple):
     inverse_temperature: float = 1.0
     select_eps: str = "0.5"
     adversarial_eps: float = 0.5
+    radius_arch: str | None = None
     radius_epochs: int | None = None
+    radius_batch_size: int | None = None
+    radius_lr: float = 1e-2
     mixing: bool = False
     tried: bool = False
 
@@ -89,13 +94,27 @@ DEFAULTS: Mapping[str, Defaults] = {
         arch="dense",
         epochs=10,
         radius_margin=2.3,
-        radius_epochs=60,
+        radius_arch="dense-512-deep",
+        radius_epochs=300,
+        radius_batch_size=1000,
+        radius_lr=2e-2,
         select_eps="1.58",
         adversarial_eps=1.5,
         tried=True,
     ),
-    "fashion-mnist": Defaults(arch="dense", epochs=10, radius_margin=1.5, adversarial_eps=1.0),
-    "cifar10": Defaults(arch="cifar", epochs=60, radius_epochs=50, radius_margin=0.6, mixing=True, select_eps="36/255"),
+    "fashion-mnist": Defaults(
+        arch="dense", epochs=10, radius_arch="dense-512", radius_margin=1.5, adversarial_eps=1.0
+    ),
+    "cifar10": Defaults(
+        arch="cifar",
+        epochs=60,
+        radius_arch="shift",
+        radius_epochs=50,
+        radius_lr=3e-3,
+        radius_margin=0.6,
+        mixing=True,
+        select_eps="36/255",
+    ),
     "celeba": Defaults(
         arch="celeba", epochs=30, batch_size=128, radius_margin=3.0, select_eps="1", adversarial_eps=1.0
     ),
@@ -105,7 +124,8 @@ DEFAULTS: Mapping[str, Defaults] = {
 def defaults_of(name: str, input_shape: Shape) -> Defaults:
     """Suggestions for a data set; `mnist:0-8` has those of `mnist`, and a set of one's own those that are usual."""
     small = len(input_shape) == 1 or input_shape[-1] <= 28
-    return DEFAULTS.get(name.split(":")[0]) or Defaults(arch="dense" if small else "conv")
+    dense = Defaults(arch="dense", radius_arch="dense-512")
+    return DEFAULTS.get(name.split(":")[0]) or (dense if small else Defaults(arch="conv"))
 
 
 def _two_digits(value: float) -> float:

@@ -122,14 +122,15 @@ def margin(task: Task) -> TrainSpec:
         task,
         "margin",
         PAIR_SORT,
-        arch="dense-512" if defaults.arch == "dense" else defaults.arch,
-        epochs=defaults.radius_epochs or defaults.epochs,
+        arch=defaults.radius_arch,
+        epochs=defaults.radius_epochs,
+        batch_size=defaults.radius_batch_size,
         constraint="polar",
         conv_scheme="orthogonal",
         head="unit_rows",
         loss=PairwiseMarginLossSpec(margin=defaults.radius_margin, count_weight=1.0, target=target, width=target / 5),
         balance=task.unequal,
-        lr=1e-2,
+        lr=defaults.radius_lr,
     )
 
 
@@ -139,7 +140,7 @@ def _mixing(task: Task, target: float) -> TrainSpec:
         task,
         "margin",
         PAIR_SORT,
-        arch="shift",
+        arch=task.defaults.radius_arch,
         epochs=task.defaults.radius_epochs,
         constraint="polar",
         conv_scheme="orthogonal",
@@ -147,7 +148,7 @@ def _mixing(task: Task, target: float) -> TrainSpec:
         loss=PairwiseLogLossSpec(offset=round(2 * target, 2), temperature=round(1.25 * target, 2)),
         balance=task.unequal,
         augment="crop-flip",
-        lr=3e-3,
+        lr=task.defaults.radius_lr,
     )
 
 
@@ -268,8 +269,9 @@ def _spec(
     adversarial: AdversarialSpec | None = None,
     arch: str | None = None,
     epochs: int | None = None,
+    batch_size: int | None = None,
 ) -> TrainSpec:
-    """A recipe's spec; `arch` and `epochs` are the recipe's own defaults, where it has some."""
+    """A recipe's spec; `arch`, `epochs` and `batch_size` are the recipe's own defaults, where it has some."""
     defaults = task.defaults
     name = task.arch or arch or defaults.arch
     return TrainSpec(
@@ -291,7 +293,7 @@ def _spec(
         augment=augment,
         center=center,
         optimizer=OptimizerSpec(lr=lr, schedule="one-cycle"),
-        batch_size=defaults.batch_size,
+        batch_size=batch_size or defaults.batch_size,
         epochs=task.epochs or epochs or defaults.epochs,
         seed=task.seed,
         adversarial=adversarial,
