@@ -178,6 +178,15 @@ def test_what_a_file_raises_is_named_with_its_line(load, text, named):
     assert all(part in message for part in named), message
 
 
+@pytest.mark.parametrize("handler", [signal.SIG_IGN, signal.SIG_DFL])
+def test_an_interrupt_that_python_cannot_have_raised_is_the_files_own(load, handler):
+    before = signal.signal(signal.SIGINT, handler)  # as in a background job, where Ctrl-C is ignored
+    try:
+        assert "KeyboardInterrupt" in refusal(load, "raise KeyboardInterrupt")
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 @pytest.mark.parametrize(
     "text",
     [

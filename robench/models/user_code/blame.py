@@ -141,6 +141,9 @@ def _pressed() -> Iterator[list[bool]]:
     """A list that is not empty once Ctrl-C was pressed: code may raise KeyboardInterrupt of itself."""
     pressed: list[bool] = []
     before: Any = signal.getsignal(signal.SIGINT)
+    if before in (signal.SIG_IGN, signal.SIG_DFL):  # the key is ignored or kills: an exception is the code's own
+        yield pressed
+        return
     if threading.current_thread() is not threading.main_thread() or not callable(before):
         yield [True]
         return
