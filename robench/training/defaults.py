@@ -102,9 +102,7 @@ DEFAULTS: Mapping[str, Defaults] = {
         adversarial_eps=1.5,
         tried=True,
     ),
-    "fashion-mnist": Defaults(
-        arch="dense", epochs=10, radius_arch="dense-512", radius_margin=1.5, adversarial_eps=1.0
-    ),
+    "fashion-mnist": Defaults(arch="dense", epochs=10, radius_arch="dense-512", radius_margin=1.5, adversarial_eps=1.0),
     "cifar10": Defaults(
         arch="cifar",
         epochs=60,
