@@ -128,14 +128,15 @@ class OptimizerSpec(Spec):
     """The optimiser and its learning rate over the epochs.
 
     Fields:
-        name: of the optimiser.
+        name: of the optimiser. `muon` updates the weights before the head by torch's Muon (Jordan et al. 2024), whose
+            step has the size of Adam's, and biases and head by Adam.
         lr: learning rate; the peak of `one-cycle`, the start of `cosine`.
         schedule: `constant`; `one-cycle` (up to the peak and down again); `cosine` (down to 0).
         momentum: of `sgd` only.
-        weight_decay: L2 penalty of `sgd` and `adam`, decoupled decay of `adamw`.
+        weight_decay: L2 penalty of `sgd` and `adam`, decoupled decay of `adamw`, and of the weights that Muon updates.
     """
 
-    name: Literal["adam", "adamw", "sgd"] = "adam"
+    name: Literal["adam", "adamw", "sgd", "muon"] = "adam"
     lr: PositiveFloat = 1e-3
     schedule: Literal["constant", "one-cycle", "cosine"] = "constant"
     momentum: Annotated[float, Range(smallest=0.0, below=1.0)] = 0.9

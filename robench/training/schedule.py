@@ -1,25 +1,75 @@
-"""The optimiser of a spec, and its learning rate over the steps: torch's own."""
+"""The optimisers of a spec, and their learning rate over the steps: torch's own."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from typing import Any
 
-from torch import nn
-from torch.optim import SGD, Adam, AdamW, Optimizer
+import torch
+from torch import Tensor, nn
+from torch.optim import SGD, Adam, AdamW, Muon, Optimizer
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler, OneCycleLR
 
 from robench.specs.training import OptimizerSpec
+from robench.training.scoring import head_of
 
 
-def make_optimizer(spec: OptimizerSpec, parameters: Iterable[nn.Parameter]) -> Optimizer:
-    """The optimiser of a spec; on a GPU all weights are updated by one kernel."""
-    given = list(parameters)
-    fused = True if all(parameter.is_cuda for parameter in given) else None
+def make_optimizers(spec: OptimizerSpec, model: nn.Sequential) -> list[Optimizer]:
+    """The optimisers of a spec, in a fixed order; on a GPU all weights of one are updated by one kernel.
+
+    Args:
+        spec: which, and at which rate.
+        model: whose parameters they update; its last linear layer is the head.
+    """
+    given = list(model.parameters())
+    if spec.name == "muon":
+        apart = {id(parameter) for parameter in head_of(model).parameters()}
+        hidden = [parameter for parameter in given if parameter.ndim > 1 and id(parameter) not in apart]
+        held = {id(parameter) for parameter in hidden}
+        others = [parameter for parameter in given if id(parameter) not in held]
+        return [*([MatrixMuon(hidden, spec)] if hidden else []), Adam(others, lr=spec.lr, fused=_fused(others))]
     if spec.name == "sgd":
-        return SGD(given, lr=spec.lr, momentum=spec.momentum, weight_decay=spec.weight_decay, fused=fused)
+        fused = _fused(given)
+        return [SGD(given, lr=spec.lr, momentum=spec.momentum, weight_decay=spec.weight_decay, fused=fused)]
     kind = AdamW if spec.name == "adamw" else Adam
-    return kind(given, lr=spec.lr, weight_decay=spec.weight_decay, fused=fused)
+    return [kind(given, lr=spec.lr, weight_decay=spec.weight_decay, fused=_fused(given))]
+
+
+def _fused(parameters: Iterable[Tensor]) -> bool | None:
+    return True if all(parameter.is_cuda for parameter in parameters) else None
+
+
+class MatrixMuon(Muon):
+    """torch's Muon on weights of any shape: the matrices of a weight are parameters that share its memory.
+
+    Muon replaces the momentum of a matrix by one whose singular values are alike. Its step has the root mean square of
+    Adam's (`match_rms_adamw`), so that one learning rate serves both. The gradients it reads are the weights' own.
+
+    Args:
+        weights: of two dimensions or more; a kernel (out, in, kh, kw) is the matrix (out, in kh kw), and three
+            dimensions are a stack of matrices.
+        spec: rate and decay.
+    """
+
+    def __init__(self, weights: Iterable[nn.Parameter], spec: OptimizerSpec) -> None:
+        self._weights = list(weights)
+        matrices = [nn.Parameter(matrix) for weight in self._weights for matrix in _matrices(weight.detach())]
+        super().__init__(matrices, lr=spec.lr, weight_decay=spec.weight_decay, adjust_lr_fn="match_rms_adamw")
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> Any:
+        """Update the weights by their gradients."""
+        matrices = iter(self.param_groups[0]["params"])
+        for weight in self._weights:
+            for gradient in _matrices(torch.zeros_like(weight) if weight.grad is None else weight.grad):
+                next(matrices).grad = gradient
+        return super().step(closure)
+
+
+def _matrices(weight: Tensor) -> list[Tensor]:
+    """Views (m, n) of a weight."""
+    return list(weight) if weight.ndim == 3 else [weight.flatten(1)]
 
 
 def make_scheduler(spec: OptimizerSpec, optimizer: Optimizer, steps: int) -> LRScheduler:
@@ -29,7 +79,7 @@ def make_scheduler(spec: OptimizerSpec, optimizer: Optimizer, steps: int) -> LRS
 
     Args:
         spec: of the optimiser.
-        optimizer: as `make_optimizer` has made it.
+        optimizer: one of those that `make_optimizers` has made.
         steps: of the whole training.
     """
     if spec.schedule == "one-cycle":

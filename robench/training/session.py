@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
+from torch.optim import Optimizer
 
 from robench.data import Dataset
 from robench.devices import exact_arithmetic
@@ -31,7 +32,7 @@ from robench.training.batches import Batch, DeviceData, generator
 from robench.training.captured import CapturedGradient
 from robench.training.losses import build_loss
 from robench.training.ranks import ALONE, Ranks
-from robench.training.schedule import make_optimizer, make_scheduler
+from robench.training.schedule import make_optimizers, make_scheduler
 from robench.training.scoring import Score, all_logits, center, classes, head_of, score
 
 AGREEMENT_INPUTS = 64
@@ -120,8 +121,9 @@ class Session:
         self.model = model.to(device)
         self._ranks, self._replica = ranks, ranks.replicated(self.model)
         self._steps_per_epoch = math.ceil(len(train) / spec.batch_size)
-        self._optimizer = make_optimizer(spec.optimizer, self.model.parameters())
-        self._scheduler = make_scheduler(spec.optimizer, self._optimizer, spec.epochs * self._steps_per_epoch)
+        self._optimizers = make_optimizers(spec.optimizer, self.model)
+        steps = spec.epochs * self._steps_per_epoch
+        self._schedulers = [make_scheduler(spec.optimizer, optimizer, steps) for optimizer in self._optimizers]
         self._steps = 0
         self._captured: CapturedGradient | None = None
         self._captures = device.type == "cuda" and spec.adversarial is None and ranks.size == 1
@@ -177,14 +179,15 @@ class Session:
                 hint=f"lower `optimizer.lr` (now {spec.optimizer.lr:g})",
             )
         scored = (epoch + 1) % spec.score_every == 0 or epoch + 1 == spec.epochs
-        rate = float(self._scheduler.get_last_lr()[0])
+        rate = float(self._schedulers[0].get_last_lr()[0])
         done = Epoch(epoch + 1, mean_loss, rate, self._keep(epoch + 1) if scored else None)
         self.history.append(done)
         return done
 
     def _train_step(self, batch: Batch, noise: torch.Generator) -> Tensor:
-        if self._steps:
-            self._scheduler.step()  # between two steps: torch's one-cycle has no rate for a step after the last
+        if self._steps:  # between two steps: torch's one-cycle has no rate for a step after the last
+            for scheduler in self._schedulers:
+                scheduler.step()
         self._steps += 1
         if self.spec.adversarial is not None:
             batch = self._perturbed(batch, self.spec.adversarial, noise)
@@ -193,9 +196,10 @@ class Session:
         if self._captured is not None and len(batch.labels) == self.spec.batch_size:
             loss = self._captured(batch)
         else:
-            self._optimizer.zero_grad(set_to_none=self._captured is None)
+            self.model.zero_grad(set_to_none=self._captured is None)
             loss = self._gradient(batch)
-        self._optimizer.step()
+        for optimizer in self._optimizers:
+            optimizer.step()
         return loss
 
     def _perturbed(self, batch: Batch, spec: AdversarialSpec, noise: torch.Generator) -> Batch:
@@ -307,8 +311,11 @@ class Session:
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """All that is needed to go on: tensors by name, and facts as plain data."""
         tensors = {f"model.{name}": tensor for name, tensor in self.model.state_dict().items()}
-        for index, state in self._optimizer.state_dict()["state"].items():
-            tensors |= {f"optimizer.{index}.{name}": value for name, value in state.items()}
+        first = 0
+        for optimizer in self._optimizers:
+            for index, state in optimizer.state_dict()["state"].items():
+                tensors |= {f"optimizer.{first + index}.{name}": value for name, value in state.items()}
+            first += _count(optimizer)
         history = [epoch.to_dict() for epoch in self.history]
         facts: dict[str, Any] = {"spec": self.spec.digest(), "epoch": self.epoch, "history": history}
         if self.kept is not None:
@@ -335,16 +342,23 @@ class Session:
         self._steps = self.epoch * self._steps_per_epoch
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # that the optimiser has taken no step
-            for _ in range(self._steps - 1):
-                self._scheduler.step()
-        self._optimizer.load_state_dict(self._optimizer_state(_part(tensors, "optimizer")))
-
-    def _optimizer_state(self, tensors: Mapping[str, Tensor]) -> dict[str, Any]:
+            for scheduler in self._schedulers:
+                for _ in range(self._steps - 1):
+                    scheduler.step()
         state: dict[int, dict[str, Tensor]] = {}
-        for name, value in tensors.items():
+        for name, value in _part(tensors, "optimizer").items():
             index, _, key = name.partition(".")
             state.setdefault(int(index), {})[key] = value
-        return {"state": state, "param_groups": self._optimizer.state_dict()["param_groups"]}
+        first = 0
+        for optimizer in self._optimizers:
+            own = {index: state[first + index] for index in range(_count(optimizer)) if first + index in state}
+            optimizer.load_state_dict({"state": own, "param_groups": optimizer.state_dict()["param_groups"]})
+            first += _count(optimizer)
+
+
+def _count(optimizer: Optimizer) -> int:
+    """Parameters of an optimiser; in a state, those of several are counted through."""
+    return sum(len(group["params"]) for group in optimizer.param_groups)
 
 
 def _part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:

@@ -1,6 +1,7 @@
 """Schedule, batches and adversary against torch and closed forms."""
 
 import math
+from collections import OrderedDict
 
 import pytest
 import torch
@@ -11,7 +12,7 @@ from robench.specs.training import AdversarialSpec, OptimizerSpec
 from robench.training.adversary import perturb, random_start
 from robench.training.batches import Batch, DeviceData, generator
 from robench.training.losses import HingeLoss, LogEntropyLoss
-from robench.training.schedule import make_optimizer, make_scheduler
+from robench.training.schedule import MatrixMuon, make_optimizers, make_scheduler
 
 CPU = torch.device("cpu")
 
@@ -19,7 +20,7 @@ CPU = torch.device("cpu")
 def rates(total, **settings):
     """Learning rate and first beta of each step."""
     spec = OptimizerSpec(lr=0.1, **settings)
-    optimizer = make_optimizer(spec, [torch.nn.Parameter(torch.zeros(1))])
+    (optimizer,) = make_optimizers(spec, torch.nn.Sequential(OrderedDict(head=torch.nn.Linear(1, 1))))
     scheduler = make_scheduler(spec, optimizer, total)
     found = []
     for step in range(total):
@@ -55,6 +56,47 @@ def test_cosine_falls_from_the_rate_towards_0_and_constant_stays():
 @pytest.mark.parametrize("total", [1, 2, 3])
 def test_short_trainings_have_a_finite_rate(schedule, total):
     assert all(math.isfinite(rate) and 0 <= rate <= 0.1 for rate, _ in rates(total, schedule=schedule))
+
+
+def test_muon_moves_the_matrices_of_each_weight_and_adam_the_rest():
+    """Against torch's optimisers on tensors of their own that get the same gradients."""
+    layers = OrderedDict(conv=torch.nn.Conv2d(3, 8, 2), dense=torch.nn.Linear(5, 7), head=torch.nn.Linear(7, 2))
+    model = torch.nn.Sequential(layers)
+    model.dense.register_parameter("frames", torch.nn.Parameter(torch.randn(4, 6, 3)))
+    spec = OptimizerSpec(name="muon", lr=0.05, weight_decay=0.3)
+    optimizers = make_optimizers(spec, model)
+    draw = torch.Generator().manual_seed(0)
+    gradients = [{name: torch.randn(p.shape, generator=draw) for name, p in model.named_parameters()} for _ in range(3)]
+
+    def matrices(name, value):
+        return list(value) if name == "dense.frames" else [value.flatten(1)]
+
+    hidden = ("conv.weight", "dense.weight", "dense.frames")
+    expected = {
+        name: [m.detach().clone().requires_grad_() for m in (matrices(name, p) if name in hidden else [p])]
+        for name, p in model.named_parameters()
+    }
+    muon = torch.optim.Muon(
+        [m for name in hidden for m in expected[name]], lr=0.05, weight_decay=0.3, adjust_lr_fn="match_rms_adamw"
+    )
+    adam = torch.optim.Adam([m for name, ms in expected.items() if name not in hidden for m in ms], lr=0.05)
+    before = {name: p.detach().clone() for name, p in model.named_parameters()}
+    for step in gradients:
+        for name, p in model.named_parameters():
+            p.grad = step[name]
+            for m, gradient in zip(expected[name], matrices(name, p.grad) if name in hidden else [p.grad], strict=True):
+                m.grad = gradient
+        for optimizer in (*optimizers, muon, adam):
+            optimizer.step()
+        if step is gradients[0]:
+            assert isinstance(optimizers[0], MatrixMuon)
+            moved = model.dense.weight.detach() - before["dense.weight"] * (1 - 0.05 * 0.3)
+            singular = torch.linalg.svdvals(moved.double()) / (0.05 * 0.2 * 7**0.5)  # Adam's size: 0.2 of its rate
+            assert singular.min() > 0.5
+            assert singular.max() < 1.3
+    for name, p in model.named_parameters():
+        together = torch.cat([m.flatten() for m in expected[name]])
+        assert torch.equal(p.detach().flatten(), together.detach()), name
 
 
 def test_an_epoch_sees_each_row_once_in_an_order_of_seed_and_epoch():

@@ -105,7 +105,10 @@ def test_same_seed_same_weights_and_a_resumed_training_ends_the_same(tmp_path, r
     assert other.weights_sha256 != whole.weights_sha256
 
 
-@pytest.mark.parametrize(("optimizer", "schedule"), [("adam", "cosine"), ("adamw", "constant"), ("sgd", "one-cycle")])
+@pytest.mark.parametrize(
+    ("optimizer", "schedule"),
+    [("adam", "cosine"), ("adamw", "constant"), ("sgd", "one-cycle"), ("muon", "one-cycle")],
+)
 def test_a_resumed_training_goes_on_at_its_learning_rate(tmp_path, optimizer, schedule):
     settings = {"optimizer.name": optimizer, "optimizer.schedule": schedule, "optimizer.lr": 1e-3}
     spec = spec_of("plain", epochs=3, **settings)
