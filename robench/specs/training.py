@@ -128,8 +128,8 @@ class OptimizerSpec(Spec):
     """The optimiser and its learning rate over the epochs.
 
     Fields:
-        name: of the optimiser. `muon` updates the weights before the head by torch's Muon (Jordan et al. 2024), whose
-            step has the size of Adam's, and biases and head by Adam.
+        name: of the optimiser. `muon` updates the weights before the head by Muon (Jordan et al. 2024), with steps of
+            Adam's size, and biases and head by Adam.
         lr: learning rate; the peak of `one-cycle`, the start of `cosine`.
         schedule: `constant`; `one-cycle` (up to the peak and down again); `cosine` (down to 0).
         momentum: of `sgd` only.

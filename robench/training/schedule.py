@@ -1,17 +1,16 @@
-"""The optimisers of a spec, and their learning rate over the steps: torch's own."""
+"""The optimisers of a spec, and their learning rate over the steps."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from typing import Any
 
-import torch
 from torch import Tensor, nn
-from torch.optim import SGD, Adam, AdamW, Muon, Optimizer
+from torch.optim import SGD, Adam, AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler, OneCycleLR
 
 from robench.specs.training import OptimizerSpec
+from robench.training.muon import Muon
 from robench.training.scoring import head_of
 
 
@@ -28,7 +27,8 @@ def make_optimizers(spec: OptimizerSpec, model: nn.Sequential) -> list[Optimizer
         hidden = [parameter for parameter in given if parameter.ndim > 1 and id(parameter) not in apart]
         held = {id(parameter) for parameter in hidden}
         others = [parameter for parameter in given if id(parameter) not in held]
-        return [*([MatrixMuon(hidden, spec)] if hidden else []), Adam(others, lr=spec.lr, fused=_fused(others))]
+        adam = Adam(others, lr=spec.lr, fused=_fused(others))
+        return [Muon(hidden, lr=spec.lr, weight_decay=spec.weight_decay), adam] if hidden else [adam]
     if spec.name == "sgd":
         fused = _fused(given)
         return [SGD(given, lr=spec.lr, momentum=spec.momentum, weight_decay=spec.weight_decay, fused=fused)]
@@ -38,38 +38,6 @@ def make_optimizers(spec: OptimizerSpec, model: nn.Sequential) -> list[Optimizer
 
 def _fused(parameters: Iterable[Tensor]) -> bool | None:
     return True if all(parameter.is_cuda for parameter in parameters) else None
-
-
-class MatrixMuon(Muon):
-    """torch's Muon on weights of any shape: the matrices of a weight are parameters that share its memory.
-
-    Muon replaces the momentum of a matrix by one whose singular values are alike. Its step has the root mean square of
-    Adam's (`match_rms_adamw`), so that one learning rate serves both. The gradients it reads are the weights' own.
-
-    Args:
-        weights: of two dimensions or more; a kernel (out, in, kh, kw) is the matrix (out, in kh kw), and three
-            dimensions are a stack of matrices.
-        spec: rate and decay.
-    """
-
-    def __init__(self, weights: Iterable[nn.Parameter], spec: OptimizerSpec) -> None:
-        self._weights = list(weights)
-        matrices = [nn.Parameter(matrix) for weight in self._weights for matrix in _matrices(weight.detach())]
-        super().__init__(matrices, lr=spec.lr, weight_decay=spec.weight_decay, adjust_lr_fn="match_rms_adamw")
-
-    @torch.no_grad()
-    def step(self, closure: Any = None) -> Any:
-        """Update the weights by their gradients."""
-        matrices = iter(self.param_groups[0]["params"])
-        for weight in self._weights:
-            for gradient in _matrices(torch.zeros_like(weight) if weight.grad is None else weight.grad):
-                next(matrices).grad = gradient
-        return super().step(closure)
-
-
-def _matrices(weight: Tensor) -> list[Tensor]:
-    """Views (m, n) of a weight."""
-    return list(weight) if weight.ndim == 3 else [weight.flatten(1)]
 
 
 def make_scheduler(spec: OptimizerSpec, optimizer: Optimizer, steps: int) -> LRScheduler:
