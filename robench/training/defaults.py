@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from robench.specs.epsilon import epsilon_value
 from robench.specs.model import Shape
+from robench.specs.training import OptimizerSpec
 
 LEAST_STEPS, FEW_STEPS, SMALL_BATCH, MOST_EPOCHS = 600, 20, 64, 200
 """Of a training; steps of an epoch below which batches are small; images of such a batch; epochs at most."""
@@ -23,7 +24,7 @@ class Defaults(NamedTuple):
         radius_margin: m of the recipe `margin`; somewhat above the radius to be certified, `select_eps`.
         radius_arch, radius_epochs, radius_batch_size: architecture, epochs and batch of the recipe `margin`; None for
             those of the other recipes.
-        radius_lr: learning rate of the recipe `margin`.
+        radius_optimizer: of the recipe `margin` (docs/design/0028).
         mixing: whether the recipe `margin` trains shifts and 1x1 convolutions on moved images, by log-entropy of the
             radii; else dense layers, by a hinge (docs/design/0025).
         inverse_temperature: of log-entropy under a constraint: the paper's 1 where logits span several units, or more.
@@ -44,7 +45,7 @@ class Defaults(NamedTuple):
     radius_arch: str | None = None
     radius_epochs: int | None = None
     radius_batch_size: int | None = None
-    radius_lr: float = 1e-2
+    radius_optimizer: OptimizerSpec = OptimizerSpec(lr=1e-2, schedule="one-cycle")
     mixing: bool = False
     tried: bool = False
 
@@ -95,9 +96,9 @@ DEFAULTS: Mapping[str, Defaults] = {
         epochs=10,
         radius_margin=2.3,
         radius_arch="dense-512-deep",
-        radius_epochs=300,
+        radius_epochs=80,
         radius_batch_size=1000,
-        radius_lr=2e-2,
+        radius_optimizer=OptimizerSpec(name="muon", lr=2e-2, weight_decay=0.5, schedule="one-cycle"),
         select_eps="1.58",
         adversarial_eps=1.5,
         tried=True,
@@ -107,8 +108,8 @@ DEFAULTS: Mapping[str, Defaults] = {
         arch="cifar",
         epochs=60,
         radius_arch="shift",
-        radius_epochs=50,
-        radius_lr=3e-3,
+        radius_epochs=40,
+        radius_optimizer=OptimizerSpec(name="muon", lr=5e-3, weight_decay=0.5, schedule="one-cycle"),
         radius_margin=0.6,
         mixing=True,
         select_eps="36/255",

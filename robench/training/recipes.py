@@ -130,7 +130,7 @@ def margin(task: Task) -> TrainSpec:
         head="unit_rows",
         loss=PairwiseMarginLossSpec(margin=defaults.radius_margin, count_weight=1.0, target=target, width=target / 5),
         balance=task.unequal,
-        lr=defaults.radius_lr,
+        optimizer=defaults.radius_optimizer,
     )
 
 
@@ -148,7 +148,7 @@ def _mixing(task: Task, target: float) -> TrainSpec:
         loss=PairwiseLogLossSpec(offset=round(2 * target, 2), temperature=round(1.25 * target, 2)),
         balance=task.unequal,
         augment="crop-flip",
-        lr=task.defaults.radius_lr,
+        optimizer=task.defaults.radius_optimizer,
     )
 
 
@@ -243,13 +243,28 @@ def _bjorck(
 ) -> TrainSpec:
     """What the paper's 1-Lipschitz classifiers share."""
     return _spec(
-        task, recipe, style, constraint="bjorck", head=head, loss=loss, balance=task.unequal, center=center, lr=3e-2
+        task,
+        recipe,
+        style,
+        constraint="bjorck",
+        head=head,
+        loss=loss,
+        balance=task.unequal,
+        center=center,
+        optimizer=OptimizerSpec(lr=3e-2, schedule="one-cycle"),
     )
 
 
 def _unconstrained(task: Task, recipe: str, *, adversarial: AdversarialSpec | None = None) -> TrainSpec:
     return _spec(
-        task, recipe, RELU, constraint="none", head="none", loss=LogLossSpec(), adversarial=adversarial, lr=2e-3
+        task,
+        recipe,
+        RELU,
+        constraint="none",
+        head="none",
+        loss=LogLossSpec(),
+        adversarial=adversarial,
+        optimizer=OptimizerSpec(lr=2e-3, schedule="one-cycle"),
     )
 
 
@@ -261,7 +276,7 @@ def _spec(
     constraint: Constraint,
     head: HeadKind,
     loss: LossSpec,
-    lr: float,
+    optimizer: OptimizerSpec,
     conv_scheme: ConvScheme = "paper",
     balance: bool = False,
     augment: Augmentation = "none",
@@ -292,7 +307,7 @@ def _spec(
         balance=balance,
         augment=augment,
         center=center,
-        optimizer=OptimizerSpec(lr=lr, schedule="one-cycle"),
+        optimizer=optimizer,
         batch_size=batch_size or defaults.batch_size,
         epochs=task.epochs or epochs or defaults.epochs,
         seed=task.seed,
