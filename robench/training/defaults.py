@@ -45,7 +45,7 @@ class Defaults(NamedTuple):
     radius_arch: str | None = None
     radius_epochs: int | None = None
     radius_batch_size: int | None = None
-    radius_optimizer: OptimizerSpec = OptimizerSpec(lr=1e-2, schedule="one-cycle")
+    radius_optimizer: OptimizerSpec = OptimizerSpec(name="muon", lr=2e-2, weight_decay=0.5, schedule="one-cycle")
     mixing: bool = False
     tried: bool = False
 
@@ -98,7 +98,6 @@ DEFAULTS: Mapping[str, Defaults] = {
         radius_arch="dense-512-deep",
         radius_epochs=80,
         radius_batch_size=1000,
-        radius_optimizer=OptimizerSpec(name="muon", lr=2e-2, weight_decay=0.5, schedule="one-cycle"),
         select_eps="1.58",
         adversarial_eps=1.5,
         tried=True,
