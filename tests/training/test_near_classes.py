@@ -199,5 +199,5 @@ def test_sets_that_the_values_were_tried_on_keep_their_epochs(name):
 
 def test_epochs_of_the_recipe_margin_alone_grow_where_images_are_few_too():
     task = {"data": "cifar10", "input_shape": (3, 32, 32), "classes": 10}
-    assert build_spec("margin", **task).epochs == 50
+    assert build_spec("margin", **task).epochs == 40
     assert build_spec("margin", **task, images=500).epochs == 77
