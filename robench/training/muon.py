@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 STEPS, COEFFICIENTS = 5, (3.4445, -4.7750, 2.0315)
-"""Jordan's: small singular values grow by 3.4445 at each step, and all end between 0.7 and 1.2."""
+"""Jordan's: small singular values grow by 3.4445 at each step, and all end near 1."""
 
 ADAM_SIZE = 0.2
 """Root mean square of a step at a rate of 1, as of Adam's (Liu et al. 2025), so that one rate serves both."""

@@ -15,7 +15,7 @@ from robench.training.scoring import head_of
 
 
 def make_optimizers(spec: OptimizerSpec, model: nn.Sequential) -> list[Optimizer]:
-    """The optimisers of a spec, in a fixed order; on a GPU all weights of one are updated by one kernel.
+    """The optimisers of a spec, in a fixed order; on a GPU all but Muon update their weights by one kernel.
 
     Args:
         spec: which, and at which rate.
@@ -23,10 +23,9 @@ def make_optimizers(spec: OptimizerSpec, model: nn.Sequential) -> list[Optimizer
     """
     given = list(model.parameters())
     if spec.name == "muon":
-        apart = {id(parameter) for parameter in head_of(model).parameters()}
-        hidden = [parameter for parameter in given if parameter.ndim > 1 and id(parameter) not in apart]
-        held = {id(parameter) for parameter in hidden}
-        others = [parameter for parameter in given if id(parameter) not in held]
+        head = set(head_of(model).parameters())
+        hidden = [parameter for parameter in given if parameter.ndim > 1 and parameter not in head]
+        others = [parameter for parameter in given if parameter.ndim <= 1 or parameter in head]
         adam = Adam(others, lr=spec.lr, fused=_fused(others))
         return [Muon(hidden, lr=spec.lr, weight_decay=spec.weight_decay), adam] if hidden else [adam]
     if spec.name == "sgd":

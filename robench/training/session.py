@@ -7,7 +7,7 @@ import math
 import os
 import time
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -311,11 +311,9 @@ class Session:
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """All that is needed to go on: tensors by name, and facts as plain data."""
         tensors = {f"model.{name}": tensor for name, tensor in self.model.state_dict().items()}
-        first = 0
-        for optimizer in self._optimizers:
+        for numbers, optimizer in _numbered(self._optimizers):
             for index, state in optimizer.state_dict()["state"].items():
-                tensors |= {f"optimizer.{first + index}.{name}": value for name, value in state.items()}
-            first += _count(optimizer)
+                tensors |= {f"optimizer.{numbers[index]}.{name}": value for name, value in state.items()}
         history = [epoch.to_dict() for epoch in self.history]
         facts: dict[str, Any] = {"spec": self.spec.digest(), "epoch": self.epoch, "history": history}
         if self.kept is not None:
@@ -349,16 +347,18 @@ class Session:
         for name, value in _part(tensors, "optimizer").items():
             index, _, key = name.partition(".")
             state.setdefault(int(index), {})[key] = value
-        first = 0
-        for optimizer in self._optimizers:
-            own = {index: state[first + index] for index in range(_count(optimizer)) if first + index in state}
+        for numbers, optimizer in _numbered(self._optimizers):
+            own = {index: state[number] for index, number in enumerate(numbers) if number in state}
             optimizer.load_state_dict({"state": own, "param_groups": optimizer.state_dict()["param_groups"]})
-            first += _count(optimizer)
 
 
-def _count(optimizer: Optimizer) -> int:
-    """Parameters of an optimiser; in a state, those of several are counted through."""
-    return sum(len(group["params"]) for group in optimizer.param_groups)
+def _numbered(optimizers: Sequence[Optimizer]) -> Iterator[tuple[range, Optimizer]]:
+    """Optimisers, each with the numbers of its parameters when those of all are counted through."""
+    first = 0
+    for optimizer in optimizers:
+        count = sum(len(group["params"]) for group in optimizer.param_groups)
+        yield range(first, first + count), optimizer
+        first += count
 
 
 def _part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
