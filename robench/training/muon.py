@@ -20,7 +20,7 @@ ADAM_SIZE = 0.2
 class Muon(Optimizer):
     """Muon with Nesterov's momentum and decoupled decay, for the weights before the head.
 
-    Not `torch.optim.Muon`: that multiplies in bfloat16, which takes a CPU without such instructions a hundred times as
+    Not `torch.optim.Muon`: that multiplies in bfloat16, which takes a CPU without such instructions twenty times as
     long as float32, and it takes no kernels.
 
     Args:
